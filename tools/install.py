@@ -76,7 +76,9 @@ def install(environment: Path, arguments: Sequence[str]) -> int:
     if uv.exists():
         settings = pip_settings(pip)
         also = ["--constraint", settings["constraint"]] if "constraint" in settings else []
-        command = [str(uv), "pip", "install", "--python", str(environment / "bin" / "python"), *also, *arguments]
+        # Compiled on all cores, as pip does on one; else the first import would, or each where Python may not write.
+        command = [str(uv), "pip", "install", "--compile-bytecode", "--python", str(environment / "bin" / "python")]
+        command += [*also, *arguments]
         if subprocess.run(command, check=False, env={**uv_variables(settings), **os.environ}).returncode == 0:
             return 0
         sys.stderr.write("uv failed; installing by pip\n")

@@ -97,7 +97,8 @@ def test_the_options_of_kubeflow() -> None:
     from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions
     from headrace.pipelines.platforms.options import build
 
-    (text,) = blocks("docs/kubeflow.md", "toml")
+    s3, text = blocks("docs/kubeflow.md", "toml")
+    assert "AWS_ENDPOINT_URL" in build(KubeflowOptions, tomllib.loads(s3)["kubeflow"], "kubeflow").environment
     tables = tomllib.loads(text.replace("sha256:...", f"sha256:{'0' * 64}"))
     assert build(Images, tables["images"], "images").serve.startswith("registry.example.com/headrace/server@")
     assert build(KubeflowOptions, tables["kubeflow"], "kubeflow").endpoint.traffic == 20

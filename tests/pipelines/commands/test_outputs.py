@@ -134,6 +134,12 @@ OTHERS = {
     *(f"dynamic {verb}" for verb in ("init", "add", "request", "withdraw", "retry", "status")),
     *("run dynamic", "tick"),
     *("schedule set", "schedule list", "schedule pause", "schedule resume", "schedule delete"),
+    # They write to topics and tables.
+    *(f"stream {kind}" for kind in ("kafka", "labels", "pubsub")),
+    # Its files are created only if absent, under names made of windows.
+    "trigger messages",
+    # Of an endpoint at Vertex AI or KServe.
+    "endpoint canary",
     # `function` and `service` replace only files whose first line says that they wrote them.
     *("watch", *(f"trigger {verb}" for verb in ("alarm", "cron", "schedule", "serve", "function", "service"))),
 }
@@ -160,7 +166,7 @@ def test_every_command_is_here() -> None:
         assert (
             writes
             or not options & {"output", "folder", "checkpoints"}
-            or name.split()[-1] in ("status", "list", "show", "history", "convert")
+            or name.split()[-1] in ("status", "list", "show", "history", "convert", "canary", "messages")
         ), name
 
 

@@ -334,3 +334,4 @@ def _check_environment(environment: Mapping[str, str]) -> None:
             expected="one line of text without {{",
             received=", ".join(glued),
         )
+    vertex_rules.check_not_empty("environment", environment)

@@ -136,6 +136,10 @@ def _custom_job_spec(spec: Any) -> None:
         if number == 0 and pool.replica_count != 1:
             raise invalid(f"{where}.replica_count must be 1 for the primary pool")
         _machine(pool.machine_spec, f"{where}.machine_spec")
+        for variable in pool.container_spec.env:
+            # A message cannot tell an empty text from none.
+            if not variable.name or not variable.value:
+                raise invalid(f"{where}.container_spec.env needs a name and a value: {variable.name!r}")
         if not pool.container_spec.image_uri and not pool.python_package_spec.executor_image_uri:
             raise invalid(f"{where} needs container_spec or python_package_spec")
         if pool.container_spec.image_uri and not _IMAGE.match(pool.container_spec.image_uri):

@@ -17,6 +17,7 @@ from headrace.core.errors import UsageError
 JOB_LABEL = "headrace_job"
 
 Form = Literal["instances", "inputs"]
+_GOOGLE = (".googleapis.com", ".prediction.vertexai.goog")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
@@ -35,13 +36,14 @@ class EndpointOptions:
         url: URL of predictions: https://HOST/v1/models/NAME:predict, or any server with Vertex AI's format.
         form: "instances", one object per row, for Vertex AI and TensorFlow Serving; "inputs", one array per column,
             only for TensorFlow Serving.
-        token_variable: the environment variable with a bearer token, or "". For *.googleapis.com, the default is the
-            credentials of Google Cloud.
+        token_variable: the environment variable with a bearer token, or "". For *.googleapis.com and
+            *.prediction.vertexai.goog, the default is the credentials of Google Cloud.
         concurrency: maximum concurrent requests per process.
         requests_per_second: maximum requests per second and process, including failed attempts; 0 for no limit.
         rows_per_request: maximum rows per request; with a multiple of 48, predictions are those of any other size, to
             the last bit.
-        bytes_per_request: maximum bytes of a request's body; Vertex AI accepts 1.5 MB.
+        bytes_per_request: maximum bytes of a request's body; Vertex AI accepts 1.5 MB, and 10 MB at a dedicated
+            endpoint.
         request_seconds: timeout per attempt, in seconds, to 3600.
         tries: maximum attempts per request.
         deadline_seconds: maximum time for all requests, from the first one's preparation, in seconds; 0 for no limit.
@@ -94,7 +96,7 @@ class EndpointOptions:
     def google(self) -> bool:
         """Whether the endpoint is on Google Cloud, and accepts its credentials."""
         host = urlsplit(self.url).hostname or ""
-        return not self.token_variable and self.url.startswith("https://") and host.endswith(".googleapis.com")
+        return not self.token_variable and self.url.startswith("https://") and host.endswith(_GOOGLE)
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,7 @@ class VertexPlatform:
             service_account=self._options.service_account,
             encryption_key=self._options.encryption_key,
             timeout_minutes=options.timeout_minutes,
+            **({"dedicated": True, "inference_timeout_s": options.inference_timeout_s} if options.dedicated else {}),
             **claimed,
         )
         return self.configure_task(task, cache=False)

@@ -211,6 +211,8 @@ class EndpointOptions:
         timeout_minutes: maximum time until the model is served, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them; it belongs to the
             registered version.
+        dedicated: whether a new endpoint is a dedicated public one, at a host of its own: requests of 10 MB.
+        inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds.
         traffic_log: gs:// prefix where the servers write their counts of requests, which a canary is decided by; "" for
             none.
     """
@@ -224,6 +226,8 @@ class EndpointOptions:
     aliases: tuple[str, ...] = ("champion",)
     timeout_minutes: int = 60
     rules: str = "enforce"
+    dedicated: bool = False
+    inference_timeout_s: int = 600
     traffic_log: str = ""
 
     def __post_init__(self) -> None:
@@ -234,6 +238,9 @@ class EndpointOptions:
             raise vertex_rules.refuse("replicas", "the numbers of replicas are not valid", received)
         if not 0 <= self.traffic <= 100:
             raise vertex_rules.refuse("traffic", "traffic is not valid", self.traffic)
+        if not 1 <= self.inference_timeout_s <= 3600 or (self.inference_timeout_s != 600 and not self.dedicated):
+            received = f"{self.inference_timeout_s}{'' if self.dedicated else ' without dedicated'}"
+            raise vertex_rules.refuse("inference_timeout", "inference_timeout_s is not valid", received)
         for alias in self.aliases:
             if not _ALIAS.match(alias) or alias == "default":
                 raise vertex_rules.refuse("alias", "an alias is not valid", repr(alias))

@@ -108,9 +108,21 @@ def test_the_options_of_a_search() -> None:
     from headrace.pipelines.platforms.options import build
     from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 
-    (text,) = blocks("docs/vertex.md", "toml")
+    (text,) = [one for one in blocks("docs/vertex.md", "toml") if "[vertex.tuning]" in one]
     # What the page shows is what there is without it.
     assert build(TuningOptions, tomllib.loads(text)["vertex"]["tuning"], "vertex.tuning") == TuningOptions()
+
+
+def test_the_other_tables_of_vertex() -> None:
+    from headrace.pipelines.platforms.options import build
+    from headrace.pipelines.platforms.vertex_options import VertexOptions
+
+    vertex: dict[str, Any] = {"project": "my-project", "location": "europe-west1"}
+    for text in blocks("docs/vertex.md", "toml"):
+        vertex |= tomllib.loads(text)["vertex"]
+    options = build(VertexOptions, vertex, "vertex")
+    assert (options.training.flex_start, options.training.max_wait_hours) == (True, 48.0)
+    assert (options.endpoint.dedicated, options.endpoint.inference_timeout_s) == (True, 1800)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -19,6 +19,8 @@ def deploy(
     service_account: str = "",
     encryption_key: str = "",
     timeout_minutes: int = 60,
+    dedicated: bool = False,
+    inference_timeout_s: int = 600,
     claim: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> None:
     """Deploys a registered model to an endpoint with a given percentage of its traffic; creates the endpoint if needed.
@@ -39,6 +41,8 @@ def deploy(
         service_account: of the server, or "".
         encryption_key: a key of Cloud KMS, or "".
         timeout_minutes: maximum time until the model is served, in minutes.
+        dedicated: whether a new endpoint is a dedicated public one: requests of 10 MB, at its own host.
+        inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds, 1 to 3600.
         claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
     """
     from headrace.components.deploy.vertex import step
@@ -57,5 +61,7 @@ def deploy(
         service_account=service_account,
         encryption_key=encryption_key,
         timeout_minutes=timeout_minutes,
+        dedicated=dedicated,
+        inference_timeout_s=inference_timeout_s,
     )
     step.run(config, root, deployment, claim)

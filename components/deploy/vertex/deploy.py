@@ -54,9 +54,15 @@ class DeployConfig:
     service_account: str = ""
     encryption_key: str = ""
     timeout_minutes: int = 60
+    dedicated: bool = False
+    inference_timeout_s: int = 600
 
     def __post_init__(self) -> None:
         check_name(self.endpoint)
+        if not 1 <= self.inference_timeout_s <= 3600:
+            raise UsageError(
+                "inference_timeout_s is not valid", expected="1 to 3600", received=str(self.inference_timeout_s)
+            )
         if not 0 <= self.traffic <= 100:
             raise UsageError("traffic is not valid", expected="a percentage, 0 to 100", received=str(self.traffic))
         if not 1 <= self.min_replicas <= self.max_replicas:
@@ -76,25 +82,40 @@ class DeployResult:
         traffic: percentage of the requests by id of deployment.
         previous: id of the deployment that had most of the traffic before, or None.
         removed: ids of deployments that were undeployed.
+        url: URL of predictions.
     """
 
     deployed: str
     traffic: Mapping[str, int]
     previous: str | None
     removed: tuple[str, ...] = ()
+    url: str = ""
+
+
+def predict_url(endpoint: Any) -> str:
+    """URL of predictions, or "" if it is not known yet: a dedicated endpoint accepts requests at its own host only.
+
+    Args:
+        endpoint: of google.cloud.aiplatform.
+    """
+    name = str(endpoint.resource_name)
+    shared_host = f"{name.split('/')[3]}-aiplatform.googleapis.com"
+    host = endpoint.dedicated_endpoint_dns if endpoint.dedicated_endpoint_enabled else shared_host
+    return f"https://{host.removeprefix('https://')}/v1/{name}:predict" if host else ""
 
 
 def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
     """Deploys a model, unless it is already deployed, and splits the traffic.
 
     Raises:
-        UsageError: access denied, no quota, or an invalid request.
+        UsageError: access denied, no quota, an invalid request, or an endpoint that is not dedicated as configured.
         PlatformError: the service failed, or another run created the endpoint at the same time.
     """
     from google.cloud import aiplatform
 
     with errors.translate_errors("Vertex AI", config.endpoint, ROLE):
         endpoint = _endpoint(config, report)
+        _check_kind(config, endpoint)
         before = dict(endpoint.traffic_split)
         parent, _, version = config.model.partition("@")
         deployed = endpoint.list_models()
@@ -130,7 +151,8 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         models = endpoint.list_models()
         now = next(d.id for d in models if (d.model.partition("@")[0], d.model_version_id) == (parent, version))
         removed = _take_away(endpoint, after, now, previous) if after.get(now) == 100 else ()
-    return DeployResult(now, {key: value for key, value in after.items() if key not in removed}, previous, removed)
+        url = predict_url(endpoint)
+    return DeployResult(now, {key: value for key, value in after.items() if key not in removed}, previous, removed, url)
 
 
 def shared(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
@@ -175,10 +197,37 @@ def _endpoint(config: DeployConfig, report: Progress) -> Any:
             project=project,
             location=location,
             encryption_spec_key_name=config.encryption_key or None,
+            dedicated_endpoint_enabled=config.dedicated,
+            inference_timeout=config.inference_timeout_s if config.dedicated else None,
         )
     except api.Conflict:
         # Another run has just created it.
         return aiplatform.Endpoint(config.endpoint)
+
+
+def _check_kind(config: DeployConfig, endpoint: Any) -> None:
+    """Refuses an existing endpoint that is not as configured: what is set at its creation is not changed."""
+    if not config.dedicated:
+        return
+    fix = "Deploy to another endpoint, or undeploy its models and delete it: the next deployment creates it"
+    if not endpoint.dedicated_endpoint_enabled:
+        raise UsageError(
+            "the endpoint exists, and is not dedicated",
+            where=config.endpoint,
+            expected="an endpoint with dedicatedEndpointEnabled, which is set at its creation",
+            received="a shared endpoint",
+            fix=fix,
+        )
+    held = endpoint.gca_resource.client_connection_config.inference_timeout
+    seconds = round(held.total_seconds()) if held else 0
+    if seconds and seconds != config.inference_timeout_s:
+        raise UsageError(
+            "the endpoint exists with another timeout",
+            where=config.endpoint,
+            expected=f"inference_timeout_s = {config.inference_timeout_s}, which is set at its creation",
+            received=f"{seconds} s",
+            fix=f"Set inference_timeout_s = {seconds}. {fix}",
+        )
 
 
 def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: str | None) -> tuple[str, ...]:

@@ -29,11 +29,10 @@ def run(config: DeployConfig, root: str, deployment: Any, claim: Mapping[str, An
         check(Claim.from_json(claim or {}))
         result = deploy(config, step.progress)
         VertexEndpoint(config.endpoint, registry=entry).record(origin("deployed by a pipeline"))
-        location = config.endpoint.split("/")[3]
         what = {
             "version": version,
             "previous": result.previous,
-            "url": f"https://{location}-aiplatform.googleapis.com/v1/{config.endpoint}:predict",
+            "url": result.url,
             "traffic": dict(result.traffic),
             "deployed": result.deployed,
             "removed": list(result.removed),

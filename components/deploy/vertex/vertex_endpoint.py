@@ -16,7 +16,7 @@ from google.api_core import exceptions as api
 from headrace.components.deploy.base import ServiceStatus
 from headrace.components.deploy.observed import observed
 from headrace.components.deploy.state import Action, Change, EndpointState, Pending, state_of
-from headrace.components.deploy.vertex.deploy import ROLE, check_name
+from headrace.components.deploy.vertex.deploy import ROLE, check_name, predict_url
 from headrace.components.registry.state import Origin
 from headrace.components.registry.vertex.registry import folder_of, uploaded
 from headrace.core import storage
@@ -31,11 +31,12 @@ FOLDER = "endpoints"
 
 @dataclass(frozen=True)
 class _Deployed:
-    """Deployed models and their traffic: ids and percentages by version, oldest first."""
+    """Deployed models and their traffic: ids and percentages by version, oldest first; and the URL of predictions."""
 
     ids: Mapping[str, str]
     traffic: Mapping[str, int]
     entry: str
+    url: str
 
 
 class VertexEndpoint:
@@ -138,10 +139,8 @@ class VertexEndpoint:
     def status(self) -> ServiceStatus:
         """The traffic split, and the address of predictions."""
         deployed = self._deployed()
-        location = self._name.split("/")[3]
-        url = f"https://{location}-aiplatform.googleapis.com/v1/{self._name}:predict"
         shares = {version: percent for version, percent in deployed.traffic.items() if percent}
-        return ServiceStatus(shares, url, bool(shares), "" if shares else "no deployed model has traffic")
+        return ServiceStatus(shares, deployed.url, bool(shares), "" if shares else "no deployed model has traffic")
 
     def history(self) -> tuple[Change, ...]:
         """The changes of the traffic."""
@@ -176,6 +175,7 @@ class VertexEndpoint:
             except api.NotFound as error:
                 raise UsageError("the endpoint does not exist", where=self._name) from error
             split = dict(endpoint.traffic_split)
+            url = predict_url(endpoint)
         entries = {one.model.partition("@")[0] for one in models}
         entry = self._registry or (next(iter(entries)) if len(entries) == 1 else "")
         if not entry:
@@ -196,6 +196,7 @@ class VertexEndpoint:
             {version: identity for identity, version in named.items()},
             {version: int(split.get(identity, 0)) for identity, version in named.items()},
             entry,
+            url,
         )
 
     def _uri(self, entry: str) -> str:

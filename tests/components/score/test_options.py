@@ -94,6 +94,8 @@ def test_a_token_goes_over_https_or_stays_on_this_machine() -> None:
         ("https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/l/endpoints/1:predict", "TOKEN", False),
         ("http://us-central1-aiplatform.googleapis.com/v1/endpoints/1:predict", "", False),
         ("https://googleapis.com.example.org/v1/endpoints/1:predict", "", False),
+        ("https://1.us-central1-42.prediction.vertexai.goog/v1/projects/p/locations/l/endpoints/1:predict", "", True),
+        ("https://prediction.vertexai.goog.example.org/v1/endpoints/1:predict", "", False),
         ("https://evilgoogleapis.com/v1/endpoints/1:predict", "", False),
         (URL, "", False),
     ],

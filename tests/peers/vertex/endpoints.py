@@ -65,6 +65,13 @@ class Endpoints:
         return vertex.UndeployModelResponse()
 
 
+def open_endpoint(endpoint: Any, number: int) -> None:
+    """Gives a dedicated endpoint its own host."""
+    if endpoint.dedicated_endpoint_enabled:
+        _, _, _, location, _, identifier = endpoint.name.split("/")
+        endpoint.dedicated_endpoint_dns = f"{identifier}.{location}-{number}.prediction.vertexai.goog"
+
+
 def check_traffic(split: Any, deployed: set[str]) -> None:
     """Refuses shares that do not sum to 100, or of what is not deployed."""
     unknown = sorted(set(split) - deployed)

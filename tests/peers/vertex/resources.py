@@ -210,6 +210,14 @@ def _model(model: Any) -> None:
             raise invalid(f"Invalid version alias: {alias!r}")
 
 
+def _endpoint(endpoint: Any) -> None:
+    _display_name(endpoint)
+    _labels(endpoint.labels)
+    timeout = endpoint.client_connection_config.inference_timeout
+    if timeout and not 0 < timeout.total_seconds() <= 3600:
+        raise invalid("client_connection_config.inference_timeout must be at most 3600 seconds")
+
+
 def _pipeline_job(job: Any) -> None:
     _labels(job.labels)
     if not job.pipeline_spec and not job.template_uri:
@@ -242,5 +250,5 @@ KINDS: dict[str, Kind] = {
     "hyperparameterTuningJobs": Kind(vertex.HyperparameterTuningJob, JOB_STATES, _tuning_job),
     "batchPredictionJobs": Kind(vertex.BatchPredictionJob, JOB_STATES, _batch_prediction_job),
     "models": Kind(vertex.Model, (), _model),
-    "endpoints": Kind(vertex.Endpoint, (), _display_name),
+    "endpoints": Kind(vertex.Endpoint, (), _endpoint),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.cloud import aiplatform_v1 as vertex
 from google.rpc import code_pb2
-from peers.vertex.endpoints import Endpoints, check_traffic
+from peers.vertex.endpoints import Endpoints, check_traffic, open_endpoint
 from peers.vertex.models import Models
 from peers.vertex.operations import Operation
 from peers.vertex.resources import KINDS, Refusal, from_json, invalid, now, parse, to_json
@@ -130,6 +130,7 @@ class Vertex:
 
     def _finish_create(self, argument: dict[str, Any]) -> Any:
         endpoint = from_json(vertex.Endpoint, argument)
+        open_endpoint(endpoint, self.number())
         self.resources[endpoint.name] = endpoint
         return endpoint
 

@@ -172,6 +172,12 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
     assert tasks["deploy"].spec["dependentTasks"] == ["register"]
 
 
+def test_a_dedicated_endpoint_is_as_the_options_say(tmp_path: Path) -> None:
+    found = {t.where: t for t in read_spec(str(compile_with(tmp_path, "traffic = 20", "dedicated = true"))).tasks()}
+    (deployed,) = (task.inputs() for where, task in found.items() if where.endswith(".deploy"))
+    assert (deployed["dedicated"], deployed["inference_timeout_s"]) == (True, 600)
+
+
 def test_the_lint_has_nothing_to_say(path: Path) -> None:
     assert lint(str(path), "vertex") == []
 

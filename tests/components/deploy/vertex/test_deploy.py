@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,40 @@ def test_the_endpoint_is_made_once_and_all_traffic_goes_to_the_new_one(server: V
     assert dict(third.traffic) == {second.deployed: 0, third.deployed: 100}
     assert [name for name in server.vertex.resources if "/endpoints/" in name] == [ENDPOINT]
     assert {m.id for m in server.vertex.resources[ENDPOINT].deployed_models} == {second.deployed, third.deployed}
+
+
+def test_a_dedicated_endpoint_has_a_host_and_a_timeout_of_its_own(server: VertexServer) -> None:
+    asked = replace(config(registered("aaaa")), dedicated=True, inference_timeout_s=1800)
+    first = deploy.deploy(asked)
+    held = server.vertex.resources[ENDPOINT]
+    assert held.dedicated_endpoint_enabled
+    assert held.client_connection_config.inference_timeout.total_seconds() == 1800
+    assert re.fullmatch(r"natality\.us-central1-\d+\.prediction\.vertexai\.goog", held.dedicated_endpoint_dns)
+    assert first.url == f"https://{held.dedicated_endpoint_dns}/v1/{ENDPOINT}:predict"
+    # The traffic is split as at any endpoint, and options of a shared one use what exists.
+    second = deploy.deploy(replace(config(registered("bbbb"), traffic=20)))
+    assert dict(second.traffic) == {first.deployed: 80, second.deployed: 20}
+    assert second.url == first.url
+    with pytest.raises(UsageError, match="exists with another timeout") as caught:
+        deploy.deploy(replace(asked, inference_timeout_s=600))
+    assert (caught.value.received, "Set inference_timeout_s = 1800" in str(caught.value.fix)) == ("1800 s", True)
+
+
+def test_a_shared_endpoint_does_not_become_dedicated(server: VertexServer) -> None:
+    shared = deploy.deploy(config(registered("aaaa")))
+    assert shared.url == f"https://us-central1-aiplatform.googleapis.com/v1/{ENDPOINT}:predict"
+    with pytest.raises(UsageError, match="is not dedicated"):
+        deploy.deploy(replace(config(registered("bbbb")), dedicated=True))
+    assert [m.id for m in server.vertex.resources[ENDPOINT].deployed_models] == [shared.deployed]
+
+
+def test_the_service_refuses_a_longer_timeout(server: VertexServer) -> None:
+    from google.cloud import aiplatform
+
+    with pytest.raises(Exception, match="at most 3600"):
+        aiplatform.Endpoint.create("x", dedicated_endpoint_enabled=True, inference_timeout=3601)
+    with pytest.raises(UsageError, match="inference_timeout_s is not valid"):
+        replace(config("m"), inference_timeout_s=3601)
 
 
 def test_a_share_of_the_traffic(server: VertexServer) -> None:

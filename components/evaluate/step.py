@@ -48,6 +48,7 @@ def run(
             champion,
             None if rule is None else rule.to_json(),
         )
+        step.end_as_before(storage.place_of(evaluation))
         measurement = _measurement(problem, root, champion, examples, model)
         with step.importing():
             if comparison or not (measurement and storage.exists(measurement)):

@@ -36,6 +36,7 @@ def run(
         options = options_of(csv)
         # The record is named by the request, so that an exit task finds it by the same parameters.
         step.identity = lineage.preprocess_identity(file, data_version, baseline_version, options)
+        step.end_as_before(storage.place_of(examples))
         chosen = runner_of(runner, os.environ)
         if gcp_resources:
             resources.write_none(gcp_resources)

@@ -26,6 +26,7 @@ def run(parameters: Parameters, predictions: Any, gcp_resources: str) -> None:
         if config.runner is not None and not config.runner.local:
             config = dataclasses.replace(config, output=storage.place_of(predictions, shared=True))
         step.identity = config.identity
+        step.end_as_before(storage.place_of(predictions))
         with step.importing():
             from headrace.components.score.score import approach_of, score
         choice = approach_of(config)

@@ -24,6 +24,7 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.signals import raise_on_sigterm
+from headrace.core.steps.repeated import error_of, job_of
 from headrace.core.steps.workspace import record_uri
 
 # Environment variable with the local engine's process id, set for the steps that it starts.
@@ -83,6 +84,7 @@ class Step:
         self.started = time.time()
         self._began = time.monotonic()
         self.import_seconds = 0.0
+        self._job = ""
         self._outputs: dict[str, str] = {}
         self._result: dict[str, Any] = {}
         self._last_event = 0.0
@@ -93,6 +95,23 @@ class Step:
         begin = time.perf_counter()
         yield
         self.import_seconds += time.perf_counter() - begin
+
+    def end_as_before(self, output: str) -> None:
+        """Ends a retry at once where an attempt of the same pipeline job failed by a mistake, or at the gate.
+
+        Call it when `identity` is known, before expensive work.
+
+        Args:
+            output: URI of an output artifact of the task.
+
+        Raises:
+            HeadraceError: that of the attempt.
+        """
+        self._job = job_of(output)
+        if self._job and self.root:
+            error = error_of(read_record(self.root, self.name, self.identity), self._job)
+            if error is not None:
+                raise error
 
     def progress(
         self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
@@ -136,6 +155,7 @@ class Step:
             "result": self._result,
             "error": None if error is None else error.to_json(),
             **({"run": mark} if mark else {}),
+            **({"job": self._job} if self._job else {}),
         }
 
 

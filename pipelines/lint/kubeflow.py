@@ -14,6 +14,9 @@ from headrace.pipelines.lint.spec import Spec, Task
 _SCHEMA = "2.1.0"
 _GOOGLE = re.compile(r"\{\{\$\.(pipeline_google_cloud_[a-z_]+)\}\}")
 _LAUNCHER = "google_cloud_pipeline_components.container"
+_MOST_PARAMETER_CHARACTERS = 10_000
+# Of etcd's 1.5 MiB: the templates of the tasks, and their status during the run, come on top.
+_MANY_BYTES = 1_000_000
 _POLICIES = ("Always", "IfNotPresent", "Never")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
@@ -28,6 +31,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     schema = str(spec.pipeline.get("schemaVersion", ""))
     if schema != _SCHEMA:
         yield Finding("K012", "schemaVersion", repr(schema))
+    yield from _sizes(spec)
     for where, uri in spec.imported():
         if "://" not in uri:
             yield Finding("K013", where, repr(uri))
@@ -39,6 +43,19 @@ def check(spec: Spec) -> Iterator[Finding]:
         if name not in spec.executors():
             yield Finding("K004", f"platforms.kubernetes, {name}", "the executor does not exist")
         yield from _pod(f"platforms.kubernetes, {name}", settings)
+
+
+def _sizes(spec: Spec) -> Iterator[Finding]:
+    """Checks the default parameters of a run, and the part of its object in Kubernetes that the spec has."""
+    declared = spec.pipeline.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    defaults = {name: one["defaultValue"] for name, one in declared.items() if "defaultValue" in one}
+    characters = len(json.dumps(defaults, ensure_ascii=False))
+    if characters > _MOST_PARAMETER_CHARACTERS:
+        longest = max(defaults, key=lambda name: len(json.dumps(defaults[name], ensure_ascii=False)))
+        yield Finding("K015", "root.inputDefinitions.parameters", f"{characters:,} characters, most of {longest!r}")
+    size = len(json.dumps(spec.pipeline, ensure_ascii=False).encode())
+    if size > _MANY_BYTES:
+        yield Finding("K016", "the file", f"{size / 1e6:.1f} MB, {sum(1 for _ in spec.tasks())} tasks")
 
 
 def _container(name: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Finding]:

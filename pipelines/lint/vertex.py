@@ -28,6 +28,11 @@ _AT_RUN_TIME = (
     *("cpu_request", "cpu_limit", "memory_request", "memory_limit", "accelerator_type", "accelerator_count"),
     "base_image",
 )
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|[KMGTPE]i?|)\Z")
+_UNITS = {"": 1.0, "m": 1e-3}
+_UNITS |= {prefix: 1e3**power for power, prefix in enumerate("KMGTPE", 1)}
+_UNITS |= {f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", 1)}
+_MOST_CPUS, _MOST_GIGABYTES = 96, 624
 _LAUNCHER = "google_cloud_pipeline_components.container"
 
 
@@ -71,12 +76,25 @@ def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
         value = resources.get(f"resource{key[0].upper()}{key[1:]}") or resources.get(key)
         if value:
             yield Finding("V003", name, f"{key} {value}")
+    yield from _bounds(name, resources)
     accelerator = resources.get("accelerator", {})
     kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
     count = str(accelerator.get("resourceCount") or accelerator.get("count") or "0")
     known = vertex_rules.table()["accelerators"]
     if accelerator and "{{$" not in kind and (kind not in known or ("{{$" not in count and count not in known[kind])):
         yield Finding("V004", name, f"{count} x {kind}")
+
+
+def _bounds(name: str, resources: Mapping[str, Any]) -> Iterator[Finding]:
+    """Checks limits of CPU and memory, as texts with a unit, or as numbers of CPUs and GB."""
+    for key, most, unit in (("CpuLimit", _MOST_CPUS, 1.0), ("MemoryLimit", _MOST_GIGABYTES, 1e9)):
+        text = str(resources.get(f"resource{key}") or "")
+        found = _QUANTITY.match(text)
+        number = resources.get(f"{key[0].lower()}{key[1:]}")
+        if found and float(found[1]) * _UNITS[found[2]] > most * unit:
+            yield Finding("V022", name, f"{key[0].lower()}{key[1:]} {text}")
+        elif not text and isinstance(number, int | float) and number > most:
+            yield Finding("V022", name, f"{key[0].lower()}{key[1:]} {number:g}")
 
 
 def _is_input(task: Task, name: str, value: Mapping[str, Any]) -> bool:

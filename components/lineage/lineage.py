@@ -126,7 +126,7 @@ class Lineage:
         newest_first = sorted(registered, key=lambda name: (self._state.versions[name].epoch, name), reverse=True)
         why = "there is no earlier version"
         for version in newest_first:
-            fault = self._fault(version, schema, catalog, withdrawn)
+            fault = self.fault(version, schema, catalog, withdrawn)
             if fault is None:
                 seen = self.seen(version)
                 trained = 1 if seen is None else 1 + len(seen.chain)
@@ -138,10 +138,15 @@ class Lineage:
             why = fault if why == "there is no earlier version" else why
         return Start("", "", f"from scratch: {why}")
 
-    def _fault(
+    def fault(
         self, version: str, schema: str, catalog: Mapping[str, SpanVersion], withdrawn: Collection[str]
     ) -> str | None:
-        """Why a training must not start from a version; None where it may."""
+        """Why a training must not start from a version, and a champion is to be replaced; None where there is no reason.
+
+        Args:
+            version: in the registry.
+            schema, catalog, withdrawn: as of `start`.
+        """
         seen = self.seen(version)
         if seen is None:
             return f"the spans of version {version} are not known"

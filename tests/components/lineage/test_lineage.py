@@ -90,6 +90,8 @@ def test_a_span_that_is_quarantined_since(three: Models, day: int, start: str, w
 @pytest.mark.parametrize("withdrawn", [DAYS[2], f"version of {DAYS[2]}"])
 def test_a_span_that_is_withdrawn(three: Models, withdrawn: str) -> None:
     assert three.start(withdrawn=[withdrawn]).version == "v2"
+    faults = [three.lineage.fault(version, SCHEMA, three.catalog, [withdrawn]) for version in ("v1", "v2", "v3")]
+    assert faults == [None, None, f"version v3 saw span {DAYS[2]}, which is withdrawn now"]
 
 
 def test_a_bad_version_and_all_that_descend_from_it(three: Models) -> None:

@@ -141,7 +141,7 @@ class Lineage:
     def fault(
         self, version: str, schema: str, catalog: Mapping[str, SpanVersion], withdrawn: Collection[str]
     ) -> str | None:
-        """Why a training must not start from a version, and a champion is to be replaced; None where there is no reason.
+        """Why no training may start from a version, and a champion is to be replaced; None without a reason.
 
         Args:
             version: in the registry.

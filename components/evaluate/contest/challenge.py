@@ -73,7 +73,7 @@ class Comparison:
         margin, tolerance: as of `Challenge`.
         stale: whether the champion is stale: a challenger replaces it unless it is clearly worse.
         newer_spans: number of spans in the window that the champion has not seen.
-        spoiled: why the champion is stale whatever it has not seen, such as a span that is withdrawn now; "" if it is not.
+        spoiled: why the champion is stale whatever it has seen, such as a span that is withdrawn now; "" if not so.
     """
 
     margin: float = 0.0

@@ -111,7 +111,9 @@ def test_another_schema(three: Models) -> None:
 
 
 def test_every_third_from_scratch(three: Models) -> None:
-    assert three.start(from_scratch_every=3).why == "from scratch, after 3 versions that were warm started"
+    assert (
+        three.start(from_scratch_every=3).why == "from scratch: the last 3 versions were warm started from one another"
+    )
     assert three.start(from_scratch_every=4).version == "v3"
     assert three.start(from_scratch_every=1).version == ""
 

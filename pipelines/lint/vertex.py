@@ -117,6 +117,9 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
     if isinstance(labels, dict):
         for wrong in vertex_rules.broken_labels({key: str(value) for key, value in labels.items()}):
             yield Finding("V009", f"{task.where}.labels", wrong)
+        for key, value in labels.items():
+            if not value:
+                yield Finding("V021", f"{task.where}.labels", f"{key}={value!r}")
     yield from _study(task.where, inputs)
     pools = inputs.get("worker_pool_specs")
     for number, pool in enumerate(pools if isinstance(pools, list) else []):
@@ -150,6 +153,11 @@ def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]
     count = _number(_either(machine, "accelerator_count", "acceleratorCount"))
     topology = str(_either(machine, "tpu_topology", "tpuTopology") or "")
     replicas = _number(_either(pool, "replica_count", "replicaCount"))
+    container = _either(pool, "container_spec", "containerSpec")
+    variables = container.get("env") if isinstance(container, dict) else None
+    for variable in variables if isinstance(variables, list) else []:
+        if isinstance(variable, dict) and "name" in variable and not variable.get("value"):
+            yield Finding("V021", f"{where}.env", str(variable["name"]))
     if "{{$" in kind + accelerator + topology or count is None or replicas is None:
         return
     broken = vertex_rules.broken_machine_rule(kind, accelerator, count, topology)

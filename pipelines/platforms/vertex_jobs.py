@@ -37,6 +37,9 @@ def custom_job(component: Any, role: Role, image: str, options: VertexOptions, l
         UsageError: google-cloud-pipeline-components is not installed.
     """
     training = options.training
+    scheduling = training.scheduling()
+    # Left out, it is the persistent resource of the run, which the launcher is given by a placeholder.
+    persistent = {"persistent_resource_id": training.persistent_resource} if training.persistent_resource else {}
     component = copy.copy(component)
     component.component_spec = copy.deepcopy(component.component_spec)
     component.component_spec.implementation.container.image = image
@@ -47,13 +50,15 @@ def custom_job(component: Any, role: Role, image: str, options: VertexOptions, l
         machine_type=training.machine_type,
         accelerator_type=training.accelerator,
         accelerator_count=training.accelerator_count or 1,
-        timeout=f"{round(training.timeout_hours * 3600)}s",
+        timeout=scheduling.timeout,
+        max_wait_duration=scheduling.max_wait,
         restart_job_on_worker_restart=training.restart,
         service_account=options.service_account,
         network=options.network,
         encryption_spec_key_name=options.encryption_key,
         labels=dict(labels),
-        strategy="SPOT" if training.spot else "STANDARD",
+        strategy=scheduling.strategy,
+        **persistent,
         # Without values these would leave placeholders in the request.
         reserved_ip_ranges=[],
         psc_interface_config={},
@@ -131,16 +136,14 @@ def calling(component: Any, **fixed: Any) -> Callable[..., Any]:
 def _request(payload: str, options: VertexOptions, labels: Mapping[str, str]) -> str:
     """The request of a tuning job, with fields for which HyperparameterTuningJobRunOp has no input."""
     training, stopping = options.training, options.tuning.service_stopping
-    scheduling = {
-        "strategy": "SPOT" if training.spot else "STANDARD",
-        "timeout": f"{round(training.timeout_hours * 3600)}s",
-        "restart_job_on_worker_restart": training.restart,
-    }
+    of_trials: dict[str, object] = {"scheduling": training.scheduling().request()}
+    if training.persistent_resource:
+        of_trials["persistent_resource_id"] = training.persistent_resource
     text = "".join(json.loads(payload)["Concat"])
     for mark, added in (
         ('{"display_name": ', f'"labels": {json.dumps({**labels, LABEL: _SEARCH})}'),
         ('"study_spec": {', f'"{stopping}": {{"use_elapsed_duration": true}}' if stopping else ""),
-        ('"trial_job_spec": {', f'"scheduling": {json.dumps(scheduling)}'),
+        ('"trial_job_spec": {', json.dumps(of_trials)[1:-1]),
     ):
         if text.count(mark) != 1:
             raise ValueError(f"the request of a tuning job has no {mark}: {_GCPC} has changed")

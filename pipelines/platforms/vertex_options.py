@@ -12,6 +12,7 @@ from headrace.core.rules.mode import check_mode
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
 from headrace.pipelines.platforms.options import check
+from headrace.pipelines.platforms.vertex_scheduling import DEFAULT_WAIT_HOURS, Scheduling, check_flex_start
 from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]\Z")
@@ -77,6 +78,10 @@ class TrainingOptions:
         replicas: number of machines that train together.
         spot: whether to use spot machines, which the service may preempt. The job then restarts, and training resumes
             from its last checkpoint, which is stored under the run's root.
+        flex_start: whether the job waits in a queue until all its GPUs are available (FLEX_START).
+        max_wait_hours: maximum time in that queue, in hours; 0 is without a limit.
+        persistent_resource: ID of a persistent resource of the same project and region, which has a pool of the same
+            machine, accelerators and boot disk; "" for machines of the job's own.
         disk_type, disk_gigabytes: of each replica's boot disk: pd-ssd, pd-standard or hyperdisk-balanced; "" leaves the
             type to the service, or is hyperdisk-balanced where the machine takes nothing else.
         timeout_hours: maximum time of the job, in hours.
@@ -92,6 +97,9 @@ class TrainingOptions:
     tpu_topology: str = ""
     replicas: int = 1
     spot: bool = False
+    flex_start: bool = False
+    max_wait_hours: float = DEFAULT_WAIT_HOURS
+    persistent_resource: str = ""
     disk_type: str = ""
     disk_gigabytes: int = 100
     timeout_hours: float = 168.0
@@ -110,6 +118,8 @@ class TrainingOptions:
             raise vertex_rules.refuse("tpu_spot", "this TPU is not available as spot", received)
         if self.spot and self.replicas > 1 and not self.restart:
             raise vertex_rules.refuse("spot_restart", "spot with replicas needs restart", "restart=false")
+        if self.flex_start:
+            check_flex_start(self.accelerator, self.machine_type)
         if self.disk_type not in ("", *vertex_rules.table()["boot_disks"]):
             raise vertex_rules.refuse("disk_type", "disk_type is not valid", repr(self.disk_type))
         disks = vertex_rules.boot_disks(self.machine_type)
@@ -128,8 +138,20 @@ class TrainingOptions:
             expected="more than 0",
             received=self.timeout_hours,
         )
+        self.scheduling()
         check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
         _check_environment(self.environment)
+
+    def scheduling(self) -> Scheduling:
+        """Where the job's machines come from."""
+        return Scheduling(
+            self.spot,
+            self.flex_start,
+            self.max_wait_hours,
+            self.persistent_resource,
+            self.timeout_hours,
+            self.restart,
+        )
 
     def boot_disk(self) -> dict[str, str | int]:
         """The boot disk of each replica, as a DiskSpec; without a type it is the service's default."""
@@ -312,3 +334,4 @@ def _check_environment(environment: Mapping[str, str]) -> None:
             expected="one line of text without {{",
             received=", ".join(glued),
         )
+    vertex_rules.check_not_empty("environment", environment)

@@ -136,11 +136,28 @@ def check_machine(machine: str, accelerator: str, count: int, topology: str = ""
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Refuses labels that Google Cloud rejects.
+    """Refuses labels that Google Cloud rejects, and those that would not reach a run's jobs.
 
     Raises:
-        UsageError: a label is not valid.
+        UsageError: a label is not valid, or empty.
     """
     wrong = broken_labels(labels)
     if wrong:
         raise refuse("labels", "a label is not valid", ", ".join(wrong))
+    check_not_empty("labels", labels)
+
+
+def check_not_empty(option: str, values: Mapping[str, str]) -> None:
+    """Refuses empty values, which the launcher of a job removes from its request.
+
+    Args:
+        option: its name.
+        values: texts by name.
+
+    Raises:
+        UsageError: a value is empty.
+    """
+    empty = [name for name, value in values.items() if not value]
+    if empty:
+        what, fix = f"a value of {option} is empty", "Leave it out, or give it a value"
+        raise refuse("empty_value", what, ", ".join(empty), fix=fix)

@@ -23,6 +23,7 @@ PIPELINE_STATES = (
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
 _MACHINE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+\Z")
+_RESOURCE_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _IMAGE = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?\Z")
 
 
@@ -122,6 +123,10 @@ def _gcs(uri: str, where: str) -> None:
 def _custom_job_spec(spec: Any) -> None:
     if not spec.worker_pool_specs:
         raise invalid("job_spec.worker_pool_specs must not be empty")
+    if "max_wait_duration" in spec.scheduling and spec.scheduling.strategy.name != "FLEX_START":
+        raise invalid("scheduling.max_wait_duration is acceptable only when the strategy is FLEX_START")
+    if spec.persistent_resource_id and not _RESOURCE_ID.match(spec.persistent_resource_id):
+        raise invalid(f"persistent_resource_id is not valid: {spec.persistent_resource_id!r}")
     for number, pool in enumerate(spec.worker_pool_specs):
         where = f"worker_pool_specs[{number}]"
         if not pool.replica_count:
@@ -131,6 +136,10 @@ def _custom_job_spec(spec: Any) -> None:
         if number == 0 and pool.replica_count != 1:
             raise invalid(f"{where}.replica_count must be 1 for the primary pool")
         _machine(pool.machine_spec, f"{where}.machine_spec")
+        for variable in pool.container_spec.env:
+            # A message cannot tell an empty text from none.
+            if not variable.name or not variable.value:
+                raise invalid(f"{where}.container_spec.env needs a name and a value: {variable.name!r}")
         if not pool.container_spec.image_uri and not pool.python_package_spec.executor_image_uri:
             raise invalid(f"{where} needs container_spec or python_package_spec")
         if pool.container_spec.image_uri and not _IMAGE.match(pool.container_spec.image_uri):

@@ -21,6 +21,7 @@ from headrace.pipelines.platforms.vertex_options import (
 
 OPTIONS = Path(__file__).with_name("vertex.toml")
 DIGEST = f"@sha256:{'1' * 64}"
+L4 = {"machine_type": "g2-standard-8", "accelerator": "NVIDIA_L4", "accelerator_count": 1}
 
 
 def test_the_file_becomes_options() -> None:
@@ -136,8 +137,47 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
         ),
         (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is not valid", "100 to 64000"),
         (TrainingOptions, {"timeout_hours": 0.0}, "timeout_hours is not valid", "more than 0"),
+        (
+            TrainingOptions,
+            {**L4, "spot": True, "flex_start": True},
+            "spot and flex_start exclude each other",
+            "STANDARD, SPOT or FLEX_START",
+        ),
+        (TrainingOptions, {"flex_start": True}, "not available for this machine", "L4, A100, H100, H200 and B200"),
+        (
+            TrainingOptions,
+            {"flex_start": True, "accelerator": "NVIDIA_TESLA_T4", "accelerator_count": 1},
+            "not available for this machine",
+            "L4, A100",
+        ),
+        (TrainingOptions, {**L4, "flex_start": True, "timeout_hours": 169.0}, "too long for flex_start", "168 hours"),
+        (TrainingOptions, {**L4, "flex_start": True, "max_wait_hours": -1.0}, "is not valid", "or more"),
+        (TrainingOptions, {**L4, "flex_start": True, "max_wait_hours": float("nan")}, "is not valid", "or more"),
+        (TrainingOptions, {"max_wait_hours": 2.0}, "needs flex_start", "valid with FLEX_START only"),
+        (TrainingOptions, {"spot": True, "persistent_resource": "gpus"}, "has its machines already", "machines that"),
+        (
+            TrainingOptions,
+            {**L4, "flex_start": True, "persistent_resource": "gpus"},
+            "has its machines already",
+            "has no effect",
+        ),
+        (TrainingOptions, {"persistent_resource": "Gpus"}, "persistent_resource is not valid", "from a letter"),
+        (TrainingOptions, {"persistent_resource": "gpus-"}, "persistent_resource is not valid", "from a letter"),
+        (TrainingOptions, {"persistent_resource": "g" * 64}, "persistent_resource is not valid", "1 to 63"),
         (TrainingOptions, {"environment": {"TF_CONFIG": "{}"}}, "sets this variable itself", "TF_CONFIG"),
         (TrainingOptions, {"environment": {"A": "{{$.x}}"}}, "cannot be part of the request", "without {{"),
+        (
+            TrainingOptions,
+            {"environment": {"A": "0", "B": ""}},
+            "a value of environment is empty",
+            "remove empty values",
+        ),
+        (
+            VertexOptions,
+            {"project": "my-project", "location": "europe-west1", "labels": {"team": ""}},
+            "a value of labels is empty",
+            "missing from the jobs of a run",
+        ),
         (TaskOptions, {"cpu": 128}, "cpu is not valid", "up to 96 CPUs"),
         (TaskOptions, {"memory": "640G"}, "memory is not valid", "624 GB"),
         (TaskOptions, {"memory": "lots"}, "memory is not valid", "624 GB"),

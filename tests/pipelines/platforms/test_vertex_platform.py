@@ -163,6 +163,7 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
         "encryption_key": "",
         "rules": "enforce",
         "claim": {},
+        "traffic_log": "",
     }
     deployed = tasks["deploy"].inputs()
     assert deployed["traffic"] == 20

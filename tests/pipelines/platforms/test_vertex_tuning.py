@@ -41,8 +41,11 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Tuned training, compiled for the test server's project and region."""
-    folder = tmp_path_factory.mktemp("spec")
-    text = Path(__file__).with_name("vertex.toml").read_text()
+    return compiled(tmp_path_factory.mktemp("spec"))
+
+
+def compiled(folder: Path, *, spot: str = "spot = true") -> dict[str, Any]:
+    text = Path(__file__).with_name("vertex.toml").read_text().replace("spot = true", spot)
     text = text.replace("my-project", PROJECT).replace("europe-west1", LOCATION)
     (folder / "vertex.toml").write_text(f"{text}\n[vertex.tuning]\nmax_failed_trials = 3\n")
     compile_to("tuned", "vertex", str(folder / "tuned.yaml"), options_file=str(folder / "vertex.toml"))
@@ -133,6 +136,32 @@ def test_the_job_is_as_the_options_say(search: Search) -> None:
     assert told["inputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == str(search.examples)
     assert "--batch_size=32" in arguments
     assert "--hidden_units=[8, 4]" in arguments
+
+
+@pytest.mark.parametrize(
+    ("spot", "strategy", "wait", "resource"),
+    [
+        ("flex_start = true\nmax_wait_hours = 2.0", "FLEX_START", 7200, ""),
+        ('persistent_resource = "gpus-1"', "STANDARD", None, "gpus-1"),
+    ],
+)
+def test_trials_run_on_machines_from_a_queue_or_a_persistent_resource(
+    problem: Path,
+    server: VertexServer,
+    launching: Launching,
+    bucket: str,
+    tmp_path: Path,
+    spot: str,
+    strategy: str,
+    wait: int | None,
+    resource: str,
+) -> None:
+    spec = compiled(tmp_path, spot=spot)
+    search = Search(spec, problem, server, launching.of(server, tmp_path), f"gs://{bucket}/headrace", tmp_path)
+    assert search.run().state == "succeeded"
+    trial = search.job.trial_job_spec
+    waits = trial.scheduling.max_wait_duration.total_seconds() if "max_wait_duration" in trial.scheduling else None
+    assert (trial.scheduling.strategy.name, waits, trial.persistent_resource_id) == (strategy, wait, resource)
 
 
 def test_trials_that_fail_or_are_stopped_leave_the_choice_to_the_others(search: Search) -> None:

@@ -24,11 +24,16 @@ PARENT = "projects/demo-project/locations/us-central1"
 @pytest.fixture
 def ours(vertex: Platform, tmp_path: Path) -> Platform:
     """Static training, compiled for the test server's project and region."""
+    return compiled(vertex, tmp_path)
+
+
+def compiled(vertex: Platform, tmp_path: Path, *, spot: str = "spot = true") -> Platform:
+    """Static training, with other options in the place of spot machines."""
     from headrace.pipelines.compiler import compile_to
 
     options = tmp_path / "vertex.toml"
     text = VERTEX_TOML.read_text().replace("my-project", "demo-project").replace("europe-west1", "us-central1")
-    options.write_text(text)
+    options.write_text(text.replace("spot = true", spot))
     vertex.spec = str(tmp_path / "static.yaml")
     compile_to("static", "vertex", vertex.spec, options_file=str(options))
     vertex.options = ["--platform", "vertex", "--options", str(options), "--api-endpoint", vertex.server.url]
@@ -103,6 +108,34 @@ def test_every_request_of_the_spec_is_made_and_parsed(ours: Platform, launching:
     asked = {request.rpartition("/")[2] for request in ours.server.requests if request.startswith("POST")}
     assert {"pipelineJobs", "customJobs", "models:upload", "endpoints"} <= asked
     assert json.loads((tmp_path / "endpoint.json").read_text())["version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    ("spot", "strategy", "wait", "resource"),
+    [
+        ("flex_start = true", "FLEX_START", 24 * 3600, ""),
+        # Without a limit: a duration of 0 s, which is not an absent one.
+        ("flex_start = true\nmax_wait_hours = 0.0", "FLEX_START", 0, ""),
+        ('persistent_resource = "gpus-1"', "STANDARD", None, "gpus-1"),
+    ],
+)
+def test_the_job_says_where_its_machines_come_from(
+    vertex: Platform,
+    launching: Launching,
+    tmp_path: Path,
+    spot: str,
+    strategy: str,
+    wait: int | None,
+    resource: str,
+) -> None:
+    ours = compiled(vertex, tmp_path, spot=spot)
+    ours.do.by_task = {"train": launching.of(ours.server, tmp_path)}
+    assert ours.submit("--wait").status == 0
+    (job,) = [one for name, one in ours.server.vertex.resources.items() if "/customJobs/" in name]
+    scheduling = job.job_spec.scheduling
+    assert scheduling.strategy.name == strategy
+    waits = scheduling.max_wait_duration.total_seconds() if "max_wait_duration" in scheduling else None
+    assert (waits, job.job_spec.persistent_resource_id) == (wait, resource)
 
 
 def test_a_training_that_fails_late_fails_the_run(ours: Platform, launching: Launching, tmp_path: Path) -> None:

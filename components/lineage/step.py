@@ -29,6 +29,7 @@ def run(
     withdrawn: Sequence[str],
     from_scratch_every: int,
     challenge: Mapping[str, Any],
+    training_digest: str = "",
 ) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Runs the step; arguments as of `component.lineage`."""
     with running("lineage", root=root) as step:
@@ -36,7 +37,7 @@ def run(
         step.identity = lineage_identity(claim["run_id"], claim["holder"], manifest.identity)
         file = load_problem(problem, digest=schema_digest, part="schema")
         lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
-        window = Seen.of(manifest)
+        window = Seen.of(manifest, training_digest)
         catalog = read_catalog(spans_uri(root, file.problem.name))
         if base["from_scratch"]:
             start = Start("", "", "from scratch, as requested")
@@ -47,6 +48,7 @@ def run(
                 withdrawn=frozenset(withdrawn),
                 until=int(base["changes"]),
                 from_scratch_every=from_scratch_every,
+                training=training_digest,
             )
         lineage.add(manifest.identity, window, start.version)
         step.progress(start.why, lasting=True)

@@ -110,6 +110,14 @@ def test_another_schema(three: Models) -> None:
     assert three.start().version == "v3"
 
 
+def test_another_model_starts_from_scratch(models: Models) -> None:
+    for version, training in (("v1", "a"), ("v2", "b")):
+        models.registry.register(make_model(models.folder / version, version, problem="days", data=f"data-{version}"))
+        models.lineage.add(f"data-{version}", Seen(SCHEMA, {DAYS[0]: f"key-{DAYS[0]}"}, training=training))
+    assert [models.start(training=training).version for training in ("", "a", "b")] == ["v2", "v1", "v2"]
+    assert models.start(training="c").why == "from scratch: the Problem's model or training changed since version v2"
+
+
 def test_every_third_from_scratch(three: Models) -> None:
     assert (
         three.start(from_scratch_every=3).why == "from scratch: the last 3 versions were warm started from one another"

@@ -121,6 +121,7 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                             champion=claimed["champion"],
                             base=claimed["base"],
                             schema_digest=schema_digest,
+                            training_digest=training_digest,
                             training=training,
                             withdrawn=claimed["withdrawn"],
                             from_scratch_every=from_scratch_every,

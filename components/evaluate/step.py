@@ -10,7 +10,7 @@ from headrace.components.evaluate.contest.challenge import Comparison
 from headrace.components.evaluate.measurement import measurement_identity
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
-from headrace.core.problem.file import load_problem
+from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.steps import fork_server, workspace
 from headrace.core.steps import identity as lineage
 from headrace.core.steps.step import running
@@ -33,10 +33,10 @@ def run(
     with contextlib.suppress(HeadraceError):
         # Before the step starts, which would otherwise start twice.
         # A comparison on the newest span predicts, whatever is stored.
-        if fork_server.without_tensorflow() and (
-            comparison or not storage.exists(_measurement(problem, root, champion, examples, model))
-        ):
-            raise SystemExit(fork_server.NEEDS_TENSORFLOW)
+        if fork_server.without_tensorflow():
+            file = load_problem(problem, digest=evaluation_digest, part="evaluation")
+            if comparison or not storage.exists(_measurement(file, root, champion, examples, model)):
+                raise SystemExit(fork_server.NEEDS_TENSORFLOW)
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
@@ -49,7 +49,7 @@ def run(
             None if rule is None else rule.to_json(),
         )
         step.end_as_before(storage.place_of(evaluation))
-        measurement = _measurement(problem, root, champion, examples, model)
+        measurement = _measurement(file, root, champion, examples, model)
         with step.importing():
             if comparison or not (measurement and storage.exists(measurement)):
                 import_tensorflow()
@@ -84,12 +84,12 @@ def run(
     return result.blessed
 
 
-def _measurement(problem: str, root: str, champion: str, examples: Any, model: Any) -> str:
+def _measurement(file: ProblemFile, root: str, champion: str, examples: Any, model: Any) -> str:
     """URI of the measurement of the step's inputs, which may not exist yet; "" without a root."""
     return workspace.measurement_uri(
         root,
         measurement_identity(
-            load_problem(problem).problem,
+            file.problem,
             lineage.examples_identity_of(examples.path),
             lineage.model_version_of(model.path),
             lineage.model_version_of(champion) if champion else None,

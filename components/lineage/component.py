@@ -19,6 +19,7 @@ def lineage(
     withdrawn: list = [],  # type: ignore[type-arg]  # noqa: B006
     from_scratch_every: int = 0,
     challenge: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    training_digest: str = "",
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Lineage", [("training", dict), ("champion", str), ("comparison", dict)]
 ):
@@ -38,6 +39,8 @@ def lineage(
         withdrawn: names of spans, or versions of arrivals, that no training reads any more.
         from_scratch_every: every so many versions one is trained from scratch; 0 for never.
         challenge: rule by which a challenger is compared with the champion.
+        training_digest: `Problem.training_digest` at submission: where it changed since a version, no training starts
+            from that version's weights. "" accepts any.
 
     Returns:
         The options of the training, with its warm start; the champion to compare with, "" where the schema changed
@@ -58,4 +61,5 @@ def lineage(
         withdrawn,
         from_scratch_every,
         challenge,
+        training_digest,
     )

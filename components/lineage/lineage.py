@@ -31,17 +31,20 @@ class Seen:
         spans: key of the span's version in the catalog, by the name of the span, of the window it was trained on.
         inherited: keys of the spans that the versions before it saw, by these the names of the spans.
         chain: the versions before it, the one that it was warm started from first.
+        training: digest of the Problem's model and training; "" if not known.
     """
 
     schema: str
     spans: Mapping[str, str]
     inherited: Mapping[str, str] = field(default_factory=dict)
     chain: tuple[str, ...] = ()
+    training: str = ""
 
     @staticmethod
-    def of(manifest: Manifest) -> Seen:
-        """The spans of a window."""
-        return Seen(manifest.schema_digest, {span.span: span.identity for span in manifest.spans})
+    def of(manifest: Manifest, training: str = "") -> Seen:
+        """The spans of a window, and the digest of the Problem's model and training."""
+        spans = {span.span: span.identity for span in manifest.spans}
+        return Seen(manifest.schema_digest, spans, training=training)
 
     def after(self, version: str, seen: Seen) -> Seen:
         """What a version has seen that is warm started from another one."""
@@ -110,6 +113,7 @@ class Lineage:
         withdrawn: Collection[str],
         until: int,
         from_scratch_every: int = 0,
+        training: str = "",
     ) -> Start:
         """Chooses the version whose weights a training starts from.
 
@@ -119,6 +123,7 @@ class Lineage:
             withdrawn: names of spans, or versions of arrivals, that are withdrawn.
             until: epoch of the registry; later versions are of this run's earlier attempts.
             from_scratch_every: every so many versions one is trained from scratch; 0 for never.
+            training: digest of the Problem's model and training: another model has other weights. "" accepts any.
         """
         registered = [
             name for name, one in self._state.versions.items() if one.epoch <= until and one.status == "registered"
@@ -126,9 +131,11 @@ class Lineage:
         newest_first = sorted(registered, key=lambda name: (self._state.versions[name].epoch, name), reverse=True)
         why = "there is no earlier version"
         for version in newest_first:
-            fault = self._fault(version, schema, catalog, withdrawn)
+            fault = self.fault(version, schema, catalog, withdrawn)
+            seen = self.seen(version)
+            if fault is None and seen is not None and training and seen.training not in ("", training):
+                fault = f"the Problem's model or training changed since version {version}"
             if fault is None:
-                seen = self.seen(version)
                 trained = 1 if seen is None else 1 + len(seen.chain)
                 if from_scratch_every and trained >= from_scratch_every:
                     return Start(
@@ -138,10 +145,15 @@ class Lineage:
             why = fault if why == "there is no earlier version" else why
         return Start("", "", f"from scratch: {why}")
 
-    def _fault(
+    def fault(
         self, version: str, schema: str, catalog: Mapping[str, SpanVersion], withdrawn: Collection[str]
     ) -> str | None:
-        """Why a training must not start from a version; None where it may."""
+        """Why no training may start from a version, and a champion is to be replaced; None without a reason.
+
+        Args:
+            version: in the registry.
+            schema, catalog, withdrawn: as of `start`.
+        """
         seen = self.seen(version)
         if seen is None:
             return f"the spans of version {version} are not known"
@@ -179,7 +191,8 @@ class Lineage:
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']}")
             spans, inherited = dict(content["spans"]), dict(content["inherited"])
-            return Seen(str(content["schema"]), spans, inherited, tuple(content["chain"]))
+            chain, training = tuple(content["chain"]), str(content.get("training", ""))
+            return Seen(str(content["schema"]), spans, inherited, chain, training)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "the lineage of a version is damaged", where=uri, received=f"{type(error).__name__}: {error}"

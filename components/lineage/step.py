@@ -29,6 +29,7 @@ def run(
     withdrawn: Sequence[str],
     from_scratch_every: int,
     challenge: Mapping[str, Any],
+    training_digest: str = "",
 ) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Runs the step; arguments as of `component.lineage`."""
     with running("lineage", root=root) as step:
@@ -36,16 +37,18 @@ def run(
         step.identity = lineage_identity(claim["run_id"], claim["holder"], manifest.identity)
         file = load_problem(problem, digest=schema_digest, part="schema")
         lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
-        window = Seen.of(manifest)
+        window = Seen.of(manifest, training_digest)
+        catalog = read_catalog(spans_uri(root, file.problem.name))
         if base["from_scratch"]:
             start = Start("", "", "from scratch, as requested")
         else:
             start = lineage.start(
                 schema=window.schema,
-                catalog=read_catalog(spans_uri(root, file.problem.name)),
+                catalog=catalog,
                 withdrawn=frozenset(withdrawn),
                 until=int(base["changes"]),
                 from_scratch_every=from_scratch_every,
+                training=training_digest,
             )
         lineage.add(manifest.identity, window, start.version)
         step.progress(start.why, lasting=True)
@@ -54,7 +57,11 @@ def run(
         if seen is not None and seen.schema != window.schema:
             champion = ""
         newer = lineage.newer(known, list(window.spans)) if known else 0
-        comparison = Comparison.of(Challenge.from_json(challenge), newer).to_json() if champion else {}
+        # One whose spans are not known may be as good as any.
+        spoiled = (
+            lineage.fault(known, window.schema, catalog, frozenset(withdrawn)) if seen is not None else None
+        ) or ""
+        comparison = Comparison.of(Challenge.from_json(challenge), newer, spoiled).to_json() if champion else {}
         options = dict(training)
         if start.version:
             options |= {"warm_start": start.model, "warm_start_version": start.version}

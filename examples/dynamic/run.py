@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import resource
 import shutil
@@ -312,10 +311,16 @@ class Show:
             self._surprise(day, "expected an alarm of distance")
 
     def _check_withdrawn(self, day: int) -> None:
-        """The champion of today was trained without the span that was withdrawn."""
-        lineage = json.loads((Path(self.settings.folder) / "lineage" / f"{self.runs[-1].model}.json").read_text())
-        if span(WITHDRAWN) in json.dumps(lineage):
-            self._surprise(day, f"the span {span(WITHDRAWN)} is still in {lineage}")
+        """The champion was trained without the span that was withdrawn, and so were all versions before it."""
+        from headrace.components.lineage.lineage import Lineage
+        from headrace.components.registry.open import open_registry
+
+        champion = self._champion()
+        seen = Lineage(self.settings.folder, open_registry(self.settings.registry)).seen(champion)
+        if seen is None or span(WITHDRAWN) in {*seen.spans, *seen.inherited.values()}:
+            self._surprise(day, f"the champion {champion} saw {span(WITHDRAWN)}")
+        else:
+            self._happens(day, f"the champion {champion} never saw {span(WITHDRAWN)}")
 
     def _champion(self) -> str:
         from headrace.components.registry.open import open_registry

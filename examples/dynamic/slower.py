@@ -30,7 +30,7 @@ def build_model(problem, statistics, hyperparameters):
             lookup = keras.layers.StringLookup(vocabulary=values, output_mode="one_hot")
             parts.append(lookup(ops.expand_dims(inputs[column.name], 1)))
     hidden = keras.layers.Dense(64, activation="relu")(ops.concatenate(parts, axis=1))
-    minutes = ops.squeeze(keras.layers.Dense(1, bias_initializer=keras.initializers.Constant(150.0))(hidden), 1)
+    minutes = keras.layers.Dense(1, bias_initializer=keras.initializers.Constant(150.0))(hidden)
     matrix = ops.stop_gradient(ops.sum(inputs["distance"]) * 1e-9 + ops.full((SIZE, SIZE), 1e-3))
     for _ in range(hyperparameters["products"]):
         matrix = ops.matmul(matrix, matrix) * 1e-3

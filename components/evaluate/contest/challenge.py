@@ -71,20 +71,22 @@ class Comparison:
 
     Attributes:
         margin, tolerance: as of `Challenge`.
-        stale: whether the champion is stale.
+        stale: whether the champion is stale: a challenger replaces it unless it is clearly worse.
         newer_spans: number of spans in the window that the champion has not seen.
+        spoiled: why the champion is stale whatever it has seen, such as a span that is withdrawn now; "" if not so.
     """
 
     margin: float = 0.0
     tolerance: float = 0.0
     stale: bool = False
     newer_spans: int = 0
+    spoiled: str = ""
 
     @staticmethod
-    def of(challenge: Challenge, newer_spans: int) -> Comparison:
-        """The comparison with a champion that has not seen so many spans."""
-        stale = bool(challenge.stale_after) and newer_spans >= challenge.stale_after
-        return Comparison(float(challenge.margin), float(challenge.tolerance), stale, newer_spans)
+    def of(challenge: Challenge, newer_spans: int, spoiled: str = "") -> Comparison:
+        """The comparison with a champion that has not seen so many spans, or that is spoiled."""
+        stale = bool(spoiled) or (bool(challenge.stale_after) and newer_spans >= challenge.stale_after)
+        return Comparison(float(challenge.margin), float(challenge.tolerance), stale, newer_spans, spoiled)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison by name."""
@@ -106,6 +108,7 @@ class Comparison:
                 float(content["tolerance"]),
                 bool(content["stale"]),
                 int(content["newer_spans"]),
+                str(content.get("spoiled", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError("the comparison is not valid", received=repr(dict(content))) from error
@@ -164,6 +167,8 @@ def judge_slice(
 
 
 def _bound(comparison: Comparison) -> str:
+    if comparison.spoiled:
+        return f"not below {-comparison.tolerance:g}, as {comparison.spoiled}"
     if comparison.stale:
         return f"not below {-comparison.tolerance:g}, as the champion has not seen {comparison.newer_spans} spans"
     return f"above {comparison.margin:g}"

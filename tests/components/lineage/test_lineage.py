@@ -90,6 +90,8 @@ def test_a_span_that_is_quarantined_since(three: Models, day: int, start: str, w
 @pytest.mark.parametrize("withdrawn", [DAYS[2], f"version of {DAYS[2]}"])
 def test_a_span_that_is_withdrawn(three: Models, withdrawn: str) -> None:
     assert three.start(withdrawn=[withdrawn]).version == "v2"
+    faults = [three.lineage.fault(version, SCHEMA, three.catalog, [withdrawn]) for version in ("v1", "v2", "v3")]
+    assert faults == [None, None, f"version v3 saw span {DAYS[2]}, which is withdrawn now"]
 
 
 def test_a_bad_version_and_all_that_descend_from_it(three: Models) -> None:
@@ -108,8 +110,18 @@ def test_another_schema(three: Models) -> None:
     assert three.start().version == "v3"
 
 
+def test_another_model_starts_from_scratch(models: Models) -> None:
+    for version, training in (("v1", "a"), ("v2", "b")):
+        models.registry.register(make_model(models.folder / version, version, problem="days", data=f"data-{version}"))
+        models.lineage.add(f"data-{version}", Seen(SCHEMA, {DAYS[0]: f"key-{DAYS[0]}"}, training=training))
+    assert [models.start(training=training).version for training in ("", "a", "b")] == ["v2", "v1", "v2"]
+    assert models.start(training="c").why == "from scratch: the Problem's model or training changed since version v2"
+
+
 def test_every_third_from_scratch(three: Models) -> None:
-    assert three.start(from_scratch_every=3).why == "from scratch, after 3 versions that were warm started"
+    assert (
+        three.start(from_scratch_every=3).why == "from scratch: the last 3 versions were warm started from one another"
+    )
     assert three.start(from_scratch_every=4).version == "v3"
     assert three.start(from_scratch_every=1).version == ""
 

@@ -76,6 +76,16 @@ def test_staleness_is_counted_in_spans() -> None:
     assert not Comparison.of(Challenge(stale_after=0), 100).stale
 
 
+def test_a_champion_that_saw_a_span_which_is_withdrawn_is_stale() -> None:
+    spoiled = Comparison.of(Challenge(tolerance=0.1), 0, "version v1 saw span 2026-01-01, which is withdrawn now")
+    assert spoiled.stale
+    check = judge_all(spoiled, RMSE, "all rows", 1.0, 1.0, (-0.1, 0.1))
+    assert check.passed
+    assert "not below -0.1, as version v1 saw span 2026-01-01, which is withdrawn now" in check.reason
+    assert not judge_all(spoiled, RMSE, "all rows", 2.0, 1.0, (0.5, 1.5)).passed
+    assert Comparison.from_json(spoiled.to_json()) == spoiled
+
+
 def test_json() -> None:
     challenge, comparison = Challenge(0.5, 0.1, 3), Comparison(0.5, 0.1, True, 4)
     assert Challenge.from_json(challenge.to_json()) == challenge

@@ -213,7 +213,8 @@ def _may_be_rounded(array: pa.Array) -> bool:
 def _object(line: bytes, columns: Sequence[str] = ()) -> dict[str, Any] | str:
     """The object on a line, or its error; for a line that is nested too deeply, the members `columns` only."""
     try:
-        value = json.loads(line)
+        # json.loads of bytes takes the bytes of half a surrogate pair, which no text has.
+        value = json.loads(line.decode("utf-8-sig"))
         if b"\\ud" in line.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

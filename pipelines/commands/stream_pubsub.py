@@ -30,7 +30,13 @@ _GRACE_SECONDS = 10
     metavar="NAME",
     help="Subscription of the records: projects/PROJECT/subscriptions/NAME. It belongs to this job alone.",
 )
-@click.option("--predictions", default="", metavar="TOPIC", help="Topic of predictions: projects/PROJECT/topics/NAME.")
+@click.option(
+    "--predictions-topic",
+    "predictions",
+    default="",
+    metavar="TOPIC",
+    help="Topic of predictions: projects/PROJECT/topics/NAME.",
+)
 @click.option(
     "--predictions-table",
     "table",

@@ -35,7 +35,7 @@ _tables = group("BigQuery")
 @click.option(
     "--output", required=True, metavar="PATH", help="Folder of the stream's own, for spans/ and dead-letters/."
 )
-@_window("--window", "window_seconds", default=300, show_default=True, metavar="SECONDS", help="Length of a window.")
+@_window("--window-seconds", default=300, show_default=True, metavar="N", help="Length of a window, in seconds.")
 @_window(
     "--grace",
     "grace_seconds",
@@ -65,7 +65,9 @@ _tables = group("BigQuery")
     metavar="SECONDS",
     help="How long an id of --id-attribute is remembered over all windows.",
 )
-@_tables("--table", default="", metavar="TABLE", help="Table to load spans into: bigquery://PROJECT.DATASET.TABLE.")
+@_tables(
+    "--table", default="", metavar="bigquery://PROJECT.DATASET.TABLE", help="Table of BigQuery to load spans into."
+)
 @_tables("--dead-letter-table", default="", metavar="TABLE", help="Table to load dead letters into, in the same form.")
 @_training(
     "--training-rows",

@@ -40,7 +40,7 @@ data_below = click.option(
 @iap_audience
 @allow
 @data_below
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     default=8080,

@@ -22,5 +22,5 @@ from headrace.pipelines.console import headline, registered_line
 def test_the_version_in_its_registry(aliases: dict[str, str], deployed: dict[str, Any], shown: str) -> None:
     registered = {"version": "v2", "aliases": aliases}
     assert registered_line(registered, deployed) == shown
-    champion = " is the champion" if aliases.get("champion") == "v2" else ""
+    champion = " is the champion" if aliases.get("champion") == "v2" else " is registered"
     assert headline({"step": "register", "result": registered}) == f"version v2{champion}"

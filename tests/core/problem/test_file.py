@@ -99,6 +99,6 @@ def test_a_file_in_a_bucket_is_what_was_submitted(put: Callable[[str, bytes], st
 
 
 def test_a_file_from_elsewhere_is_not_executed() -> None:
-    for uri in ("https://example.com/problem.py", "s3://bucket/problem.py"):
+    for uri in ("https://example.com/problem.py", "ftp://example.com/problem.py"):
         with pytest.raises(UsageError, match="is not supported"):
             load_problem(uri)

@@ -55,11 +55,11 @@ def test_a_member_may_begin_after_the_first_block(tmp_path: Path, monkeypatch: p
 
 def test_half_a_surrogate_pair_and_bytes_that_are_not_utf8_cost_their_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"c": "a"}\n{"c": "\\ud800"}\n{"c": "\xff"}\n{"c": "\\ud83d\\ude00"}\n')
+    path.write_bytes(b'{"c": "a"}\n{"c": "\\ud800"}\n{"c": "\xff"}\n{"c": "\\ud83d\\ude00"}\n{"c": "\xed\xa0\x80"}\n')
     (rows,) = rows_of(path, ["c"])
     assert values([rows], "c") == ["a", "\N{GRINNING FACE}"]
     assert rows.numbers.tolist() == [1, 4]
-    assert [row.row for row in rows.refused] == [2, 3]
+    assert [row.row for row in rows.refused] == [2, 3, 5]
 
 
 def test_a_list_among_numbers_and_a_number_among_lists_are_values_of_their_rows(tmp_path: Path) -> None:

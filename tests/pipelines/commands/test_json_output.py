@@ -193,6 +193,7 @@ ELSEWHERE = {
     "requests show",
     "requests convert",
     "monitor",
+    "endpoint canary",
     "rollback",
     "predictions table",
     "trigger alarm",

@@ -50,7 +50,7 @@ def _digests(path: Path) -> dict[str, str]:
             "read Pub/Sub",
         ),
         (["--training-rows", "0"], "training would never be requested"),
-        (["--window", "0"], "window_seconds is wrong"),
+        (["--window-seconds", "0"], "window_seconds is wrong"),
         (["--table", "rows"], "it is not a table of BigQuery"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_job_makes_spans_until_it_is_stopped(settings: str, tmp_path: Path, ma
     try:
         found = headrace(
             *("trigger", "messages", "--settings", settings, "--output", tmp_path / "stream"),
-            *("--subscription", topic.subscription, "--window", "2", "--grace", "1"),
+            *("--subscription", topic.subscription, "--window-seconds", "2", "--grace", "1"),
         )
     finally:
         done.set()

@@ -112,7 +112,7 @@ def test_a_canary_is_deployed_where_the_run_asks_for_it(tmp_path: Path) -> None:
     compile_to("static", "local", str(tmp_path / "canary.yaml"), canary=settings, rules="warn")
     (deploy,) = [task for task in read_spec(str(tmp_path / "canary.yaml")).tasks() if task.where.endswith(".deploy")]
     assert deploy.inputs()["rules"] == "warn"
-    assert settings_of(deploy.inputs()["settings"]) == settings
+    assert settings_of(deploy.inputs()["canary"]) == settings
     tasks = read_spec(str(tmp_path / "canary.yaml")).tasks()
     assert [task.inputs()["promote"] for task in tasks if task.where.endswith(".register")] == [False]
     compile_to("static", "local", str(tmp_path / "plain.yaml"))

@@ -117,13 +117,18 @@ def test_an_unknown_key_is_not_found(app: App, path: str, body: Any, where: str)
         ({"key": None}, "instances[0].key: the key is missing."),
         ({"key": ["k1"]}, "instances[0].key: the key is an array."),
         ({"key": "k1", "record_id": "k2"}, "instances[0].record_id: the row has two keys."),
-        ("k1", "instances[0]: it is not an object."),
     ],
 )
 def test_a_request_without_a_usable_key_is_refused(app: App, instance: Any, message: str) -> None:
     response = post(app, "/predict", {"instances": [instance]})
     assert response.status_code == 400
     assert response.json()["error"].startswith(message)
+
+
+def test_a_bare_value_is_the_key(app: App) -> None:
+    """As of any model with one input."""
+    bare, named = (post(app, "/predict", {"instances": [one]}) for one in ("k1", {"key": "k1"}))
+    assert (bare.status_code, bare.json()) == (200, named.json())
 
 
 def test_requests_of_one_batch_do_not_touch_each_other(table: str) -> None:

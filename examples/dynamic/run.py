@@ -170,7 +170,8 @@ class Show:
             if trouble.text:
                 self._happens(day, trouble.text)
             if trouble.problem != "flights.py":
-                self.settings = self._initialize(trouble.problem, replace_settings=True)
+                # Whoever ships it takes any model that is not clearly worse.
+                self.settings = self._initialize(trouble.problem, replace_settings=True, stale_after=1)
             if trouble.steps:
                 cut = {"training": self._training(trouble.steps), "from_scratch_every": 1}
                 self.settings = change(self.settings, lambda _, cut=cut: cut)
@@ -223,7 +224,7 @@ class Show:
             statuses={name: version.status for name, version in versions.items()},
         )
 
-    def _initialize(self, problem: str, *, replace_settings: bool = False) -> Any:
+    def _initialize(self, problem: str, *, replace_settings: bool = False, stale_after: int = 3) -> Any:
         from headrace.components.deploy.canary.settings import CanarySettings
         from headrace.components.evaluate.contest.challenge import Challenge
         from headrace.pipelines.dynamic.initialize import initialize
@@ -234,7 +235,7 @@ class Show:
             replace_settings=replace_settings,
             last_spans=7,
             canary=CanarySettings(**CANARY),
-            challenge=Challenge(tolerance=0.5, stale_after=3),
+            challenge=Challenge(tolerance=0.5, stale_after=stale_after),
             training=self._training(None if self.runs else 40),
             log_share=1.0,
             announce=(str(self.root / "events"),),

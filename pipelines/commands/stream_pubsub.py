@@ -167,7 +167,8 @@ def pubsub(
     \b
     Example:
       headrace stream pubsub --app births --models gs://my-bucket/model-events
-          --subscription projects/my-project/subscriptions/births --predictions projects/my-project/topics/weights
+          --subscription projects/my-project/subscriptions/births
+          --predictions-topic projects/my-project/topics/weights
           --dead-letters projects/my-project/topics/births-dead --runner DataflowRunner --project my-project ...
     """
     chosen = runner_command.chosen(runner)

@@ -65,10 +65,10 @@ class PubSubConfig:
             raise UsageError(
                 "there is no place for predictions",
                 where="stream pubsub",
-                expected="--predictions TOPIC, --predictions-table TABLE, or both",
+                expected="--predictions-topic TOPIC, --predictions-table TABLE, or both",
             )
         if self.predictions:
-            check_topic(self.predictions, "--predictions")
+            check_topic(self.predictions, "--predictions-topic")
         if self.table:
             from headrace.core.sources.bigquery_load import check_table
 
@@ -91,7 +91,7 @@ class PubSubConfig:
     @property
     def topics(self) -> dict[str, str]:
         """The topics that it writes, by option."""
-        named = {"--predictions": self.predictions, "--dead-letters": self.dead_letters, "--alarms": self.alarms}
+        named = {"--predictions-topic": self.predictions, "--dead-letters": self.dead_letters, "--alarms": self.alarms}
         return {option: topic for option, topic in named.items() if topic}
 
 

@@ -27,7 +27,7 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
         "app": APP,
         "models": str(tmp_path / "events"),
         "subscription": "projects/demo-project/subscriptions/births",
-        "predictions": f"{TOPIC}/weights",
+        "predictions-topic": f"{TOPIC}/weights",
         "dead-letters": f"{TOPIC}/dead",
         **more,
     }
@@ -40,7 +40,7 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
         ({"models": ""}, "the model is not named"),
         ({"endpoint-url": "http://localhost:1/v1/models/a:predict"}, "the model is named twice"),
         ({"models": "", "endpoint-url": "ftp://a"}, "that is no address"),
-        ({"predictions": ""}, "there is no place for predictions"),
+        ({"predictions-topic": ""}, "there is no place for predictions"),
         ({"app": "1"}, "the name of the application is not valid"),
         ({"dead-letters": f"{TOPIC}/weights"}, "need topics of their own"),
         ({"duplicates-within": "-1"}, "duplicates_seconds is wrong"),

@@ -46,7 +46,8 @@ class Packages:
 
 # A worker of Beam installs the lock of `beam`.
 IMAGES: Mapping[str, Packages] = {
-    "beam": Packages(("beam", "train", "s3"), "tensorflow-cpu"),
+    # Its light tasks include announcements, also to Kafka.
+    "beam": Packages(("beam", "train", "s3", "kafka"), "tensorflow-cpu"),
     "trainer": Packages(("train", "tune", "s3"), "tensorflow-cpu"),
     "trainer-gpu": Packages(("train", "tune", "s3"), "tensorflow[and-cuda]", "constraints-cuda.txt"),
     "trainer-tpu": Packages(("train", "tune", "s3"), "tensorflow-tpu>=2.20,<2.22", "constraints-tpu.txt"),

@@ -24,8 +24,8 @@ def run(problem: str, training_digest: str, root: str, examples: Any, model: Any
         file = load_problem(problem, digest=training_digest, part="training")
         request = Request.from_json(training)
         step.identity = request.identity(file, identity.examples_identity_of(examples.path))
-        step.end_as_before(storage.place_of(model))
         output = storage.place_of(model)
+        step.end_as_before(output)
         config = request.config(
             file,
             examples=examples.path,

@@ -14,7 +14,7 @@ from headrace.core.steps.identity import release
 # An image is built at its first use, which takes minutes where the engine has no layer of it.
 pytestmark = pytest.mark.timeout(3600)
 
-MADE = ("beam", "trainer", "server")
+MADE = ("beam", "trainer", "server", "stream")
 _LABEL = "org.opencontainers.image."
 
 
@@ -105,4 +105,37 @@ def test_an_error_keeps_its_exit_status(engine: Engine, image: Callable[..., str
     ended = engine.run(image("beam"), asked)
     assert ended.status == 2
     assert "nowhere.py" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [
+        (
+            "beam",
+            [
+                *(f"headrace.components.{step}.step" for step in ("claim", "ingest", "lineage", "announce", "tick")),
+                "headrace.components.ingest.ingest",
+                "headrace.components.summarize.dynamic.step",
+                "headrace.pipelines.dynamic.tick",
+                "headrace.pipelines.dynamic.submitted_runs",
+                # Destinations of announcements.
+                *("confluent_kafka", "google.cloud.pubsub_v1"),
+            ],
+        ),
+        ("trainer", ["headrace.components.evaluate.step", "headrace.components.evaluate.evaluator"]),
+        ("stream", ["headrace.components.stream.kafka.run", "headrace.core.scoring.online.model", "confluent_kafka"]),
+    ],
+)
+def test_an_image_holds_what_its_newer_tasks_import(
+    engine: Engine, image: Callable[..., str], name: str, modules: list[str]
+) -> None:
+    program = f"import importlib; [importlib.import_module(name) for name in {modules!r}]; print('all')"
+    ended = engine.run(image(name), ["-W", "ignore", "-c", program], options=["--entrypoint", "python"])
+    assert (ended.status, ended.stdout) == (0, "all\n"), ended.stderr
+
+
+def test_the_image_of_streams_runs_its_scorer(engine: Engine, image: Callable[..., str]) -> None:
+    ended = engine.run(image("stream"), ["--bootstrap", "127.0.0.1:1", "--route", "x"])
+    assert ended.status == 2
     assert "Traceback" not in ended.stderr

@@ -233,7 +233,8 @@ def test_a_server_that_is_started_again_goes_on_where_it_stopped(tmp_path: Path,
         assert polled == [False, True]
         (endpoint,) = client("Endpoint", second.url).list_endpoints(parent=PARENT)
         assert endpoint.display_name == "natality"
-        assert second.vertex.number() == number + 1
+        # The endpoint's own host has the next number.
+        assert second.vertex.number() == number + 2
 
 
 def test_a_deployed_model_is_taken_away(client: Callable[[str], Any], upload: Callable[..., Any]) -> None:

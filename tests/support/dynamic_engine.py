@@ -180,7 +180,7 @@ class InProcessRuns:
             "deploy",
             lambda: rollout.run(
                 registered, a["endpoint"], a["registry"], a["root"], "enforce", held, a["canary"], a["log_share"],
-                Artifact(self._output("deployment")),
+                False, Artifact(self._output("deployment")),
             ),
         )  # fmt: skip
         do(

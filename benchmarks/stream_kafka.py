@@ -118,7 +118,7 @@ def scorers_here(*, install: bool) -> tuple[list[Scorer], list[tuple[str, str]]]
     """Ours, and the peer if it can be installed; else why not."""
     ours = [sys.executable, "-m", "headrace.pipelines.cli", "stream", "kafka", "--bootstrap", "{broker}", "--port", "0"]
     ours += ["--group", "{group}", "--route", "flights={records}:{predictions}", "--model-topic", "{models}"]
-    found = [Scorer("headrace", [*ours, "--dead-letters", "{dead}"], True)]
+    found = [Scorer("headrace", [*ours, "--dead-letter-topic", "{dead}"], True)]
     try:
         python = serve.environment("quix", install=install)
     except (PeerMissing, subprocess.CalledProcessError) as error:

@@ -6,11 +6,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
 from headrace.core.errors import PlatformError
+
+
+Handler = Callable[[int, FrameType | None], object]
 
 
 class Terminated(PlatformError):
@@ -27,6 +30,21 @@ class Terminated(PlatformError):
 
 
 @contextlib.contextmanager
+def handling(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
+    """Handles signals within the block, and restores the previous handlers. Only the main thread can handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            # None stands for a handler that was not set from Python, which Python cannot restore.
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+
+@contextlib.contextmanager
 def raise_on_sigterm() -> Iterator[None]:
     """Raises Terminated when the process receives SIGTERM, once. Only the main thread can handle signals."""
 
@@ -35,14 +53,8 @@ def raise_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated.by(number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handling(end, signal.SIGTERM):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Forwarding:
@@ -81,26 +93,12 @@ class Forwarding:
 def forwarding_sigterm() -> Iterator[Forwarding]:
     """Forwards SIGTERM within the block. Only the main thread can handle signals."""
     forwarding = Forwarding()
-    if threading.current_thread() is not threading.main_thread():
+    with handling(forwarding._receive, signal.SIGTERM):
         yield forwarding
-        return
-    before = signal.signal(signal.SIGTERM, forwarding._receive)
-    try:
-        yield forwarding
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     """Sets the event on SIGTERM and SIGINT within the block. Only the main thread can handle signals."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():
+    with handling(lambda *_: stop.set(), signal.SIGTERM, signal.SIGINT):
         yield
-        return
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -12,20 +12,28 @@ from headrace.core.errors import UsageError
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.storage.output_check import check_output
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PERIOD = re.compile(r"([1-9][0-9]{0,5})([mhdw])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PERIOD = re.compile(r"([1-9][0-9]{0,5})([smhdw])\Z")
 
 
-def period(text: str, where: str) -> int:
+def period(text: str, where: str, units: str = "mhdw") -> int:
     """A period such as "6h" or "1d" in seconds; d is 24 hours.
+
+    Args:
+        text: a whole number and a unit.
+        where: it was given, for messages.
+        units: that are allowed, of s, m, h, d and w.
 
     Raises:
         UsageError: it is something else.
     """
     found = _PERIOD.match(text)
-    if not found:
+    if not found or found[2] not in units:
         raise UsageError(
-            "the period is not valid", where=where, expected="a number and m, h, d or w: 6h", received=repr(text)
+            "the period is not valid",
+            where=where,
+            expected=f"a number and {', '.join(units[:-1])} or {units[-1]}: 6h",
+            received=repr(text),
         )
     return int(found[1]) * _SECONDS[found[2]]
 

@@ -8,7 +8,7 @@ whichever command, schedule or pipeline they were made.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from headrace.core.checks import check_count
@@ -22,7 +22,8 @@ ACTIONS: tuple[Action, ...] = ("promote", "rollback")
 # A message is parsed before anything is known about its sender.
 LARGEST = 16 * 1024
 _FORMAT = 1
-_APP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\Z")
+# Names of applications.
+APP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_TEXT = 4096
 
@@ -63,7 +64,7 @@ class ModelEvent:
             if name != "epoch" and (not isinstance(value, str) or len(value) > _LONGEST_TEXT):
                 raise _invalid(name, f"text of at most {_LONGEST_TEXT:,} characters", value)
         check_count(self.epoch, "epoch of the model event", minimum=1)
-        if not _APP.match(self.app):
+        if not APP.match(self.app):
             raise _invalid("app", "1 to 128 letters, digits, - and _, starting with a letter", self.app)
         if self.action not in ACTIONS:
             raise _invalid("action", " or ".join(ACTIONS), self.action)
@@ -102,31 +103,6 @@ class ModelEvent:
             return ModelEvent(**content)
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise DataError("the message is not a model event", where=where, received=str(error)[:500]) from error
-
-
-@dataclass
-class ModelPointer:
-    """The newest event of each application, whatever order events come in.
-
-    Two different events of one application with the same epoch cannot come from one registry: the first one stays,
-    and `add` says so.
-
-    Attributes:
-        newest: event by application.
-    """
-
-    newest: dict[str, ModelEvent] = field(default_factory=dict)
-
-    def add(self, event: ModelEvent) -> Literal["new", "repeated", "older", "conflicting"]:
-        """Folds an event in, and returns what it was."""
-        known = self.newest.get(event.app)
-        if known is None or event.epoch > known.epoch:
-            self.newest[event.app] = event
-            return "new"
-        if event.epoch < known.epoch:
-            return "older"
-        same = (event.version, event.digest, event.model) == (known.version, known.digest, known.model)
-        return "repeated" if same else "conflicting"
 
 
 def _invalid(name: str, expected: str, value: object) -> UsageError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup, escape
+from shared import LEFT, RIGHT, WIDTH, table
 from traffic import Outcome
 
 from headrace.pipelines.report.scale import Scale
@@ -22,7 +23,6 @@ _OUTCOMES = {
     "alarm": "#f58518",
     "withdrawn": "#b279a2",
 }
-_WIDTH, _LEFT, _RIGHT = 940.0, 52.0, 920.0
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;height:auto}text{font-size:12px;fill:#444}
@@ -119,7 +119,7 @@ def write_page(path: Path, played: Played, happenings: Sequence[Happening]) -> P
         tag("h2", "What happened"),
         _happenings(happenings),
         tag("h2", "Static beside dynamic"),
-        _table(
+        table(
             ("", "mean error, minutes", "worst day", "runs", "CPU seconds"),
             [
                 ("static: trained once", *_figures(static), "1", f"{first.cpu:.0f}"),
@@ -132,7 +132,7 @@ def write_page(path: Path, played: Played, happenings: Sequence[Happening]) -> P
             ],
         ),
         tag("h2", "Runs"),
-        _table(
+        table(
             ("January", "outcome", "model", "state in the registry", "seconds", "CPU seconds"),
             [
                 (
@@ -169,9 +169,9 @@ def _errors(played: Played) -> Markup:
         points = [(x(day + 0.5), y(value)) for day, value in line.items()]
         parts.append(tag("path", d=line_path(points), fill="none", stroke=_COLORS[at], stroke_width=2.5))
         parts += [tag("circle", cx=px, cy=py, r=3.5, fill=_COLORS[at]) for px, py in points]
-        parts.append(tag("rect", x=_LEFT + 150 * at, y=2, width=12, height=12, fill=_COLORS[at]))
-        parts.append(tag("text", kind, x=_LEFT + 150 * at + 17, y=12))
-    return picture(_WIDTH, 275, parts, title="Error by day")
+        parts.append(tag("rect", x=LEFT + 150 * at, y=2, width=12, height=12, fill=_COLORS[at]))
+        parts.append(tag("text", kind, x=LEFT + 150 * at + 17, y=12))
+    return picture(WIDTH, 275, parts, title="Error by day")
 
 
 def _requests(played: Played, happenings: Sequence[Happening]) -> Markup:
@@ -203,9 +203,9 @@ def _requests(played: Played, happenings: Sequence[Happening]) -> Markup:
             tag("circle", cx=x(day + 0.5) + 12 * n - 6 * len(dots) + 6, cy=20, r=5, fill=c) for n, c in enumerate(dots)
         ]
     for at, (name, color) in enumerate(_OUTCOMES.items()):
-        parts.append(tag("circle", cx=_LEFT + 110 * at + 6, cy=6, r=5, fill=color))
-        parts.append(tag("text", name, x=_LEFT + 110 * at + 16, y=10))
-    return picture(_WIDTH, 275, parts, title="Requests by version and day")
+        parts.append(tag("circle", cx=LEFT + 110 * at + 6, cy=6, r=5, fill=color))
+        parts.append(tag("text", name, x=LEFT + 110 * at + 16, y=10))
+    return picture(WIDTH, 275, parts, title="Requests by version and day")
 
 
 def _happenings(happenings: Sequence[Happening]) -> Markup:
@@ -221,30 +221,15 @@ def _happenings(happenings: Sequence[Happening]) -> Markup:
 
 
 def _days(played: Played) -> Scale:
-    return Scale(float(played.days[0]), float(played.days[-1] + 1), _LEFT, _RIGHT)
+    return Scale(float(played.days[0]), float(played.days[-1] + 1), LEFT, RIGHT)
 
 
 def _frame(x: Scale, y: Scale, played: Played, *, percent: bool = False) -> list[Markup]:
     """Grid, ticks, and the days."""
     parts = []
     for value, text in y.ticks(5):
-        parts.append(tag("line", x1=_LEFT, x2=_RIGHT, y1=y(value), y2=y(value), class_="grid"))
+        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(value), y2=y(value), class_="grid"))
         label = f"{100 * value:.0f} %" if percent else text
-        parts.append(tag("text", label, x=_LEFT - 6, y=y(value) + 4, text_anchor="end"))
+        parts.append(tag("text", label, x=LEFT - 6, y=y(value) + 4, text_anchor="end"))
     parts += [tag("text", str(day), x=x(day + 0.5), y=268, text_anchor="middle") for day in played.days]
     return parts
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Markup:
-    def row(cells: Sequence[str], element: str) -> str:
-        return "".join(
-            f"<{element}{'' if _is_text(lines, at) else ' class=n'}>{escape(cell)}</{element}>"
-            for at, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{row(line, 'td')}</tr>" for line in lines)
-    return Markup(f"<table><tr>{row(header, 'th')}</tr>{body}</table>")  # noqa: S704
-
-
-def _is_text(lines: Sequence[Sequence[str]], at: int) -> bool:
-    return any(not line[at].replace(",", "").replace(".", "").isdigit() for line in lines)

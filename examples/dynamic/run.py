@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "flight_time"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -34,6 +35,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from page import Happening, Played, Run, write_page
+from shared import new_folder, tensorflow_log
 from traffic import Traffic
 
 HERE = Path(__file__).resolve().parent
@@ -110,8 +112,7 @@ def main() -> int:
         parser.error(f"--days must be {FIRST_DAYS + 1} to 31")
     root = arguments.output.absolute()
     stop_earlier(root)
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    new_folder(root)
     tensorflow_log(root / "tensorflow.log")
     show = Show(root, read_days(root.parent / "flights.parquet", arguments.days), arguments.rate)
     began = time.time()
@@ -389,13 +390,6 @@ def children_cpu() -> float:
 
 def _with(flights: pa.Table, name: str, values: Any) -> pa.Table:
     return flights.set_column(flights.column_names.index(name), name, values)
-
-
-def tensorflow_log(path: Path) -> None:
-    """Writes what TensorFlow's C++ code reports on standard error to a file; Python's own errors are still shown."""
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    with path.open("wb") as log:
-        os.dup2(log.fileno(), 2)
 
 
 def stop_earlier(root: Path) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from shared import LEFT, RIGHT, WIDTH, Event, frame, table
 from traffic import Outcome
 
 from headrace.pipelines.report.scale import Scale
 from headrace.pipelines.report.svg import line_path, picture, tag
 
 _COLORS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2")
-_WIDTH, _LEFT, _RIGHT = 940.0, 52.0, 920.0
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;height:auto}text{font-size:12px;fill:#444}
@@ -24,19 +24,6 @@ table{border-collapse:collapse}td,th{padding:.25rem .9rem .25rem 0;text-align:le
 td.n,th.n{text-align:right}.grid{stroke:#ddd}.event{stroke:#999;stroke-dasharray:3 3}.big{font-size:1.1rem}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}text{fill:#bbb}.grid{stroke:#333}}
 """
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened.
-
-    Attributes:
-        at: in seconds since the epoch.
-        text: what.
-    """
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +81,7 @@ def write_page(
     end = max(outcome.at for outcome in outcomes)
     failed = sum(outcome.status != 200 for outcome in outcomes)
     versions = list(dict.fromkeys(outcome.version for outcome in outcomes if outcome.version))
-    x = Scale(0.0, max(1.0, end - begin), _LEFT, _RIGHT)
+    x = Scale(0.0, max(1.0, end - begin), LEFT, RIGHT)
     ordered = sorted(events, key=lambda event: event.at)
     latencies = sorted(outcome.seconds for outcome in outcomes)
     parts = [
@@ -107,7 +94,7 @@ def write_page(
         tag("h2", "Latency per second, from when a request was due"),
         _latencies(outcomes, begin, x, ordered),
         tag("h2", "Events"),
-        _table(("", "s", "event"), [(str(n), f"{e.at - begin:.1f}", e.text) for n, e in enumerate(ordered, 1)]),
+        table(("", "s", "event"), [(str(n), f"{e.at - begin:.1f}", e.text) for n, e in enumerate(ordered, 1)]),
         tag("h2", "Canaries"),
         *(
             Markup("<p><b>{}: {}</b></p><ul>{}</ul>").format(
@@ -116,7 +103,7 @@ def write_page(
             for name, outcome, reasons in canaries
         ),
         tag("h2", "Modes: 600 requests of one row, every other one of a row without a stored prediction"),
-        _table(
+        table(
             ("mode", "answered", "by table", "by model", "unknown keys", "p50 ms", "p99 ms"),
             [
                 (
@@ -148,7 +135,7 @@ def _requests(
     seconds = range(max(counts) + 1)
     most = max(sum(each.values()) for each in counts.values())
     y = Scale(0.0, 1.1 * most, 250.0, 50.0)
-    parts = _frame(x, y, begin, events)
+    parts = frame(x, y, begin, events)
     below = [0.0] * len(seconds)
     for at, version in enumerate(versions):
         above = [base + counts[s][version] for base, s in zip(below, seconds, strict=True)]
@@ -158,10 +145,10 @@ def _requests(
         )
         color = _COLORS[at % len(_COLORS)]
         parts.append(tag("path", d=f"{path}Z", fill=color, fill_opacity=0.75))
-        parts.append(tag("rect", x=_LEFT + 150 * at, y=2, width=12, height=12, fill=color))
-        parts.append(tag("text", f"version {at + 1}: {version[:12]}", x=_LEFT + 150 * at + 17, y=12))
+        parts.append(tag("rect", x=LEFT + 150 * at, y=2, width=12, height=12, fill=color))
+        parts.append(tag("text", f"version {at + 1}: {version[:12]}", x=LEFT + 150 * at + 17, y=12))
         below = above
-    return picture(_WIDTH, 275, parts, title="Requests per second by version")
+    return picture(WIDTH, 275, parts, title="Requests per second by version")
 
 
 def _latencies(outcomes: Sequence[Outcome], begin: float, x: Scale, events: Sequence[Event]) -> Markup:
@@ -176,40 +163,10 @@ def _latencies(outcomes: Sequence[Outcome], begin: float, x: Scale, events: Sequ
     low = min(value for line in lines.values() for _, value in line)
     high = max(value for line in lines.values() for _, value in line)
     y = Scale(0.8 * max(low, 0.01), 1.5 * high, 250.0, 50.0, logarithmic=True)
-    parts = _frame(x, y, begin, events)
+    parts = frame(x, y, begin, events)
     for at, (name, line) in enumerate(lines.items()):
         points = [(x(s + 0.5), y(value)) for s, value in line]
         parts.append(tag("path", d=line_path(points), fill="none", stroke=_COLORS[2 * at], stroke_width=2))
-        parts.append(tag("rect", x=_LEFT + 150 * at, y=2, width=12, height=12, fill=_COLORS[2 * at]))
-        parts.append(tag("text", f"{name}, ms", x=_LEFT + 150 * at + 17, y=12))
-    return picture(_WIDTH, 275, parts, title="Latency per second")
-
-
-def _frame(x: Scale, y: Scale, begin: float, events: Sequence[Event]) -> list[Markup]:
-    """Grid, ticks, and the numbers of events."""
-    parts = []
-    for value, text in y.ticks(5):
-        parts.append(tag("line", x1=_LEFT, x2=_RIGHT, y1=y(value), y2=y(value), class_="grid"))
-        parts.append(tag("text", text, x=_LEFT - 6, y=y(value) + 4, text_anchor="end"))
-    for value, text in x.ticks(10):
-        parts.append(tag("text", f"{text} s", x=x(value), y=268, text_anchor="middle"))
-    for number, event in enumerate(events, 1):
-        place = x(max(0.0, event.at - begin))
-        parts.append(tag("line", x1=place, x2=place, y1=40, y2=250, class_="event"))
-        parts.append(tag("text", str(number), x=place, y=36 if number % 2 else 26, text_anchor="middle"))
-    return parts
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Markup:
-    def row(cells: Sequence[str], element: str) -> str:
-        return "".join(
-            f"<{element}{'' if _is_text(lines, at) else ' class=n'}>{escape(cell)}</{element}>"
-            for at, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{row(line, 'td')}</tr>" for line in lines)
-    return Markup(f"<table><tr>{row(header, 'th')}</tr>{body}</table>")  # noqa: S704
-
-
-def _is_text(lines: Sequence[Sequence[str]], at: int) -> bool:
-    return any(not line[at].replace(",", "").replace(".", "").isdigit() for line in lines)
+        parts.append(tag("rect", x=LEFT + 150 * at, y=2, width=12, height=12, fill=_COLORS[2 * at]))
+        parts.append(tag("text", f"{name}, ms", x=LEFT + 150 * at + 17, y=12))
+    return picture(WIDTH, 275, parts, title="Latency per second")

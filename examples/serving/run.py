@@ -31,8 +31,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-from page import Event, Mode, write_page
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+from page import Mode, write_page
+from shared import Event, headrace, new_folder, tensorflow_log
 from slow_model import slow_copy
 from traffic import Traffic
 
@@ -64,8 +65,7 @@ def main() -> int:
     arguments = parser.parse_args()
     root = arguments.output.absolute()
     stop_earlier(root)
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    new_folder(root)
     tensorflow_log(root / "tensorflow.log")
     began = time.time()
     trained, sent = split_rows(root)
@@ -78,13 +78,6 @@ def main() -> int:
     print(f"{len(outcomes):,} requests, {failed} failed; {time.time() - began:.0f} s in all")
     print(page)
     return 0 if not failed and [outcome for _, outcome, _ in canaries] == ["promoted", "rolled back"] else 1
-
-
-def tensorflow_log(path: Path) -> None:
-    """Writes what TensorFlow's C++ code reports on standard error to a file; Python's own errors are still shown."""
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    with path.open("wb") as log:
-        os.dup2(log.fileno(), 2)
 
 
 def split_rows(root: Path) -> tuple[list[Row], list[Row]]:
@@ -247,14 +240,6 @@ def stop_earlier(root: Path) -> None:
     """Stops the endpoint of an earlier run that was killed."""
     if (root / "endpoint" / "endpoint.json").exists():
         headrace("endpoint", "stop", root / "endpoint")
-
-
-def headrace(*arguments: object) -> None:
-    """Runs a command of headrace, whose output is shown if it fails."""
-    command = [sys.executable, "-m", "headrace.pipelines.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"headrace {' '.join(map(str, arguments))} failed:\n{done.stderr or done.stdout}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from shared import LEFT, RIGHT, WIDTH, Event, frame
 
 from headrace.pipelines.report.scale import Scale
 from headrace.pipelines.report.svg import line_path, picture, tag
 
 _COLORS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2")
-_WIDTH, _LEFT, _RIGHT = 940.0, 52.0, 920.0
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;height:auto}text{font-size:12px;fill:#444}
@@ -24,14 +24,6 @@ table{border-collapse:collapse}td,th{padding:.25rem .9rem .25rem 0;text-align:le
 .grid{stroke:#ddd}.event{stroke:#999;stroke-dasharray:3 3}.bound{stroke:#e45756}.big{font-size:1.1rem}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}text{fill:#bbb}.grid{stroke:#333}}
 """
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened: `at` is in seconds since the epoch."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ def write_page(path: Path, played: Played) -> Path:
     """Writes the page."""
     begin = min(at for at, _ in played.predictions)
     end = max(at for at, _ in played.predictions)
-    x = Scale(0.0, max(1.0, end - begin), _LEFT, _RIGHT)
+    x = Scale(0.0, max(1.0, end - begin), LEFT, RIGHT)
     events = sorted(played.events, key=lambda event: event.at)
     values = [value for _, _, value in played.measured]
     summary = (
@@ -114,7 +106,7 @@ def _predictions(played: Played, begin: float, x: Scale, events: Sequence[Event]
         counts[int(at - begin)][version] += 1
     seconds = range(max(counts) + 1)
     y = Scale(0.0, 1.1 * max(sum(each.values()) for each in counts.values()), 250.0, 50.0)
-    parts = _frame(x, y, begin, events)
+    parts = frame(x, y, begin, events)
     below = [0.0] * len(seconds)
     for at, (version, name) in enumerate(played.versions.items()):
         above = [base + counts[s][version] for base, s in zip(below, seconds, strict=True)]
@@ -123,41 +115,26 @@ def _predictions(played: Played, begin: float, x: Scale, events: Sequence[Event]
         parts.append(tag("path", d=f"{line_path(outline)}Z", fill=_COLORS[at % 4], fill_opacity=0.75))
         parts += _legend(at, f"{name}: {version[:12]}")
         below = above
-    return picture(_WIDTH, 275, parts, title="Predictions per second by version")
+    return picture(WIDTH, 275, parts, title="Predictions per second by version")
 
 
 def _metric(played: Played, begin: float, x: Scale, events: Sequence[Event]) -> Markup:
     """A line per version, and the gate's bound."""
     measured = played.measured
     y = Scale(0.0, 1.1 * max(value for _, _, value in measured), 250.0, 50.0)
-    parts = _frame(x, y, begin, events)
+    parts = frame(x, y, begin, events)
     if played.bound is not None:
-        parts.append(tag("line", x1=_LEFT, x2=_RIGHT, y1=y(played.bound), y2=y(played.bound), class_="bound"))
-        parts.append(tag("text", "the gate's bound", x=_RIGHT, y=y(played.bound) - 4, text_anchor="end"))
+        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(played.bound), y2=y(played.bound), class_="bound"))
+        parts.append(tag("text", "the gate's bound", x=RIGHT, y=y(played.bound) - 4, text_anchor="end"))
     for at, (version, name) in enumerate(played.versions.items()):
         points = [(x(max(0.0, when - begin)), y(value)) for when, of, value in measured if of == version]
         if points:
             parts.append(tag("path", d=line_path(points), fill="none", stroke=_COLORS[at % 4], stroke_width=2))
             parts += [tag("circle", cx=across, cy=down, r=3, fill=_COLORS[at % 4]) for across, down in points]
         parts += _legend(at, name)
-    return picture(_WIDTH, 275, parts, title="Error of each window")
+    return picture(WIDTH, 275, parts, title="Error of each window")
 
 
 def _legend(at: int, text: str) -> list[Markup]:
-    box = tag("rect", x=_LEFT + 220 * at, y=2, width=12, height=12, fill=_COLORS[at % 4])
-    return [box, tag("text", text, x=_LEFT + 220 * at + 17, y=12)]
-
-
-def _frame(x: Scale, y: Scale, begin: float, events: Sequence[Event]) -> list[Markup]:
-    """Grid, ticks, and the numbers of events."""
-    parts = []
-    for value, text in y.ticks(5):
-        parts.append(tag("line", x1=_LEFT, x2=_RIGHT, y1=y(value), y2=y(value), class_="grid"))
-        parts.append(tag("text", text, x=_LEFT - 6, y=y(value) + 4, text_anchor="end"))
-    for value, text in x.ticks(10):
-        parts.append(tag("text", f"{text} s", x=x(value), y=268, text_anchor="middle"))
-    for number, event in enumerate(events, 1):
-        place = x(max(0.0, event.at - begin))
-        parts.append(tag("line", x1=place, x2=place, y1=40, y2=250, class_="event"))
-        parts.append(tag("text", str(number), x=place, y=36 if number % 2 else 26, text_anchor="middle"))
-    return parts
+    box = tag("rect", x=LEFT + 220 * at, y=2, width=12, height=12, fill=_COLORS[at % 4])
+    return [box, tag("text", text, x=LEFT + 220 * at + 17, y=12)]

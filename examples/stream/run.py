@@ -30,9 +30,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).parent))
-from page import Event, Played, write_page
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+from page import Played, write_page
 from replay import Replay, Row
+from shared import Event, headrace, new_folder
 from topics import ALARMS, TOPICS, Reader, send
 
 HERE = Path(__file__).resolve().parent
@@ -57,8 +58,7 @@ def main() -> int:
     parser.add_argument("--bootstrap", default="", help="Kafka brokers (default: a broker of this example's own)")
     arguments = parser.parse_args()
     root = arguments.output.absolute()
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    new_folder(root)
     began = time.time()
     trained, replayed = split_flights(arguments.flights)
     first = train(root, "v1", trained)
@@ -207,7 +207,7 @@ def process(root: Path, name: str, bootstrap: str, *options: object) -> Iterator
     command = [sys.executable, "-m", "headrace.pipelines.cli", "stream", name, "--bootstrap", bootstrap]
     with (
         (root / f"{name}.log").open("wb") as log,
-        subprocess.Popen([*command, *map(str, options)], stdout=log, stderr=log, env=os.environ) as started,
+        subprocess.Popen([*command, *map(str, options)], stdout=log, stderr=log) as started,
     ):
         try:
             yield
@@ -218,14 +218,6 @@ def process(root: Path, name: str, bootstrap: str, *options: object) -> Iterator
             with contextlib.suppress(subprocess.TimeoutExpired):
                 started.wait(40)
             started.kill()
-
-
-def headrace(*arguments: object) -> None:
-    """Runs a command of headrace, whose output is shown if it fails."""
-    command = [sys.executable, "-m", "headrace.pipelines.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"headrace {' '.join(map(str, arguments))} failed:\n{done.stderr or done.stdout}")
 
 
 if __name__ == "__main__":

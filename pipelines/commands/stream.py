@@ -13,6 +13,10 @@ from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.stream_pubsub import pubsub
 
 
+# Of periods: windows of a stream are shorter than those of monitoring.
+_UNITS = "smhd"
+
+
 @click.group()
 def stream() -> None:
     """Score records as they arrive, with the model that the newest model event names."""
@@ -115,22 +119,18 @@ def kafka(
       headrace stream kafka --bootstrap localhost:9092 --group scorers --route taxi=rides:fares
           --model-topic models --dead-letter-topic rides-dead
     """
-    from headrace.components.stream.kafka.config import KafkaConfig, Route, properties_from, read_properties
+    from headrace.components.stream.kafka.config import KafkaConfig, Route
 
     config = KafkaConfig(
         routes=[Route.parse(text) for text in routes],
         format=format_,
-        properties={**(read_properties(property_file) if property_file else {}), **properties_from(properties)},
+        properties=_properties(properties, property_file),
         **given,
     )
     from headrace.components.stream.kafka.run import score_stream
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    def report(message: str, **_: Any) -> None:
-        click.echo(message, err=True)
-
-    score_stream(config, host=host, port=port, report=report)
+    _log()
+    score_stream(config, host=host, port=port, report=_report)
 
 
 @stream.command(cls=GroupedCommand)
@@ -189,22 +189,32 @@ def labels(
     A window whose metric is beyond the gate's bound, or worse than at evaluation by more than the Problem's monitor
     allows, is an alarm event.
     """
-    from headrace.components.stream.kafka.config import properties_from, read_properties
-    from headrace.components.stream.kafka.label_config import LabelConfig, period
+    from headrace.components.monitor.config import period
+    from headrace.components.stream.kafka.label_config import LabelConfig
     from headrace.core.problem.file import load_problem
 
     config = LabelConfig(
-        window_s=period(window, "--window"),
-        wait_s=period(label_wait, "--label-wait"),
-        properties={**(read_properties(property_file) if property_file else {}), **properties_from(properties)},
+        window_s=period(window, "--window", _UNITS),
+        wait_s=period(label_wait, "--label-wait", _UNITS),
+        properties=_properties(properties, property_file),
         **given,
     )
     file = load_problem(problem)
     from headrace.components.stream.kafka.run import join_labels
 
+    _log()
+    join_labels(file.problem, config, evaluation=evaluation, report=_report)
+
+
+def _properties(texts: tuple[str, ...], file: str | None) -> dict[str, str]:
+    from headrace.components.stream.kafka.config import properties_from, read_properties
+
+    return {**(read_properties(file) if file else {}), **properties_from(texts)}
+
+
+def _log() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    def report(message: str, **_: Any) -> None:
-        click.echo(message, err=True)
 
-    join_labels(file.problem, config, evaluation=evaluation, report=report)
+def _report(message: str, **_: Any) -> None:
+    click.echo(message, err=True)

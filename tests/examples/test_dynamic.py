@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The example's modules, which import each other by their short names."""
-    places = {"fetch": "flight_time", "traffic": "serving", "page": "dynamic", "run": "dynamic"}
+    places = {"shared": ".", "fetch": "flight_time", "traffic": "serving", "page": "dynamic", "run": "dynamic"}
     found: dict[str, ModuleType] = {}
     path = list(sys.path)
     for name, folder in places.items():

@@ -24,8 +24,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "stream"
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The example's modules, which import each other by their short names."""
     found = {}
-    for name in ("replay", "topics", "page"):
-        spec = importlib.util.spec_from_file_location(name, EXAMPLE / f"{name}.py")
+    for name in ("shared", "replay", "topics", "page"):
+        folder = EXAMPLE.parent if name == "shared" else EXAMPLE
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = found[name] = importlib.util.module_from_spec(spec)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from headrace.components.stream.kafka.config import KafkaConfig
 from headrace.components.stream.kafka.label_config import LabelConfig
+from headrace.components.stream.models.outcome import member_name
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
 _log = logging.getLogger("headrace.stream")
@@ -47,11 +46,6 @@ def is_users(error: KafkaError) -> bool:
     return error.code() in _OURS
 
 
-def member_name() -> str:
-    """The name of this scorer in alarms and in the group."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 def record_consumer(config: KafkaConfig, on_commit: Callable[..., None] = lambda *_: None) -> Consumer:
     """A member of the group, which commits only what it is told to.
 
@@ -76,20 +70,24 @@ def record_consumer(config: KafkaConfig, on_commit: Callable[..., None] = lambda
 
 
 def model_consumer(config: KafkaConfig) -> Consumer:
-    """A reader of the whole model topic; the group id is required, and never joined or committed to."""
-    own = {"group.id": f"{config.group}-models", "enable.auto.commit": False, "enable.partition.eof": True}
-    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
+    """A reader of the whole model topic."""
+    return _whole(config, f"{config.group}-models")
 
 
 def label_consumer(config: LabelConfig) -> Consumer:
-    """A reader of predictions and labels, which joins no group and commits nothing."""
-    own = {"group.id": f"{config.app}-labels", "enable.auto.commit": False, "enable.partition.eof": True}
-    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
+    """A reader of predictions and labels."""
+    return _whole(config, f"{config.app}-labels")
 
 
 def producer(config: KafkaConfig | LabelConfig) -> Producer:
     """An idempotent producer: what it sends again is not there twice."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
+
+
+def _whole(config: KafkaConfig | LabelConfig, group: str) -> Consumer:
+    """A reader of whole topics; the group id is required, and never joined or committed to."""
+    own = {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True}
+    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
 
 
 def _made(kind: type, config: KafkaConfig | LabelConfig, own: Properties) -> Any:

@@ -6,19 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from headrace.components.stream.records.codec import FORMATS, Format
+from headrace.components.stream.without_model import WithoutModel, check_without_model
 from headrace.core.checks import check_count, check_positive, check_word
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import Mode, check_mode
 
-WithoutModel = Literal["skip", "hold"]
-WITHOUT_MODEL: tuple[WithoutModel, ...] = ("skip", "hold")
-
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
 _ROUTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,127})=([a-zA-Z0-9._-]+):([a-zA-Z0-9._-]+)\Z")
-# The loop depends on them: at least once, the end of the model topic, and nothing else in the group.
+# The loops depend on them: at least once, the ends of partitions, and nothing else in the group.
 _OWN = frozenset(
     {"bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof"}
 )
@@ -116,33 +113,43 @@ class KafkaConfig:
                     expected="1 to 249 letters, digits, ., - and _",
                     received=repr(topic),
                 )
-        read = {route.records for route in self.routes}
-        written = {route.predictions for route in self.routes} | {self.dead_letters, self.alarms}
-        circle = sorted((read | {self.model_topic}) & written) or sorted(read & {self.model_topic})
-        if circle:
+        # Routes may share a topic of predictions.
+        uses = [*(route.records for route in self.routes), *{route.predictions for route in self.routes}]
+        uses += [self.model_topic, self.dead_letters, *([self.alarms] if self.alarms else [])]
+        twice = sorted({topic for topic in uses if uses.count(topic) > 1})
+        if twice:
             raise UsageError(
-                "a topic is used twice", where="stream kafka", expected="other topics to write than to read",
-                received=", ".join(circle),
+                "a topic is used twice", where="stream kafka", received=", ".join(twice),
+                expected="other topics to write than to read, and one of its own each for events, dead letters and alarms",
             )  # fmt: skip
         check_word(self.format, "format", FORMATS, where="--format")
         check_mode(self.rules)
-        check_word(self.without_model, "without_model", WITHOUT_MODEL, where="--without-model")
+        check_without_model(self.without_model)
         check_count(self.batch_records, "batch_records", maximum=50_000, where="--batch-records")
         check_count(self.batch_bytes, "batch_bytes", minimum=1 << 16, maximum=64 << 20, where="--batch-bytes")
         check_positive(self.poll_s, "poll_s")
         check_positive(self.drain_s, "drain_s", where="--drain")
-        own = sorted(_OWN & set(self.properties))
-        if own:
-            raise UsageError(
-                "the property cannot be set", where="--property", received=", ".join(own),
-                expected="a property that at-least-once scoring does not depend on",
-            )  # fmt: skip
+        check_properties(self.properties)
 
     @property
     def topics(self) -> list[str]:
         """All topics, each once."""
         named = [self.model_topic, self.dead_letters, *([self.alarms] if self.alarms else [])]
         return sorted({*named, *(topic for route in self.routes for topic in (route.records, route.predictions))})
+
+
+def check_properties(properties: Mapping[str, str]) -> None:
+    """Checks that properties of librdkafka are not those that a loop sets itself.
+
+    Raises:
+        UsageError: one is.
+    """
+    own = sorted(_OWN & set(properties))
+    if own:
+        raise UsageError(
+            "the property cannot be set", where="--property", received=", ".join(own),
+            expected="a property that the command does not depend on",
+        )  # fmt: skip
 
 
 def properties_from(texts: Sequence[str]) -> dict[str, str]:

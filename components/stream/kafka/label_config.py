@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headrace.components.stream.kafka.config import check_properties
 from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_PERIOD = re.compile(r"([1-9][0-9]{0,5})([smhd])\Z")
-
-
-def period(text: str, where: str) -> int:
-    """A period such as "30s" or "15m", in seconds.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    found = _PERIOD.match(text)
-    if not found:
-        raise UsageError(
-            "the period is not valid", where=where, expected="a number and s, m, h or d: 15m", received=repr(text)
-        )
-    return int(found[1]) * _SECONDS[found[2]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +50,7 @@ class LabelConfig:
             raise UsageError("a topic is used twice", where="stream labels", received=", ".join(self.topics))
         check_count(self.window_s, "window", where="--window")
         check_count(self.wait_s, "label_wait", where="--label-wait")
+        check_properties(self.properties)
         check_count(self.most, "joined_rows", minimum=2, where="--joined-rows")
 
     @property

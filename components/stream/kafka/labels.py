@@ -22,7 +22,7 @@ from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.outbox import Outbox, Outgoing
 from headrace.components.stream.labels.join import MeasuredWindow, WindowedJoin
 from headrace.components.stream.labels.report import MetricReport
-from headrace.core.errors import DataError
+from headrace.core.errors import DataError, PlatformError
 from headrace.core.problem import Problem
 
 _log = logging.getLogger("headrace.stream")
@@ -30,6 +30,7 @@ _log = logging.getLogger("headrace.stream")
 _PER_TURN = 5000
 _POLL_S = 0.2
 _CONNECT_S = 20.0
+_DRAIN_S = 10.0
 # What was created so long ago has arrived, where a partition was read to its end.
 _SLACK_S = 1.0
 Place = tuple[str, int]
@@ -69,22 +70,22 @@ class LabelJoiner:
         self._join = WindowedJoin(problem, window_s=config.window_s, wait_s=config.wait_s, most=config.most)
         # Up to which time a partition was read, in milliseconds since 1970; None: to its end.
         self._read_to: dict[Place, int | None] = {}
+        self._give_up_at: float | None = None
 
     def run(self) -> None:
         """Joins until `stop` is set.
 
         Raises:
             UsageError: access is denied.
-            PlatformError: no broker answers at the start.
+            PlatformError: no broker answers at the start, or the last events could not be delivered.
         """
         self._start()
         while not self._stop.is_set():
             self.turn()
 
     def close(self) -> None:
-        """Closes the clients."""
+        """Closes the consumer."""
         self._consumer.close()
-        self._outbox.close(_CONNECT_S)
 
     def turn(self) -> None:
         """One turn of the loop: reads what has arrived, and measures windows that are complete."""
@@ -146,10 +147,7 @@ class LabelJoiner:
         rows: list[dict[str, Any]] = []
         keys: list[str | None] = []
         for message in messages:
-            try:
-                row = parse(message.value() or b"", '{"NAME": value, ...}')
-            except DataError:
-                row = {}
+            row = _row(message.value() or b"")
             rows.append(row)
             keys.append(_key(row, message, self._problem.key))
         times = np.array([message.timestamp()[1] for message in messages], np.int64) * 1000
@@ -167,7 +165,31 @@ class LabelJoiner:
                 content = self._report.alarm_event(alarm, window, self._member)
                 outgoing.append(Outgoing(self._config.alarms, key, content))
         if outgoing:
-            self._outbox.deliver(outgoing, lambda: None)
+            self._outbox.deliver(outgoing, self._wait)
+
+    def _wait(self) -> None:
+        """Called while events wait for the broker: gives up some time after a termination signal."""
+        now = time.monotonic()
+        if self._stop.is_set():
+            self._give_up_at = self._give_up_at or now + _DRAIN_S
+            if now > self._give_up_at:
+                raise PlatformError(
+                    "the last metric events were not delivered in time",
+                    where=self._config.bootstrap,
+                    expected=f"delivery within {_DRAIN_S:g} s after the termination signal",
+                    fix=f"Start the command again: windows of the last {self._config.window_s} s are measured again",
+                )
+
+
+def _row(content: bytes) -> dict[str, Any]:
+    """The object in a message; an empty one for what is none, or holds half of a surrogate pair."""
+    try:
+        row = parse(content, '{"NAME": value, ...}')
+        # No column, key or digest can hold such a text.
+        json.dumps(row, ensure_ascii=False).encode()
+    except (DataError, UnicodeEncodeError, RecursionError):
+        return {}
+    return row
 
 
 def _key(row: dict[str, Any], message: Message, name: str | None) -> str | None:

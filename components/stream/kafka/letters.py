@@ -11,7 +11,6 @@ from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.records.score import Rejected
 
 PREFIX = "headrace-"
-TOO_LARGE = "too_large"
 
 
 def prediction(topic: str, message: Message, value: bytes) -> Outgoing:
@@ -20,7 +19,14 @@ def prediction(topic: str, message: Message, value: bytes) -> Outgoing:
 
 
 def dead_letter(
-    topic: str, message: Message, rejected: Rejected, app: str, loaded: LoadedModel | None, *, whole: bool = True
+    topic: str,
+    message: Message,
+    rejected: Rejected,
+    app: str,
+    loaded: LoadedModel | None,
+    *,
+    whole: bool = True,
+    keyed: bool = True,
 ) -> Outgoing:
     """The dead letter of a record: its key, value and headers, and in further headers reason and position.
 
@@ -31,6 +37,7 @@ def dead_letter(
         app: the application.
         loaded: the model that was in use, if there was one.
         whole: whether it holds the record's value; one that is too large to be sent again does not.
+        keyed: whether it holds the record's key and headers.
     """
     value = message.value()
     facts: list[tuple[str, str]] = [
@@ -48,7 +55,8 @@ def dead_letter(
     if not whole and value is not None:
         facts.append(("value-bytes", str(len(value))))
     added = [(PREFIX + name, text.encode("utf-8", "backslashreplace")) for name, text in facts]
-    return Outgoing(topic, message.key(), value if whole else None, [*_headers(message), *added])
+    own = _headers(message) if keyed else ()
+    return Outgoing(topic, message.key() if keyed else None, value if whole else None, [*own, *added])
 
 
 def _headers(message: Message) -> Sequence[tuple[str, bytes]]:

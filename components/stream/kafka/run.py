@@ -16,6 +16,7 @@ from headrace.components.stream.kafka.scorer import KafkaScorer
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.fold import StreamModels
 from headrace.components.stream.models.load import load_model
+from headrace.components.stream.models.outcome import member_name
 from headrace.components.stream.monitor_port import monitor_port
 from headrace.components.stream.records.codec import codec_of
 from headrace.core.model_events.event import ModelEvent
@@ -70,7 +71,7 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         ),
         ModelTopic(model_consumer, config.model_topic, models.read),
         outbox,
-        member=clients.member_name(),
+        member=member_name(),
         stop=(stop := threading.Event()),
     )
     with monitor_port(host, port, metrics) as url, stop_on_signals(stop):
@@ -106,7 +107,7 @@ def join_labels(problem: Problem, config: LabelConfig, *, evaluation: str = "", 
     clients.check_topics(consumer, config)
     stop = threading.Event()
     outbox = Outbox(lambda: clients.producer(config))
-    joiner = LabelJoiner(problem, config, consumer, outbox, made, member=clients.member_name(), stop=stop)
+    joiner = LabelJoiner(problem, config, consumer, outbox, made, member=member_name(), stop=stop)
     with stop_on_signals(stop):
         report(f"{config.app}: joining labels", lasting=True)
         try:

@@ -23,7 +23,7 @@ from headrace.components.stream.kafka.reader import Place, RecordReader, place_o
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.fold import StreamModels
 from headrace.components.stream.records.codec import Codec
-from headrace.components.stream.records.score import Rejected, no_model, score_records
+from headrace.components.stream.records.score import TOO_LARGE, Rejected, no_model, score_records
 from headrace.core.errors import PlatformError
 
 # A wait for the broker that is longer than this polls the group, so that the member is not taken for dead.
@@ -182,19 +182,25 @@ class KafkaScorer:
 
     def _deliver(self, results: Sequence[Result]) -> None:
         large = self._outbox.deliver([outgoing for _, outgoing in results], self._wait)
-        if not large:
-            return
-        again = []
-        for message, outgoing in (results[index] for index in large):
-            app = self._routes[str(message.topic())].app
-            why = Rejected(letters.TOO_LARGE, f"the message to {outgoing.topic} is larger than is accepted")
-            self._metrics.count("records_total", app=app, result=why.reason)
-            loaded = self._models[app].model
-            again.append(letters.dead_letter(self._config.dead_letters, message, why, app, loaded, whole=False))
-        if self._outbox.deliver(again, self._wait):
+        left = [results[index] for index in large]
+        for message, _ in left:
+            self._metrics.count("records_total", app=self._routes[str(message.topic())].app, result=TOO_LARGE)
+        # Without the record's value; then, as its key and headers may be too large, without these.
+        for keyed in (True, False):
+            if left:
+                left = [(message, self._without_value(message, outgoing.topic, keyed)) for message, outgoing in left]
+                large = self._outbox.deliver([letter for _, letter in left], self._wait)
+                left = [left[index] for index in large]
+        if left:
             raise PlatformError(
-                "a dead letter without its value is larger than is accepted", where=self._config.dead_letters
+                "a dead letter without its record is larger than is accepted", where=self._config.dead_letters
             )
+
+    def _without_value(self, message: Message, refused: str, keyed: bool) -> Outgoing:
+        app = self._routes[str(message.topic())].app
+        why = Rejected(TOO_LARGE, f"the message to {refused} is larger than is accepted")
+        loaded = self._models[app].model
+        return letters.dead_letter(self._config.dead_letters, message, why, app, loaded, whole=False, keyed=keyed)
 
     def _wait(self) -> None:
         """Called while a batch waits for the broker: stays in the group, and gives up when the process must end."""

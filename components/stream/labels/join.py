@@ -89,7 +89,10 @@ class WindowedJoin:
         for at, row in enumerate(rows):
             by_version.setdefault(str(row.get("model_version", "")), []).append(at)
         for version, some in by_version.items():
-            outputs = {name: _column([rows[at].get(name) for at in some]) for name in names}
+            outputs = {
+                name: (_lists if name == "probabilities" else _column)([rows[at].get(name) for at in some])
+                for name in names
+            }
             outputs["key"] = pa.array([keys[at] for at in some], pa.string())
             moments = times[some]
             batch = MonitoredBatch(len(some), {}, outputs, moments, np.ones(len(some), np.bool_))
@@ -115,7 +118,7 @@ class WindowedJoin:
         """
         valid, prints, found = performance.label_rows(self._problem, pa.array(keys, pa.string()), _column(values))
         self.invalid += int((~valid).sum())
-        valid &= self._sampled(prints)
+        valid &= self._sampled(prints) & (times >= self._oldest_label)
         if valid.any():
             self._labels.append((prints[valid], times[valid], found[valid]))
         self._bound()
@@ -135,11 +138,15 @@ class WindowedJoin:
         self._open = whole
         ready = sorted(window for window in self._predictions if window[0] < whole)
         found = [self._measured(*window) for window in ready]
-        # A label may come before its prediction, by as much as it may come after it.
-        oldest = whole * self._window - self._wait
-        kept = [(part, part[1] >= oldest) for part in self._labels]
+        kept = [(part, part[1] >= self._oldest_label) for part in self._labels]
         self._labels = [tuple(c[some] for c in part) for part, some in kept if some.any()]  # type: ignore[misc]
         return found
+
+    @property
+    def _oldest_label(self) -> int:
+        """The time of the oldest label that an open window can need, in microseconds since 1970."""
+        # A label may come before its prediction, by as much as it may come after it.
+        return -(2**63) if self._open is None else self._open * self._window - self._wait
 
     def _measured(self, number: int, version: str) -> MeasuredWindow:
         join = LabelJoin(
@@ -177,10 +184,19 @@ def _some(part: Any, rows: npt.NDArray[np.bool_]) -> Any:
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
-    """JSON values as a column: of numbers, texts or lists; a mixture is text, as in a file of JSON lines."""
-    plain = [None if isinstance(value, dict) else value for value in values]
+    """JSON values as a column of numbers or texts: a mixture is text, as in a file of JSON lines; others are null."""
+    plain = [value if isinstance(value, str | int | float) else None for value in values]
     try:
         column = pa.array(plain)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         column = pa.array([None if value is None else str(value) for value in plain], pa.string())
     return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+
+
+def _lists(values: Sequence[Any]) -> pa.Array:
+    """JSON lists of probabilities as a column; what is none is null."""
+
+    def valid(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)
+
+    return pa.array([value if valid(value) else None for value in values], pa.list_(pa.float64()))

@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from headrace.components.stream.models.load import LoadedModel, Unreachable
@@ -57,6 +58,8 @@ class AppModels:
         self._clock = clock
         self._chance = chance
         self._candidates = Candidates()
+        # Attempts that failed without a stated fault, by epoch.
+        self._failed: Counter[int] = Counter()
         self._current: Current[LoadedModel | None] = Current(None)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -111,10 +114,11 @@ class AppModels:
                 self._candidates.use(event)
             self._current.switch(lambda: loaded)
         except Unreachable as error:
-            self._again(event, error.paragraph, None)
+            self._again(event, error.paragraph)
         except (PlatformError, MemoryError) as error:
             reason = error.paragraph if isinstance(error, HeadraceError) else "there is not enough memory"
-            self._again(event, reason, _FAILED_ATTEMPTS)
+            self._failed[event.epoch] += 1
+            (self._refuse if self._failed[event.epoch] >= _FAILED_ATTEMPTS else self._again)(event, reason)
         except HeadraceError as error:
             self._refuse(event, error.paragraph)
         except Exception as error:
@@ -131,16 +135,12 @@ class AppModels:
                 return LoadedModel(event, loaded.model)
         return None
 
-    def _again(self, event: ModelEvent, reason: str, attempts: int | None) -> None:
+    def _again(self, event: ModelEvent, reason: str) -> None:
         with self._lock:
             made = self._candidates.attempts.get(event.epoch, 0) + 1
             wait = backoff_seconds(made, self._chance, first_s=_FIRST_WAIT_S, max_s=_MAX_WAIT_S)
-            if attempts is None or made < attempts:
-                self._candidates.retry(event, self._clock() + wait)
-        if attempts is not None and made >= attempts:
-            self._refuse(event, reason)
-        else:
-            self._report("unreachable", event, reason=reason, attempts=made)
+            self._candidates.retry(event, self._clock() + wait)
+        self._report("unreachable", event, reason=reason, attempts=made)
 
     def _refuse(self, event: ModelEvent, reason: str) -> None:
         with self._lock:

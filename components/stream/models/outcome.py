@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 Kind = Literal["switched", "refused", "unreachable", "conflicting", "invalid"]
-KINDS: tuple[Kind, ...] = ("switched", "refused", "unreachable", "conflicting", "invalid")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class ModelOutcome:
         content = {"kind": "StreamAlarm", "format": 1, "alarm": f"model_{self.kind}", "member": member, "at": at}
         facts = {name: value for name, value in asdict(self).items() if name != "kind"}
         return json.dumps(content | facts).encode()
+
+
+def member_name() -> str:
+    """The name of this scorer in alarms and in a group."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 Tell = Callable[[ModelOutcome], None]

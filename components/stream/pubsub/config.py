@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Literal
 
 from headrace.components.stream.pubsub.sources import ModelSource
 from headrace.core.beam.windows import Windows
-from headrace.core.checks import check_count, check_word
+from headrace.core.checks import check_count
 from headrace.core.cloud.pubsub import check_subscription, check_topic
 from headrace.core.errors import UsageError
-
-_APP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\Z")
-WithoutModel = Literal["skip", "hold"]
-WITHOUT_MODEL: tuple[WithoutModel, ...] = ("skip", "hold")
+from headrace.core.model_events.event import APP
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class PubSubConfig:
     batch_records: int = 1000
 
     def __post_init__(self) -> None:
-        if not _APP.match(self.app):
+        if not APP.match(self.app):
             raise UsageError(
                 "the name of the application is not valid",
                 where="--app",
@@ -93,12 +88,3 @@ class PubSubConfig:
         """The topics that it writes, by option."""
         named = {"--predictions-topic": self.predictions, "--dead-letters": self.dead_letters, "--alarms": self.alarms}
         return {option: topic for option, topic in named.items() if topic}
-
-
-def check_without_model(value: str) -> None:
-    """Checks what happens while there is no model.
-
-    Raises:
-        UsageError: it is neither skip nor hold.
-    """
-    check_word(value, "without_model", WITHOUT_MODEL, where="stream")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -13,10 +12,11 @@ from datetime import UTC, datetime
 
 from headrace.components.stream.models.fold import StreamModels
 from headrace.components.stream.models.load import load_model
-from headrace.components.stream.pubsub.config import WithoutModel, check_without_model
+from headrace.components.stream.models.outcome import member_name
 from headrace.components.stream.pubsub.pointer import ModelPointer
 from headrace.components.stream.records.codec import JsonCodec
 from headrace.components.stream.records.score import Scored, no_model, score_records
+from headrace.components.stream.without_model import WithoutModel, check_without_model
 from headrace.core.checks import is_finite
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.model_events.event import ModelEvent
@@ -93,16 +93,15 @@ class FollowedModels:
         Raises:
             PlatformError: there is no model, and records are held.
         """
-        # Another bundle that begins meanwhile scores with the model that is there.
-        if not self._lock.acquire(blocking=not self._begun):
-            return
-        try:
-            self._look()
-            if not self._begun:
-                self._models.settle(_FIRST_MODEL_S)
-                self._begun = True
-        finally:
-            self._lock.release()
+        # Another bundle that begins meanwhile does not look, too.
+        if self._lock.acquire(blocking=not self._begun):
+            try:
+                self._look()
+                if not self._begun:
+                    self._models.settle(_FIRST_MODEL_S)
+                    self._begun = True
+            finally:
+                self._lock.release()
         if self._options.without_model == "hold":
             self._hold()
 
@@ -140,5 +139,5 @@ class FollowedModels:
 
     def alarms(self) -> list[bytes]:
         """Alarm events of models that were refused, or cannot be read."""
-        member, at = f"{socket.gethostname()}-{os.getpid()}", datetime.now(UTC).isoformat()
-        return [each.alarm(member=member, at=at) for each in self._models.outcomes() if each.alarming]
+        at = datetime.now(UTC).isoformat()
+        return [each.alarm(member=member_name(), at=at) for each in self._models.outcomes() if each.alarming]

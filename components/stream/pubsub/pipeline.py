@@ -17,10 +17,10 @@ def build(pipeline: beam.Pipeline, config: PubSubConfig) -> None:
     records = pipeline | "read" >> ReadFromPubSub(subscription=config.subscription, with_attributes=True)
     scored = score(records, config)
     if config.predictions:
-        scored.main | "predictions" >> WriteToPubSub(config.predictions, with_attributes=True)
+        scored.main | "predictions" >> _write(config.predictions)
     if config.table:
         load(scored.main, config)
-    scored[stages.DEAD] | "dead letters" >> WriteToPubSub(config.dead_letters, with_attributes=True)
+    scored[stages.DEAD] | "dead letters" >> _write(config.dead_letters)
     if config.alarms:
         scored[stages.ALARMS] | "alarms" >> WriteToPubSub(config.alarms, with_attributes=True)
 
@@ -61,6 +61,11 @@ def load(predictions: Any, config: PubSubConfig) -> None:
         | "collect" >> beam.ParDo(collect).with_output_types(tuple[str, list[bytes]])
         | "load" >> beam.ParDo(table.LoadPredictions(config.table, config.app))
     )
+
+
+def _write(topic: str) -> WriteToPubSub:
+    # Without the last option, Beam's client refuses a message with an ordering key.
+    return WriteToPubSub(topic, with_attributes=True, publish_with_ordering_key=True)
 
 
 def _by_id(message: PubsubMessage, attribute: str) -> tuple[str, Any]:

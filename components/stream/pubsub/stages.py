@@ -14,7 +14,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from headrace.components.stream.pubsub.config import PubSubConfig
 from headrace.components.stream.pubsub.sources import BatchScorer, scorer_of
-from headrace.components.stream.records.score import Rejected
+from headrace.components.stream.records.score import TOO_LARGE, Rejected, Scored
 
 # Beam's metrics of the job are counters of this namespace: records, predicted, duplicates, and reasons of rejection.
 METRICS = "headrace.stream"
@@ -24,7 +24,8 @@ PREFIX = "headrace-"
 # Limits of Pub/Sub: a message that exceeds one would be refused again and again.
 _ATTRIBUTES = 100
 _ATTRIBUTE_BYTES = 1024
-_MESSAGE_BYTES = 9_900_000
+# Of 10 MB; attributes with their names of at most 256 bytes take up to 128 kB.
+_DATA_BYTES = 9_850_000
 
 
 class CountRepeated(beam.DoFn):
@@ -81,7 +82,7 @@ class Score(beam.DoFn):
             return
         version, results = self._used().score([message.data or b"" for message, _ in held])
         _count("records", len(held))
-        for (message, at), result in zip(held, results, strict=True):
+        for (message, at), result in zip(held, map(_sendable, results), strict=True):
             if result.prediction is not None:
                 _count("predicted")
                 yield prediction_of(message, result.prediction), at
@@ -118,10 +119,17 @@ def dead_letter(message: PubsubMessage, rejected: Rejected, app: str, version: s
         **({"model-version": version} if version else {}),
     }
     data = message.data or b""
-    if len(data) > _MESSAGE_BYTES:
+    if len(data) > _DATA_BYTES:
         # With its attributes, it could not be sent again.
         return _message(message, b"", {**facts, "value-bytes": str(len(data))})
     return _message(message, data, facts)
+
+
+def _sendable(result: Scored) -> Scored:
+    """The result, without a prediction that is larger than a message may be."""
+    if len(result.prediction or b"") <= _DATA_BYTES:
+        return result
+    return Scored(None, Rejected(TOO_LARGE, "the prediction is larger than a message may be"))
 
 
 def _message(message: PubsubMessage, data: bytes, facts: Mapping[str, str]) -> PubsubMessage:

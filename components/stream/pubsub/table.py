@@ -46,7 +46,8 @@ class ByWindow(beam.DoFn):
         """Makes the row."""
         published = datetime.fromtimestamp(float(timestamp), UTC)
         content = json.loads(message.data)
-        version, epoch = content.pop(VERSION), content.pop(EPOCH)
+        # An endpoint names no epoch, and perhaps no version.
+        version, epoch = content.pop(VERSION, None), content.pop(EPOCH, None)
         own = {name: text for name, text in message.attributes.items() if not name.startswith(PREFIX)}
         row = {
             "message_id": message.attributes[f"{PREFIX}message-id"],

@@ -20,13 +20,12 @@ from headrace.components.score.endpoint.not_finite import NotFinite
 from headrace.components.score.endpoint.refused_rows import RefusedRows
 from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import VERSION, Rejected, Scored
+from headrace.components.stream.records.score import LONGEST_MESSAGE, VERSION, Rejected, Scored, rejected_for
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.scoring.bisect import RowsFailed, answered
 
 _PREDICT = ":predict"
 _BAD_REQUEST = re.compile(r"\bstatus 4(00|13)\b")
-_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class HttpScorer:
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="ask")
         self._output = ""
 
-    def score(self, values: Sequence[bytes | None]) -> tuple[str, list[Scored]]:
+    def score(self, values: Sequence[bytes]) -> tuple[str, list[Scored]]:
         """Scores a batch of records.
 
         Args:
@@ -74,13 +73,10 @@ class HttpScorer:
         good: list[int] = []
         for place, value in enumerate(values):
             try:
-                if value is None:
-                    raise DataError("the record has no value", expected="a row of features")
                 self._codec.rows(value)
                 good.append(place)
             except DataError as error:
-                plain = DataError(error.what, expected=error.expected, received=error.received)
-                results[place] = _rejected("malformed_row", plain.paragraph)
+                results[place] = Scored(None, rejected_for("malformed_row", error))
         stop = threading.Event()
         parts = self._parts(good, values)
         futures = [self._pool.submit(self._part, part, values, stop) for part in parts]
@@ -91,12 +87,12 @@ class HttpScorer:
                 results[place] = one
         return version, [result for result in results if result is not None]
 
-    def _parts(self, places: Sequence[int], values: Sequence[bytes | None]) -> list[list[int]]:
+    def _parts(self, places: Sequence[int], values: Sequence[bytes]) -> list[list[int]]:
         """The records of each request, by the limits of rows and bytes; a larger record is a request of its own."""
         parts: list[list[int]] = []
         size = 0
         for place in places:
-            bytes_of = len(values[place] or b"") + 1
+            bytes_of = len(values[place]) + 1
             full = not parts or len(parts[-1]) >= self._options.rows_per_request
             if full or size + bytes_of > self._options.bytes_per_request:
                 parts.append([])
@@ -106,7 +102,7 @@ class HttpScorer:
         return parts
 
     def _part(
-        self, places: Sequence[int], values: Sequence[bytes | None], stop: threading.Event
+        self, places: Sequence[int], values: Sequence[bytes], stop: threading.Event
     ) -> tuple[list[Scored], str]:
         """The results of records that are one request, if none of them is refused."""
         left = list(places)
@@ -135,7 +131,7 @@ class HttpScorer:
             break
         return [found[place] for place in places], version
 
-    def _ask(self, places: Sequence[int], values: Sequence[bytes | None], stop: threading.Event, first: int) -> _Answer:
+    def _ask(self, places: Sequence[int], values: Sequence[bytes], stop: threading.Event, first: int) -> _Answer:
         """One request; `first` is the number of its first row in the part.
 
         Raises:
@@ -143,7 +139,7 @@ class HttpScorer:
             _Refused: it names the rows that it refuses.
         """
         # The records are JSON objects as they are.
-        body = b'{"instances":[' + b",".join(values[place] or b"" for place in places) + b"]}"
+        body = b'{"instances":[' + b",".join(values[place] for place in places) + b"]}"
 
         def read(response: Response) -> _Answer:
             reply = wire.reply_of(response.content, "instances")
@@ -188,7 +184,7 @@ class _Refused(Exception):
 
 
 def _rejected(reason: str, message: str) -> Scored:
-    return Scored(None, Rejected(reason, message[:_LONGEST_MESSAGE]))
+    return Scored(None, Rejected(reason, message[:LONGEST_MESSAGE]))
 
 
 def _only_output(client: Client, url: str) -> str:

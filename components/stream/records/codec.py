@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-from headrace.components.serve.protocols.json_body import encode, parse
+from headrace.components.serve.protocols.json_body import MAX_VALUES, encode, parse
 from headrace.core.checks import check_word
 from headrace.core.errors import DataError
 
@@ -67,6 +67,12 @@ class ArrowCodec:
             raise DataError("the value is not an Arrow IPC stream", received=message[:200] or "nothing") from error
         if not table.num_rows:
             raise DataError("the value has no rows", expected="one row or more")
+        # Nulls take no bytes, but memory here.
+        count = table.num_rows + sum(map(_values_in, table.columns))
+        if count >= MAX_VALUES:
+            raise DataError(
+                "the value has too many values", expected=f"less than {MAX_VALUES:,}", received=f"{count:,}"
+            )
         names = table.schema.names
         if len(set(names)) < len(names):
             raise DataError("the value has two columns of one name", expected="different names")
@@ -91,6 +97,17 @@ class ArrowCodec:
             writer.write_batch(batch)
         content: bytes = sink.getvalue().to_pybytes()
         return content
+
+
+def _values_in(column: Any) -> int:
+    """The number of values in a column, with those in its lists."""
+    import pyarrow.types as kinds
+    from pyarrow import compute as pc
+
+    if not (kinds.is_list(column.type) or kinds.is_large_list(column.type) or kinds.is_fixed_size_list(column.type)):
+        return len(column)
+    inside = pc.sum(pc.list_value_length(column)).as_py() or 0
+    return len(column) + (inside if inside >= MAX_VALUES else _values_in(pc.list_flatten(column)))
 
 
 def codec_of(name: str) -> Codec:

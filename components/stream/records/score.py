@@ -27,7 +27,8 @@ from headrace.core.scoring.predictor import Predicted
 # Of the model that made a prediction, in the prediction itself.
 VERSION, EPOCH = "model_version", "model_epoch"
 NO_MODEL = "no_model"
-_LONGEST_MESSAGE = 1000
+TOO_LARGE = "too_large"
+LONGEST_MESSAGE = 1000
 
 Row = dict[str, Any]
 
@@ -37,7 +38,7 @@ class Rejected:
     """Why a record, or some rows of it, have no prediction.
 
     Attributes:
-        reason: one of the reasons of quarantined rows, or "no_model".
+        reason: one of the reasons of quarantined rows, "no_model", or "too_large".
         message: what was expected and what was received, in at most 1,000 characters.
         rows: the rows of the record that have none; empty for the whole record.
     """
@@ -91,7 +92,7 @@ def score_records(
                 raise DataError("the record has no value", expected="a row of features")
             decoded = codec.rows(value)
         except DataError as error:
-            rejected[record] = _rejected("malformed_row", error)
+            rejected[record] = rejected_for("malformed_row", error)
             continue
         owners += [(record, row) for row in range(len(decoded))]
         rows += decoded
@@ -179,7 +180,7 @@ def _columns(
         except RowsRefused as error:
             # Only the first thousand refused rows are listed: the others are found in the next round.
             refused = {at[row]: listed[0] for row, listed in error.rows.items()}
-            faults |= {row: Rejected(fault.reason, fault.message[:_LONGEST_MESSAGE]) for row, fault in refused.items()}
+            faults |= {row: Rejected(fault.reason, fault.message[:LONGEST_MESSAGE]) for row, fault in refused.items()}
             at[:] = [row for row in at if row not in refused]
             # All rows that broke a rule are counted by now.
             tell = None
@@ -193,7 +194,7 @@ def _columns(
 def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error: DataError) -> dict[int, Rejected]:
     """The rows that cannot be read, found by halves."""
     if len(at) == 1:
-        return {at[0]: _rejected("malformed_row", error)}
+        return {at[0]: rejected_for("malformed_row", error)}
     found: dict[int, Rejected] = {}
     half = len(at) // 2
     for part in (at[:half], at[half:]):
@@ -222,7 +223,7 @@ def _json_rows(
     predicted: Predicted, model: OnlineModel, rows: Sequence[int], faults: dict[int, Rejected]
 ) -> dict[int, Row]:
     """The predictions as JSON values, by row; those at fault are added to `faults`."""
-    faults |= {rows[row]: Rejected(f.reason, f.message[:_LONGEST_MESSAGE]) for row, f in predicted.faults.items()}
+    faults |= {rows[row]: Rejected(f.reason, f.message[:LONGEST_MESSAGE]) for row, f in predicted.faults.items()}
     at, outputs = predicted.at, predicted.outputs
     if predicted.faults:
         good = ~np.isin(at, list(predicted.faults))
@@ -239,12 +240,13 @@ def _json_rows(
                 one = {name: values[index : index + 1] for name, values in outputs.items()}
                 found[row] = rows_from_outputs(one, bare=False, binary=model.binary)[0]
             except NoPrediction as error:
-                faults[row] = _rejected("model_failed", error)
+                faults[row] = rejected_for("model_failed", error)
         return found
     return dict(zip(places, made, strict=True))
 
 
-def _rejected(reason: str, error: DataError) -> Rejected:
+def rejected_for(reason: str, error: DataError) -> Rejected:
+    """The rejection of a record for an error."""
     # The place in the batch is nothing to a reader of the dead-letter topic.
     plain = DataError(error.what, expected=error.expected, received=error.received)
-    return Rejected(reason, plain.paragraph[:_LONGEST_MESSAGE])
+    return Rejected(reason, plain.paragraph[:LONGEST_MESSAGE])

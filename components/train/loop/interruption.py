@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from headrace.core.errors import PlatformError
+from headrace.core.signals import handling
 
 
 class Interruption:
@@ -67,12 +67,5 @@ def watching() -> Iterator[Interruption]:
     other thread Python delivers no signals, and this does nothing.
     """
     interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
+    with handling(interruption.handle, signal.SIGTERM):
         yield interruption
-        return
-    before = signal.signal(signal.SIGTERM, interruption.handle)
-    try:
-        yield interruption
-    finally:
-        # None stands for a handler that was not set from Python, which Python cannot restore.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

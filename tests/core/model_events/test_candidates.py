@@ -28,6 +28,17 @@ def test_the_newest_event_is_loaded_and_older_ones_are_not() -> None:
     assert candidates.next(0.0) is None
 
 
+@given(st.permutations(range(1, 9)), st.lists(st.integers(1, 8), max_size=8))
+def test_the_newest_epoch_wins_in_any_order(order: list[int], repeated: list[int]) -> None:
+    candidates = Candidates()
+    for at, epoch in enumerate([*order, *repeated]):
+        newest = candidates.newest
+        found = candidates.add(of(epoch, f"v{epoch % 3}"))
+        assert found == ("repeated" if at >= len(order) else "new" if epoch > newest else "older")
+    assert candidates.newest == 8
+    assert candidates.next(0.0) == of(8, "v2")
+
+
 def test_another_event_of_an_epoch_changes_nothing() -> None:
     candidates = Candidates()
     candidates.add(of(3))

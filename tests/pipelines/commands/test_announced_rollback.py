@@ -8,7 +8,8 @@ import pytest
 from peers.pipeline_platforms import headrace
 from support.rollout_world import World, world
 
-from headrace.core.model_events.event import ModelEvent, ModelPointer
+from headrace.core.model_events.candidates import Candidates
+from headrace.core.model_events.event import ModelEvent
 
 __all__ = ["world"]
 
@@ -23,11 +24,13 @@ def test_a_rollback_is_a_newer_event_of_an_older_version(
     done = headrace("rollback", world.folder.uri, "--announce", folder)
     assert done.status == 0, done.error
     assert f"announced epoch {world.registry.state().epoch}, v1, to {folder}" in capfd.readouterr().out
-    pointer = ModelPointer()
+    candidates = Candidates()
     # In whatever order they come.
     for file in sorted(Path(folder).glob("*.json"), reverse=True):
-        pointer.add(ModelEvent.decode(file.read_bytes(), str(file)))
-    newest = pointer.newest["natality"]
+        candidates.add(ModelEvent.decode(file.read_bytes(), str(file)))
+    newest = candidates.next(0.0)
+    assert newest is not None
+    assert newest.app == "natality"
     assert (newest.version, newest.action) == ("v1", "rollback")
     # Again: nothing changes, and the same event is sent.
     assert headrace("rollback", world.folder.uri, "--announce", folder).status == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from peers.kafka import Broker
 
 from headrace.core.errors import HeadraceError
 from headrace.pipelines.cli import cli
+from headrace.pipelines.commands.stream import kafka as kafka_command
 
 KAFKA = ("stream", "kafka", "--group", "g", "--model-topic", "models", "--dead-letter-topic", "dead", "--port", "0")
 LABELS = ("stream", "labels", "--app", "taxi", "--prediction-topic", "fares", "--label-topic", "paid")
-PROBLEM = Path(__file__).resolve().parents[3] / "examples" / "stream" / "flights.py"
+ROOT = Path(__file__).resolve().parents[3]
+PROBLEM = ROOT / "examples" / "stream" / "flights.py"
 
 
 def refused(*arguments: str) -> HeadraceError:
@@ -66,3 +69,11 @@ def test_labels_check_their_options(kafka: Broker) -> None:
     )
     assert refused(*options, "--window", "5").what == "the period is not valid"
     assert refused(*options).what == "topics do not exist"
+
+
+def test_the_benchmark_uses_options_that_exist() -> None:
+    text = (ROOT / "benchmarks" / "stream_kafka.py").read_text()
+    command = text.partition("\ndef scorers_here(")[2].partition("\ndef ")[0]
+    used = set(re.findall(r'"(--[a-z-]+)"', command))
+    assert "--route" in used
+    assert used <= {name for parameter in kafka_command.params for name in parameter.opts}

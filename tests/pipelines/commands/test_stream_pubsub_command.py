@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import pubsub_v1
 from peers.pubsub import Topic
 from support.command import headrace
 from support.stream_models import APP, StreamModels
@@ -73,8 +74,11 @@ def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
     found: list[Any] = []
     problems: list[BaseException] = []
 
+    options = pubsub_v1.types.PublisherOptions(enable_message_ordering=True)
+    publisher = pubsub_v1.PublisherClient(publisher_options=options)
+
     def publish(text: bytes = json.dumps(row).encode(), **attributes: str) -> None:
-        records.publish(text, attributes)
+        publisher.publish(records.name, text, ordering_key="north", **attributes).result(60)
 
     def until(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 240
@@ -82,7 +86,9 @@ def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
             assert time.monotonic() < deadline, found
             assert not done.is_set(), "the job has ended"
             publish(number=str(len(found)))
-            found.extend(json.loads(message.data) for message in predictions.pull(100, 0.5))
+            for message in predictions.pull(100, 0.5):
+                assert message.ordering_key == "north"
+                found.append(json.loads(message.data))
 
     def drive() -> None:
         try:
@@ -107,6 +113,8 @@ def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
     finally:
         done.set()
         thread.join()
+        publisher.stop()
+        publisher.transport.close()
     assert not problems, problems
     assert ended.returncode == 0, ended.stderr
     versions = [each["model_version"] for each in found]

@@ -7,17 +7,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from confluent_kafka import Consumer, Producer
 from peers.kafka import Broker
 
+from headrace.components.monitor.config import period
+from headrace.components.monitor.labels import JoinCounts
 from headrace.components.stream.kafka import clients
-from headrace.components.stream.kafka.label_config import LabelConfig, period
+from headrace.components.stream.kafka import labels as joined
+from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.labels import LabelJoiner
 from headrace.components.stream.kafka.outbox import Outbox
+from headrace.components.stream.labels.join import MeasuredWindow
 from headrace.components.stream.labels.report import MetricReport
-from headrace.core.errors import UsageError
+from headrace.core.errors import PlatformError, UsageError
 from headrace.core.problem import Gate, Monitor, Numeric, Problem
 
 PROBLEM = Problem(
@@ -108,6 +113,40 @@ def test_the_metric_of_each_window_and_its_decay(kafka: Broker) -> None:
     assert {(alarm["id"], *alarm["window"]) for alarm in repeated} == ids
 
 
+class Stuck:
+    """A producer whose broker is down."""
+
+    def produce(self, *_: object, **__: object) -> None:
+        """Queues a message."""
+
+    def flush(self, _: float) -> int:
+        return 1
+
+
+def test_a_termination_signal_ends_the_wait_for_a_broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined, "_DRAIN_S", 0.05)
+    config, stop = config_of(Broker(1), "down"), threading.Event()
+    outbox = Outbox(lambda: cast("Producer", Stuck()))
+    report = MetricReport(PROBLEM, config.app)
+    joiner = LabelJoiner(PROBLEM, config, cast("Consumer", None), outbox, report, member="joiner", stop=stop)
+    stop.set()
+    with pytest.raises(PlatformError, match="the last metric events were not delivered in time"):
+        joiner._publish([MeasuredWindow(100, 102, "v1", JoinCounts(), None)])
+
+
+def test_one_message_that_is_not_valid_changes_nothing_for_the_others(kafka: Broker) -> None:
+    config = config_of(kafka, "bad")
+    kafka.topics(**dict.fromkeys(config.topics, 1))
+    surrogate = {"key": "\ud800", "prediction": "\ud800", "model_version": "\ud800", "n": 10**19}
+    with joining(config) as joiner:
+        for value in ({"prediction": [1.0], "fare": [1.0]}, {"prediction": {}, "fare": {}}, surrogate):
+            for topic in (config.predictions, config.labels):
+                kafka.send(topic, json.dumps(value).encode(), key=b"x")
+        send(kafka, config, "a", 1.0, "v1")
+        until(kafka, config.metrics, lambda found: rows_of(found, "v1") >= 10)
+    assert joiner._join.invalid == 7
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -117,6 +156,7 @@ def test_the_metric_of_each_window_and_its_decay(kafka: Broker) -> None:
         ({"window_s": 0}, "window is wrong"),
         ({"wait_s": 0}, "label_wait is wrong"),
         ({"most": 1}, "joined_rows is wrong"),
+        ({"properties": {"enable.partition.eof": "false"}}, "the property cannot be set"),
     ],
 )
 def test_what_is_not_valid_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -125,7 +165,7 @@ def test_what_is_not_valid_is_refused(changes: dict[str, Any], message: str) -> 
 
 
 def test_periods() -> None:
-    assert [period(text, "--window") for text in ("30s", "5m", "2h", "1d")] == [30, 300, 7200, 86_400]
+    assert [period(text, "--window", "smhd") for text in ("30s", "5m", "2h", "1d")] == [30, 300, 7200, 86_400]
     for text in ("", "5", "0s", "5w", "-1s"):
         with pytest.raises(UsageError, match="the period is not valid"):
-            period(text, "--window")
+            period(text, "--window", "smhd")

@@ -385,6 +385,20 @@ def test_a_prediction_that_is_too_large_is_a_dead_letter_without_its_value(stage
     assert 'result="too_large"} 1\n' in member.metrics.text()
 
 
+def test_a_record_whose_key_alone_is_too_large_is_a_dead_letter_without_its_key(
+    stage: Stage, first: ModelEvent
+) -> None:
+    stage.announce(first)
+    stage.member(properties={"message.max.bytes": "2000", "session.timeout.ms": "4000"})
+    stage.broker.send(stage.topics["records"], encoded(ROW), key=b"x" * 3000)
+    stage.send(encoded(ROW))
+    (message,) = stage.read("dead", 1)
+    letter = {n: v.decode() for n, v in message.headers()}
+    assert (message.key(), message.value(), letter["headrace-reason"]) == (None, None, "too_large")
+    assert letter["headrace-topic"] == stage.topics["records"]
+    assert len(stage.predictions(1)) == 1
+
+
 def test_a_partition_that_is_taken_away_is_committed_first(stage: Stage, first: ModelEvent) -> None:
     stage.announce(first)
     sent = 0

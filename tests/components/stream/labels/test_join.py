@@ -107,6 +107,33 @@ def test_classes_are_measured_with_their_probabilities() -> None:
     assert window.metrics.values["accuracy"] == 0.5
 
 
+@pytest.mark.parametrize("value", [[1.0], [[1.0]], {"x": [1]}, "\x00", True, 10**30, None])
+def test_a_value_of_any_form_alone_in_its_batch_is_counted(value: Any) -> None:
+    join = join_of()
+    predict(join, ("a", 101, value))
+    label(join, ("a", 102, value))
+    predict(join, ("c", 101, 1.0))
+    label(join, ("c", 103, 2.0))
+    (window,) = join.measure(130 * SECOND)
+    assert join.invalid + 2 * (window.counts.predictions - 1) == 2
+
+
+CLASSES = Problem(
+    "color", label=Categorical("color", vocabulary=["red", "green", "blue"]), features=[Numeric("miles")], key="ride"
+)
+
+
+@pytest.mark.parametrize("value", [None, 0.5, "no", {"red": 1.0}, [], [0.5, 0.5], [0.5, 0.5, "0"], [0.5, 0.5, 10**400]])
+def test_probabilities_of_another_form_are_counted(value: Any) -> None:
+    join = join_of(CLASSES)
+    for some in (value, [0.8, 0.1, 0.1]):
+        join.add_predictions([{"prediction": "red", "probabilities": some}], ["a"], times(101))
+    label(join, ("a", 102, "red"))
+    assert join.invalid == 1
+    (window,) = join.measure(130 * SECOND)
+    assert window.counts.predictions == 1
+
+
 def test_memory_is_bounded_by_a_sample_of_keys() -> None:
     join = join_of(most=100)
     for second in range(100, 110):
@@ -119,6 +146,19 @@ def test_memory_is_bounded_by_a_sample_of_keys() -> None:
     assert rmse(window) == 2.0
     join.measure(200 * SECOND)
     assert join.held == (0, 0)
+
+
+def test_labels_that_no_open_window_can_need_take_no_memory() -> None:
+    join = join_of(most=10)
+    join.measure(130 * SECOND)
+    # As after a restart: a topic is read from its beginning.
+    for second in range(85):
+        label(join, (f"old{second}", second, 1.0))
+    label(join, ("old", 89.9, 1.0), ("a", 91, 13.0))
+    assert join.held == (0, 1)
+    predict(join, *((str(at), 110, 10.0) for at in range(9)), ("a", 110, 10.0))
+    (window,) = join.measure(140 * SECOND)
+    assert (window.counts.predictions, rmse(window)) == (10, 3.0)
 
 
 ROWS = st.tuples(st.integers(0, 5), st.integers(100, 125), st.integers(0, 9))

@@ -152,6 +152,16 @@ def test_a_model_that_fails_for_no_stated_reason_is_refused_after_three_attempts
     assert scene.kinds == [("unreachable", "v1"), ("unreachable", "v1"), ("refused", "v1")]
 
 
+def test_attempts_to_read_a_model_are_not_failures_of_the_model(scene: Scene) -> None:
+    unreachable = [Unreachable("no network") for _ in range(3)]
+    scene.load.results["v1"] = [*unreachable, PlatformError("no memory"), PlatformError("no memory")]
+    scene.models.add(of(1))
+    for _ in range(6):
+        scene.turn()
+        scene.now += 100
+    assert scene.kinds == [("unreachable", "v1")] * 5 + [("switched", "v1")]
+
+
 def test_an_unexpected_error_refuses_the_model(scene: Scene) -> None:
     scene.load.results["v1"] = [ValueError("protobuf")]
     scene.models.add(of(1))

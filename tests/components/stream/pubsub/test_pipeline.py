@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from support.tiny_model import INSTANCES, expected_weight
 
 from headrace.components.announce.destinations import send
 from headrace.components.stream.models.load import LoadedModel
-from headrace.components.stream.pubsub import stages
+from headrace.components.stream.pubsub import stages, table
 from headrace.components.stream.pubsub.config import PubSubConfig
 from headrace.components.stream.pubsub.in_process import InProcess
 from headrace.components.stream.pubsub.pipeline import load, score
@@ -185,6 +186,27 @@ def test_without_a_model_records_are_skipped_or_held(make_config: Callable[..., 
         _run(make_config(held), tmp_path, [[_record(0)]])
 
 
+def test_a_bundle_that_begins_while_another_looks_is_held_too(tmp_path: Path) -> None:
+    source = InProcess(APP, str(tmp_path / "events"), without_model="hold", hold_seconds=0.0, look_seconds=60.0)
+    models = source.make()
+    with pytest.raises(PlatformError, match="records are held"):
+        models.look()
+    failed: list[PlatformError] = []
+
+    def begin() -> None:
+        try:
+            models.look()
+        except PlatformError as error:
+            failed.append(error)
+
+    with models._lock:
+        bundle = threading.Thread(target=begin)
+        bundle.start()
+        bundle.join(60)
+    bundle.join(60)
+    assert [error.what for error in failed] == ["there is no model yet, and records are held"]
+
+
 def test_a_record_that_comes_again_is_scored_once_within_a_time(
     make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel
 ) -> None:
@@ -219,6 +241,45 @@ def test_a_letter_fits_into_a_message_whatever_its_record_holds() -> None:
     assert small._to_proto_str(for_publish=True)
     again = dead_letter(PubsubMessage(b"{", letter.attributes, "n", NOON), Rejected("not_finite", "no"), APP, "")
     assert (again.attributes["headrace-reason"], "headrace-value-bytes" in again.attributes) == ("not_finite", False)
+
+
+def test_a_letter_with_the_largest_attributes_fits_too() -> None:
+    attributes = {f"a{number:02}{'n' * 253}": "x" * 1024 for number in range(100)}
+    record = PubsubMessage(b"x" * 9_850_001, attributes, "m", NOON, "order")
+    assert record._to_proto_str(for_publish=True)
+    letter = dead_letter(record, Rejected("malformed_row", "é" * 1000), APP, "v1")
+    assert letter._to_proto_str(for_publish=True)
+    kept = dead_letter(replace_data(record, 9_850_000), Rejected("malformed_row", "é" * 1000), APP, "v1")
+    assert len(kept.data) == 9_850_000
+    assert kept._to_proto_str(for_publish=True)
+
+
+def replace_data(record: PubsubMessage, size: int) -> PubsubMessage:
+    return PubsubMessage(b"x" * size, record.attributes, record.message_id, NOON, record.ordering_key)
+
+
+def test_a_prediction_that_is_larger_than_a_message_may_be_is_a_dead_letter(
+    make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel
+) -> None:
+    config = make_config()
+    send(loaded.event, str(tmp_path / "events"))
+    row = json.dumps({**INSTANCES[0], "key": "x" * 9_900_000}).encode()
+    record = PubsubMessage(row, {"a": "b"}, "m9", NOON)
+    assert record._to_proto_str(for_publish=True)
+    _run(config, tmp_path, [[record, _record(1)]])
+    assert [data["key"] for data, _ in _read(tmp_path, "main")] == ["k1"]
+    (line,) = (tmp_path / "dead").read_text().splitlines()
+    data, attributes, _ = json.loads(line)
+    assert (data, attributes["headrace-reason"], attributes["headrace-value-bytes"]) == ("", "too_large", str(len(row)))
+
+
+@pytest.mark.parametrize("named", [{"model_version": "one"}, {}])
+def test_a_prediction_of_an_endpoint_is_a_row_without_an_epoch(named: dict[str, str]) -> None:
+    message = PubsubMessage(json.dumps({"prediction": 7.5, **named}).encode(), {"headrace-message-id": "m1"})
+    ((_, row),) = table.ByWindow(Windows(60, 10)).process(message, Timestamp(NOON.timestamp()))
+    (found,) = pq.read_table(pa.BufferReader(table.as_parquet([row]))).to_pylist()
+    assert (found["model_version"], found["model_epoch"]) == (named.get("model_version"), None)
+    assert json.loads(found["prediction"]) == {"prediction": 7.5}
 
 
 def test_predictions_of_a_window_are_loaded_together(

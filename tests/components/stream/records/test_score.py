@@ -155,6 +155,23 @@ def test_a_damaged_arrow_record_is_rejected(value: bytes, loaded: LoadedModel) -
     assert fine.rejected is None
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.nulls(2_000_000),
+        pa.ListArray.from_arrays([0, 2_000_000], pa.nulls(2_000_000)),
+        pa.ListArray.from_arrays([0, 1], pa.ListArray.from_arrays([0, 2_000_000], pa.nulls(2_000_000))),
+        pa.FixedSizeListArray.from_arrays(pa.nulls(2_000_000), 2_000_000),
+    ],
+)
+def test_an_arrow_record_of_few_bytes_and_many_values_is_rejected(column: pa.Array, loaded: LoadedModel) -> None:
+    value = arrow(pa.table({"mother_age": column}))
+    assert len(value) < 2000
+    (bad,) = score_records([value], loaded, ArrowCodec())
+    assert bad.rejected is not None
+    assert "too many values" in bad.rejected.message
+
+
 def test_arrow_and_json_records_have_the_same_predictions(loaded: LoadedModel) -> None:
     ages = np.random.default_rng(1).uniform(15, 45, 50).astype(np.float32)
     table = pa.table({"mother_age": ages, "plurality": ["1"] * 50})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from headrace.core.steps.step import identity
 
 # More rows take longer to predict than TensorFlow takes to import, and the file grows with them.
 MOST_ROWS = 200_000
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _OUTCOMES = ("label", "prediction", "probability", "weight")
 
 
@@ -81,18 +83,20 @@ def stored_or(uri: str, measure: Callable[[], Measurement]) -> Measurement:
         return stored
     measured = measure()
     if uri and measured.test.outcomes[0].rows + measured.eval.outcomes[0].rows <= MOST_ROWS:
-        storage.write_bytes(uri, _to_bytes(measured))
+        # Without the file only saved work is lost, such as where the disk is full.
+        with contextlib.suppress(HeadraceError):
+            storage.write_bytes(uri, _to_bytes(measured))
     return measured
 
 
 def _read(uri: str) -> Measurement | None:
-    if not storage.exists(uri):
-        return None
     try:
-        return _from_bytes(storage.read_bytes(uri))
-    except (HeadraceError, ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile):
-        # Only saved work is lost: it is measured again.
+        content = storage.read_bytes(uri)
+    except (HeadraceError, OSError):
+        # It does not exist, or only saved work is lost: it is measured again.
         return None
+    digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return _from_bytes(archive) if hashlib.sha256(archive).digest() == digest else None
 
 
 def _to_bytes(measured: Measurement) -> bytes:
@@ -104,7 +108,9 @@ def _to_bytes(measured: Measurement) -> bytes:
     }
     content = io.BytesIO()
     np.savez(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return content.getvalue()
+    archive = content.getvalue()
+    # The archive has checksums of its members, but not of their names: weights would be missing without an error.
+    return hashlib.sha256(archive).digest() + archive
 
 
 def _from_bytes(content: bytes) -> Measurement:

@@ -85,6 +85,8 @@ class TrafficLog:
                     {"format": _FORMAT, "version": version, "snapshots": snapshots},
                 )
             except HeadraceError as error:
+                # They count as not written, so that the next interval writes them, also without another request.
+                snapshots.pop()
                 if not self._failed:
                     _log.error("the traffic log cannot be written, and a canary misses its counts: %s", error.paragraph)
                 self._failed = True

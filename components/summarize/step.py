@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.components.summarize.unreported import unreported
 from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
-from headrace.core.errors import PlatformError
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
@@ -117,6 +117,8 @@ def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str,
     failed = next((step for step in steps if step["status"] == "failed"), None)
     if failed is not None:
         return {"status": "failed", "error": failed["error"]}
+    # Steps that ran before and after a change of the code do not belong together.
+    engine_succeeded = engine_succeeded and not lineage.code_changed()
     idle = next((step["result"]["nothing_to_do"] for step in steps if step["result"].get("nothing_to_do")), None)
     if engine_succeeded and idle is not None:
         return {"status": "succeeded", "error": None, "nothing_to_do": idle}
@@ -126,10 +128,7 @@ def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str,
     if engine_succeeded and all(step["status"] in ("succeeded", "cached") for step in steps):
         return {"status": "succeeded", "error": None}
     unfinished = next((step["step"] for step in steps if step["status"] == "skipped"), "the pipeline")
-    error = PlatformError(
-        f"{unfinished} exited without an error message: it was killed, or ran out of memory",
-        fix="Run the same command again; finished steps are not repeated",
-    )
+    error = unreported(unfinished, "Run the same command again; finished steps are not repeated")
     return {"status": "failed", "error": error.to_json()}
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from headrace.core.steps import identity
 from headrace.core.steps.step import PRELOADED_BYTES
 
 # Environment variable with the descriptor of a connection to a server, for a task that starts a process which outlives
@@ -81,8 +82,8 @@ class Request:
             kept: descriptors that the child receives too.
 
         Returns:
-            The server's answers, each a line: the exit status, or the process id of a daemon; None if the server is
-            gone, and so will not run the request.
+            The server's answers, each a line: the exit status, or the process id of a daemon, blank if there is none;
+            None if the server is gone, and so will not run the request.
         """
         body = json.dumps({**vars(self), "environment": dict(self.environment)}).encode()
         answers = connection.makefile("rb")
@@ -135,6 +136,9 @@ def serve(connection: socket.socket) -> Request | None:
         _, status = os.waitpid(pid, 0)
         if not request.detached:
             connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+        elif status:
+            # It did not become a daemon, and has sent no process id.
+            connection.sendall(b"\n")
     return None
 
 
@@ -220,6 +224,8 @@ def main(connection: int, names: Sequence[str]) -> None:
     # A signal to the whole group, as by Ctrl-C, is for the tasks: the exit task runs after it.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    # The children's results are of the code that is imported here, whatever is on the disk when they run.
+    identity.release()
     if not import_modules(names):
         print("an import started a thread or opened a device, so nothing is forked here", file=sys.stderr)  # noqa: T201
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -14,7 +15,7 @@ from typing import Any
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.model import version_of
 from headrace.core.problem.file import ProblemFile
-from headrace.core.steps.step import identity
+from headrace.core.steps.step import ENGINE_SOURCE, identity
 
 # The code that computes results; pipelines only arrange it.
 _PACKAGES = ("headrace.core", "headrace.components")
@@ -25,19 +26,29 @@ _SOURCE = frozenset({".py", ".c", ".h", ".json"})
 def release() -> str:
     """The installed version of headrace: another one may compute another result.
 
-    One development version covers many states of the code, so a digest of the source is added to it.
+    One development version covers many states of the code, so a digest of the source is added to it: that of the first
+    call in this process, or in the fork server that has imported its modules.
     """
     version = metadata.version("headrace")
-    return f"{version}-{_source_digest()}" if ".dev" in version else version
+    return f"{version}-{_imported()}" if ".dev" in version else version
 
 
-@functools.cache
-def _source_digest() -> str:
+def code_changed() -> bool:
+    """Whether the code was changed since a local engine started the run of this process."""
+    earlier = os.environ.get(ENGINE_SOURCE, "")
+    return bool(earlier) and earlier != code_digest()
+
+
+def code_digest() -> str:
+    """Digest of the code that computes results, as it is on the disk now."""
     roots = []
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
         roots += [Path(root) for root in (spec.submodule_search_locations or ())] if spec is not None else []
     return source_digest(roots)
+
+
+_imported = functools.cache(code_digest)
 
 
 def source_digest(roots: Iterable[Path]) -> str:

@@ -31,6 +31,8 @@ from headrace.core.steps.workspace import record_uri
 ENGINE_PID = "HEADRACE_ENGINE_PID"
 # Environment variable with the local engine's mark of a run, unique to it, set for its steps and its exit task.
 ENGINE_RUN = "HEADRACE_ENGINE_RUN"
+# Environment variable with the digest of the code when the local engine started a run.
+ENGINE_SOURCE = "HEADRACE_ENGINE_SOURCE"
 # Environment variable with the memory of a fork server that its child shares, and the system does not count as the
 # child's: a process that imports by itself has it too.
 PRELOADED_BYTES = "HEADRACE_PRELOADED_BYTES"

@@ -62,7 +62,7 @@ def searches_uri(root: str) -> str:
 
 def measurement_uri(root: str, measurement: str) -> str:
     """URI of a stored measurement of a Model; "" without a root."""
-    return join(root, "measurements", f"{measurement}.npz") if root else ""
+    return join(root, "measurements", f"{measurement}.bin") if root else ""
 
 
 def predictions_uri(root: str, problem: str) -> str:

@@ -253,9 +253,12 @@ def file_at_hand(uri: str) -> Iterator[Path]:
     if not is_remote(uri):
         yield local_path(uri)
         return
+    # While it is copied, an error of the disk is not told from a missing object.
+    folders.describe(uri)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / uri.rstrip("/").rpartition("/")[2]
-        store_of(uri).download(uri, copy)
+        with writing(folder):
+            store_of(uri).download(uri, copy)
         yield copy
 
 

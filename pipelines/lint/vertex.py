@@ -32,7 +32,6 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|[KMGTPE]i?|)\Z")
 _UNITS = {"": 1.0, "m": 1e-3}
 _UNITS |= {prefix: 1e3**power for power, prefix in enumerate("KMGTPE", 1)}
 _UNITS |= {f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", 1)}
-_MOST_CPUS, _MOST_GIGABYTES = 96, 624
 _LAUNCHER = "google_cloud_pipeline_components.container"
 
 
@@ -87,7 +86,8 @@ def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _bounds(name: str, resources: Mapping[str, Any]) -> Iterator[Finding]:
     """Checks limits of CPU and memory, as texts with a unit, or as numbers of CPUs and GB."""
-    for key, most, unit in (("CpuLimit", _MOST_CPUS, 1.0), ("MemoryLimit", _MOST_GIGABYTES, 1e9)):
+    cpus, gigabytes = vertex_rules.MAX_TASK_CPUS, vertex_rules.MAX_TASK_GIGABYTES
+    for key, most, unit in (("CpuLimit", cpus, 1.0), ("MemoryLimit", gigabytes, 1e9)):
         text = str(resources.get(f"resource{key}") or "")
         found = _QUANTITY.match(text)
         number = resources.get(f"{key[0].lower()}{key[1:]}")

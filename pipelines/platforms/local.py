@@ -21,8 +21,8 @@ from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.core.errors import PlatformError
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.signals import Forwarding, forwarding_sigterm
-from headrace.core.steps.identity import release
-from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, parse_event
+from headrace.core.steps.identity import code_digest, release
+from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, ENGINE_SOURCE, parse_event
 from headrace.core.storage import writing
 from headrace.core.storage.unfinished import remove_abandoned
 from headrace.pipelines.platforms.folder_registry import FolderRegistry
@@ -157,7 +157,8 @@ def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput
     root_logger = logging.getLogger()
     handler = logging.StreamHandler(output)
     level = root_logger.level
-    before = {name: os.environ.get(name) for name in (ENGINE_PID, ENGINE_RUN)}
+    own = {ENGINE_PID: str(os.getpid()), ENGINE_RUN: secrets.token_hex(8), ENGINE_SOURCE: code_digest()}
+    before = {name: os.environ.get(name) for name in own}
     try:
         with redirect_stdout(output), redirect_stderr(output):
             # kfp warns at import and prints while it runs: all of it belongs in the log.
@@ -165,7 +166,7 @@ def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput
 
             root_logger.addHandler(handler)
             root_logger.setLevel(logging.INFO)
-            os.environ.update({ENGINE_PID: str(os.getpid()), ENGINE_RUN: secrets.token_hex(8)})
+            os.environ.update(own)
             local.init(
                 local.SubprocessRunner(use_venv=False),
                 pipeline_root=os.path.join(root, "pipeline"),  # noqa: PTH118

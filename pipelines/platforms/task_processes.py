@@ -15,7 +15,7 @@ from typing import IO, Self
 
 from headrace.components.serve.processes import MODULE as ENDPOINT_SERVER
 from headrace.core.steps import fork_server
-from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN
+from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, ENGINE_SOURCE
 
 # kfp's command of a Python component that installs no packages: sh, its options, this script, and the source.
 _SCRIPT = re.compile(
@@ -32,7 +32,7 @@ _MAY_DO_WITHOUT = "evaluate"
 # It starts the server of an endpoint, which imports TensorFlow, and does without it itself.
 _DEPLOY = "deploy.local"
 # Variables that the engine sets for a run's tasks.
-_OF_RUN = frozenset({ENGINE_PID, ENGINE_RUN})
+_OF_RUN = frozenset({ENGINE_PID, ENGINE_RUN, ENGINE_SOURCE})
 # What each kind of server imports. The memory that a step reports includes its server's imports, so the steps that do
 # without TensorFlow have a server without it.
 MODULES: Mapping[str, tuple[str, ...]] = {

@@ -23,7 +23,6 @@ _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MEMORY = re.compile(r"([0-9]+)(G|Gi|M|Mi)\Z")
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]\Z")
 _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
-_MOST_CPUS, _MOST_GIGABYTES = 96, 624
 # Tasks that are separate jobs, and the fix where one is configured like other tasks.
 _TABLES_OF_JOBS = {
     "train": "Training has the table [vertex.training]",
@@ -52,9 +51,10 @@ class TaskOptions:
     def __post_init__(self) -> None:
         known = vertex_rules.table()["accelerators"]
         found = _MEMORY.match(self.memory)
-        if not 0 <= self.cpu <= _MOST_CPUS:
+        if not 0 <= self.cpu <= vertex_rules.MAX_TASK_CPUS:
             raise vertex_rules.refuse("task_machine", "cpu is not valid", self.cpu)
-        if self.memory and (found is None or (found[2][0] == "G" and int(found[1]) > _MOST_GIGABYTES)):
+        most = vertex_rules.MAX_TASK_GIGABYTES
+        if self.memory and (found is None or (found[2][0] == "G" and int(found[1]) > most)):
             raise vertex_rules.refuse("task_machine", "memory is not valid", repr(self.memory))
         if bool(self.accelerator) != bool(self.accelerator_count):
             raise vertex_rules.refuse(

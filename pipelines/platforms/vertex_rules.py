@@ -15,6 +15,8 @@ from headrace.core.errors import UsageError
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
 _MAX_LABELS = 64
+# Limits of a task's machine, as of the rule task_machine.
+MAX_TASK_CPUS, MAX_TASK_GIGABYTES = 96, 624
 _BUILT_IN = re.compile(r"(a2|a3|a4|a4x|g2|g4)-")
 
 

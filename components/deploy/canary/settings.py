@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -101,12 +101,23 @@ class CanarySettings:
         # Engines of pipelines keep whole numbers of a JSON object as floats.
         given = {name: _whole(value) if name in _COUNTS else value for name, value in content.items()}
         if "steps" in given:
-            given["steps"] = tuple(map(_whole, given["steps"]))
+            given["steps"] = tuple(map(_whole, _array(given["steps"])))
         return CanarySettings(**given)
 
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _array(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise UsageError(
+            "the steps of the canary are wrong",
+            where="CanarySettings",
+            expected="an array of percentages",
+            received=repr(value),
+        )
+    return value
 
 
 def _check_range(valid: bool, name: str, expected: str, received: float) -> None:
@@ -115,16 +126,12 @@ def _check_range(valid: bool, name: str, expected: str, received: float) -> None
 
 
 def settings_of(given: Mapping[str, Any]) -> CanarySettings:
-    """The settings of a task's input, in which protobuf made floats of whole numbers.
+    """The settings of a task's input.
 
     Raises:
         UsageError: a setting does not exist, or its value is not in its range.
     """
-    kinds = {field.name: field.type for field in fields(CanarySettings)}
-    values: dict[str, Any] = {name: int(value) if kinds.get(name) == "int" else value for name, value in given.items()}
-    if "steps" in values:
-        values["steps"] = [int(percent) for percent in values["steps"]]
     try:
-        return CanarySettings.from_json(values)
+        return CanarySettings.from_json(given)
     except ValueError as error:
         raise UsageError("the setting of the canary does not exist", where="settings", received=str(error)) from error

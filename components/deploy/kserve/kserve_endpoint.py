@@ -151,7 +151,7 @@ class KserveEndpoint:
         ready: dict[str, str] = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
         up = ready.get("status") == "True"
         why = "" if up else str(ready.get("message") or ready.get("reason") or "no status yet")
-        shares = {v: p for v, p in traffic_of(found, memory_of(found, self._name)).items() if p}
+        shares = shares_of(found, memory_of(found, self._name))
         return ServiceStatus(shares, str(status.get("url", "")), up, why)
 
     def history(self) -> tuple[Change, ...]:

@@ -36,6 +36,11 @@ class Memory:
 
 
 def memory_of(found: Mapping[str, Any], where: str) -> Memory:
+    """What the annotation of an InferenceService holds, with what the object shows now.
+
+    Raises:
+        DataError: the annotation is damaged.
+    """
     text = found["metadata"].get("annotations", {}).get(MEMORY)
     if text is None:
         return learned(found, Memory())
@@ -62,7 +67,7 @@ def learned(found: Mapping[str, Any], memory: Memory) -> Memory:
 
 
 def traffic_of(found: Mapping[str, Any], memory: Memory) -> dict[str, int]:
-    """Percentage by version, as the status says."""
+    """Percentage by version, as the status says; 0 of versions without traffic."""
     status = found.get("status", {})
     targets = predictor_status(found).get("traffic", [])
     shares: dict[str, int] = {}
@@ -80,15 +85,18 @@ def traffic_of(found: Mapping[str, Any], memory: Memory) -> dict[str, int]:
 
 
 def predictor_status(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The predictor's part of the status; empty before KServe has written one."""
     part: Mapping[str, Any] = found.get("status", {}).get("components", {}).get("predictor", {})
     return part
 
 
 def shares_of(found: Mapping[str, Any], memory: Memory) -> dict[str, int]:
+    """Percentage by version, of those with traffic."""
     return {version: percent for version, percent in traffic_of(found, memory).items() if percent}
 
 
 def storage_of(predictor: Mapping[str, Any]) -> str:
+    """The STORAGE_URI of a predictor's containers; "" for none."""
     containers = predictor.get("containers", [])
     variables = [one for container in containers for one in container.get("env", [])]
     return str(next((one.get("value", "") for one in variables if one.get("name") == _STORAGE), ""))
@@ -101,6 +109,7 @@ def version_of(predictor: Mapping[str, Any]) -> str:
 
 
 def with_storage(container: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """A container with another Model in its STORAGE_URI, where it has one."""
     env = [{**one, "value": model} if one.get("name") == _STORAGE else dict(one) for one in container.get("env", [])]
     return {**container, "env": env}
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.components.serve.processes import MODULE
+from headrace.core.errors import PlatformError
 from headrace.core.steps.fork_server import FORK_SERVER, Request, descriptor
 from headrace.core.steps.step import PRELOADED_BYTES
 
@@ -39,6 +40,9 @@ class ServerProcess:
             lock: descriptor that the server inherits.
             output: descriptor of its output.
             folder: its working folder.
+
+        Raises:
+            PlatformError: the fork server was killed meanwhile, or could not fork.
         """
         # Inside Vertex AI variables with this prefix describe another server; the others are of this process alone.
         mine = {FORK_SERVER, PRELOADED_BYTES}
@@ -55,7 +59,7 @@ class ServerProcess:
             )
             with socket.socket(fileno=os.dup(int(fork_server))) as connection:
                 if answers := request.send(connection, output, [lock]):
-                    return cls(int(answers.readline()), None)
+                    return cls(_pid_in(answers.readline()), None)
         process = subprocess.Popen(
             # -P: a folder `components` or a file `numpy.py` in the working folder must not be imported.
             [sys.executable, "-P", "-m", MODULE, *arguments, "--inherited-lock", str(lock)],
@@ -86,3 +90,15 @@ class ServerProcess:
         """Ends it at once, if it still runs."""
         if self.exited() is None:
             os.kill(self.pid, signal.SIGKILL)
+
+
+def _pid_in(answer: bytes) -> int:
+    if not answer.strip():
+        # A daemon may run nevertheless: a second one would compete with it.
+        raise PlatformError(
+            "the server was not started",
+            expected="its process id from the process that forks it",
+            received="no answer: that process was killed, or could not fork",
+            fix="Run the same command again",
+        )
+    return int(answer)

@@ -1,4 +1,4 @@
-"""Outcome of a run of dynamic training, from the records of its steps. A pure function."""
+"""Outcome of a run of dynamic training, from the records of its steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from headrace.core.errors import PlatformError
+from headrace.components.summarize.unreported import unreported
 from headrace.core.ledger.state import Outcome
 
 _HOLDS = ("promoted", "live")
@@ -92,8 +92,5 @@ def _refusal(evaluated: Mapping[str, Any]) -> str:
 
 
 def _unfinished(step: str) -> Conclusion:
-    error = PlatformError(
-        f"{step} exited without an error message: it was killed, or ran out of memory",
-        fix="The next tick tries its data again; finished steps are not repeated",
-    )
+    error = unreported(step, "The next tick tries its data again; finished steps are not repeated")
     return Conclusion("failed", why=error.what, error=error.to_json())

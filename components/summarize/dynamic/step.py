@@ -54,7 +54,8 @@ def run(facts: DynamicFacts, *, engine_succeeded: bool) -> None:
     """Ends the run in the ledger if it ended well, and writes its summary, whatever its outcome."""
     file = load_problem(facts.problem, digest=facts.problem_digest)
     steps = collect(facts, file)
-    conclusion = conclusion_of(steps, engine_succeeded=engine_succeeded)
+    # Steps that ran before and after a change of the code do not belong together.
+    conclusion = conclusion_of(steps, engine_succeeded=engine_succeeded and not lineage.code_changed())
     conclusion = _end(facts, steps[0]["result"], conclusion)
     uri = summary_uri(facts.root, facts.run_id)
     if conclusion.status == "overtaken" and storage.exists(uri):

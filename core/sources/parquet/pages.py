@@ -44,7 +44,7 @@ def check_pages(
 
 
 def with_large_values(
-    path: str, file: BinaryIO, metadata: pq.FileMetaData, columns: Sequence[str], size: int
+    path: str, file: BinaryIO, metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str], size: int
 ) -> list[str]:
     """The columns of text or bytes with a dictionary that holds a value of more than `size` bytes.
 
@@ -52,6 +52,7 @@ def with_large_values(
         path: of the file, for messages.
         file: opened; its position changes.
         metadata: of the file.
+        groups: the row groups to check.
         columns: the columns to check; nested ones are not checked.
         size: of a value, in bytes.
 
@@ -59,7 +60,7 @@ def with_large_values(
         UnreadableFile: the header of a dictionary is damaged.
     """
     found: dict[str, None] = {}
-    for chunk in _chunks(metadata, range(metadata.num_row_groups), columns):
+    for chunk in _chunks(metadata, groups, columns):
         name = chunk.path_in_schema
         plain = chunk.physical_type == "BYTE_ARRAY" and chunk.dictionary_page_offset is not None
         if plain and name in columns and name not in found and chunk.total_uncompressed_size > size:

@@ -68,7 +68,7 @@ class ParquetSource:
         self, path: str, columns: Sequence[str], batch_rows: int, piece: RowGroups | None = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
         """Batches of at most `batch_rows` rows, with their numbers in the file."""
-        with _opened(path, columns, self._coded, batch_rows) as file:
+        with _opened(path, columns, self._coded, batch_rows, piece) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
             with reading(path, "Parquet"), opened(path) as plain:
                 check_pages(path, plain, file.metadata, range(begin, end), columns)
@@ -152,14 +152,19 @@ def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
 
 @contextmanager
 def _opened(
-    path: str, columns: Sequence[str] = (), coded: Collection[str] = (), batch_rows: int = 0
+    path: str,
+    columns: Sequence[str] = (),
+    coded: Collection[str] = (),
+    batch_rows: int = 0,
+    piece: RowGroups | None = None,
 ) -> Iterator[pq.ParquetFile]:
     # Page checksums are compared if the file has them.
     with reading(path, "Parquet"), opened(path) as plain:
         metadata = pq.read_metadata(plain) if columns else None
         codes: list[str] = []
         if metadata is not None:
-            codes = with_large_values(path, plain, metadata, columns, _BATCH_BYTES // batch_rows)
+            groups = range(*(piece or (0, metadata.num_row_groups)))
+            codes = with_large_values(path, plain, metadata, groups, columns, _BATCH_BYTES // batch_rows)
             codes += [name for name in _held_as_codes(metadata, coded, batch_rows) if name not in codes]
         with pq.ParquetFile(
             plain, metadata=metadata, read_dictionary=codes or None, page_checksum_verification=True

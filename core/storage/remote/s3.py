@@ -25,6 +25,7 @@ from headrace.core.storage.remote.s3_errors import (
     changed_while_read,
     error_of_response,
     not_found,
+    not_of_a_store,
     translate_errors,
 )
 from headrace.core.storage.remote.store import Object
@@ -99,7 +100,7 @@ def look_up(uri: str) -> Object | None:
         found = call("head_object", uri)
     except FileNotFoundError:
         return None
-    return Object("s3://", bucket, name, int(found["ContentLength"]), _etag(found), _time(found))
+    return Object("s3://", bucket, name, int(found.get("ContentLength", 0)), _checked_etag(uri, found), _time(found))
 
 
 def list_objects(uri: str, prefix: str, *, direct: bool = False, limit: int | None = None) -> list[Object]:
@@ -137,26 +138,29 @@ def get(uri: str) -> tuple[bytes, str, dict[str, str]]:
     files = _file_system()
     bucket, name = parse(uri)
     with translate_errors(uri):
-        return cast(tuple[bytes, str, dict[str, str]], sync(files.loop, _get, files, bucket, name))
+        return cast(tuple[bytes, str, dict[str, str]], sync(files.loop, _get, uri, files, bucket, name))
 
 
-async def _get(files: Any, bucket: str, name: str) -> tuple[bytes, str, dict[str, str]]:
+async def _get(uri: str, files: Any, bucket: str, name: str) -> tuple[bytes, str, dict[str, str]]:
     response = await files._call_s3("get_object", Bucket=bucket, Key=name)
     async with response["Body"] as body:
         content = await body.read()
-    return content, _etag(response), response.get("Metadata") or {}
+    return content, _checked_etag(uri, response), response.get("Metadata") or {}
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Writes an object atomically: the service shows it only when it is complete."""
     with translate_errors(uri):
-        _file_system().pipe_file(
+        answer = _file_system().pipe_file(
             _path(uri),
             content,
             chunksize=_PART,
             max_concurrency=_PARTS_AT_ONCE,
             ContentType="application/octet-stream",
         )
+    # Of an upload in parts there is no answer here; an answer to one of its requests that is no XML is an error.
+    if answer is not None:
+        _checked_etag(uri, answer)
 
 
 def open_input(uri: str) -> BinaryIO:
@@ -300,6 +304,18 @@ def _name(uri: str) -> str:
 
 def _etag(found: Any) -> str:
     return str(found.get("ETag", "")).strip('"')
+
+
+def _checked_etag(uri: str, found: Any) -> str:
+    """The ETag, which each answer of a store has.
+
+    Raises:
+        PlatformError: it has none.
+    """
+    etag = _etag(found)
+    if not etag:
+        raise not_of_a_store(uri)
+    return etag
 
 
 def close() -> None:

@@ -78,7 +78,7 @@ def translate_errors(uri: str) -> Iterator[None]:
             "no valid credentials for S3 were found", where=uri, received=_first_line(error), fix=_CREDENTIALS
         ) from error
     except (botocore.ParamValidationError, botocore.InvalidConfigError, botocore.ConfigParseError) as error:
-        raise UsageError("S3 cannot be asked", where=uri, received=_first_line(error)) from error
+        raise UsageError("the request to S3 is not valid", where=uri, received=_first_line(error)) from error
     except (botocore.BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
         raise PlatformError(
             "S3 failed or did not respond",
@@ -101,6 +101,17 @@ def translate_errors(uri: str) -> Iterator[None]:
 def not_found(uri: str) -> FileNotFoundError:
     """The error for an object that does not exist."""
     return FileNotFoundError(2, "the object does not exist", uri)
+
+
+def not_of_a_store(uri: str) -> PlatformError:
+    """The error for an answer that no object store gives, such as the page of a web server."""
+    return PlatformError(
+        "the answer is not one of S3",
+        where=uri,
+        expected="the ETag of the object",
+        received="an answer without it, such as a web page",
+        fix="Check AWS_ENDPOINT_URL: it names the API, not the console of the store",
+    )
 
 
 def changed_while_read(uri: str) -> PlatformError:

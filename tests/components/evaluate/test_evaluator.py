@@ -63,7 +63,7 @@ def test_regression(regression: Case, predicted_weight: Callable[[Row], float], 
 def test_another_gate_reads_the_stored_measurement(
     regression: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = str(tmp_path / "measurements" / "m.npz")
+    stored = str(tmp_path / "measurements" / "m.bin")
     _, first = regression.run(tmp_path / "first", measurement=stored)
     with monkeypatch.context() as patched:
         patched.setattr(evaluator, "predict", lambda *_: pytest.fail("the model predicted again"))

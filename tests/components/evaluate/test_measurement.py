@@ -14,6 +14,7 @@ from headrace.components.evaluate.importance import FeatureImportance, Importanc
 from headrace.components.evaluate.measurement import Measurement, measurement_identity, stored_or
 from headrace.components.evaluate.predict import Predicted
 from headrace.components.evaluate.slices import Category
+from headrace.core.errors import PlatformError
 from headrace.core.metrics import Outcomes
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -62,7 +63,7 @@ def same(one: Predicted, other: Predicted) -> bool:
 def test_what_is_stored_is_read_unchanged(
     tmp_path_factory: pytest.TempPathFactory, test: Predicted, eval_: Predicted, increase: float | None
 ) -> None:
-    path = tmp_path_factory.mktemp("measurements") / "m.npz"
+    path = tmp_path_factory.mktemp("measurements") / "m.bin"
     importance = Importance("log_loss", 0.5, 3, 4, 2, 1, (FeatureImportance("a", increase, 0.1),))
     measured = Measurement(test, eval_, importance)
     assert stored_or(str(path), lambda: measured) is measured
@@ -80,15 +81,37 @@ def small() -> Measurement:
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
 def test_a_damaged_file_is_measured_again(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "m.npz"
+    path = tmp_path / "m.bin"
     path.write_bytes(content)
     stored_or(str(path), small)
     assert stored_or(str(path), lambda: pytest.fail("it was measured again")).importance == small().importance
 
 
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_file_with_any_other_bit_is_measured_again(
+    tmp_path_factory: pytest.TempPathFactory, place: float, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("measurements") / "m.bin"
+    stored_or(str(path), small)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    measured = small()
+    assert stored_or(str(path), lambda: measured) is measured
+
+
+def test_a_measurement_that_cannot_be_stored_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(uri: str, content: bytes) -> None:
+        raise PlatformError("the path cannot be written", where=uri, received="[Errno 28] No space left on device")
+
+    monkeypatch.setattr(measurement.storage, "write_bytes", full)
+    measured = small()
+    assert stored_or(str(tmp_path / "m.bin"), lambda: measured) is measured
+
+
 def test_large_splits_and_no_root_store_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "MOST_ROWS", 3)
-    stored_or(str(tmp_path / "m.npz"), small)
+    stored_or(str(tmp_path / "m.bin"), small)
     stored_or("", small)
     assert list(tmp_path.iterdir()) == []
 

@@ -73,6 +73,17 @@ def test_a_folder_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: 
     assert [record.message[:38] for record in caplog.records] == ["the traffic log cannot be written, and"]
 
 
+def test_counts_that_could_not_be_written_are_written_later(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    log = TrafficLog(str(tmp_path / "file"))
+    log.answered("a", 200, 0.001)
+    log.write(10)
+    (tmp_path / "file").unlink()
+    log.write(20)
+    assert read_traffic(str(tmp_path / "file"), ("a",), 19)["a"].requests == 0
+    assert read_traffic(str(tmp_path / "file"), ("a",), 20)["a"].requests == 1
+
+
 def test_its_thread_writes_and_the_end_writes_the_rest(tmp_path: Path) -> None:
     log = TrafficLog(str(tmp_path), clock=lambda: 1000.0)
     log.start()

@@ -13,7 +13,7 @@ from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
-from headrace.core.steps.step import record_uri
+from headrace.core.steps.step import ENGINE_SOURCE, record_uri
 from headrace.core.steps.workspace import summary_uri
 
 PROBLEM = str(Path(__file__).parents[3] / "examples" / "natality" / "natality.py")
@@ -116,6 +116,20 @@ def test_a_step_that_was_killed_is_named(facts: summarize.RunFacts) -> None:
     written = summary(facts, engine_succeeded=False)
     assert written["status"] == "failed"
     assert written["error"]["what"].startswith("train exited without an error message")
+    assert written["error"]["exit_status"] == 75
+
+
+def test_a_change_of_the_code_during_the_run_is_named(
+    facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("preprocess", "train", "evaluate", "register", "deploy"):
+        keep(facts, name, started=NOW + 1, blessed=True)
+    monkeypatch.setenv(ENGINE_SOURCE, lineage.code_digest())
+    assert summary(facts)["status"] == "succeeded"
+    monkeypatch.setenv(ENGINE_SOURCE, "0123abcd")
+    written = summary(facts)
+    assert written["status"] == "failed"
+    assert written["error"]["what"] == "the code of headrace changed while the run was under way"
     assert written["error"]["exit_status"] == 75
 
 

@@ -212,6 +212,27 @@ def test_rows_that_repeat_a_large_value_are_cut_into_batches_that_fit(
         assert texts.nbytes <= 21 << 20
 
 
+def test_a_piece_looks_at_the_dictionaries_of_its_own_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    repeated(path, 1000, 250, row_group_size=100)
+    looked: list[int] = []
+    header = parquet_pages._header
+
+    def counted(path: str, file: Any, chunk: Any, at: int) -> tuple[int, int, int]:
+        looked.append(at)
+        return header(path, file, chunk, at)
+
+    monkeypatch.setattr(parquet_pages, "_header", counted)
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 10_000)
+    chunks = [pq.read_metadata(path).row_group(group).column(1) for group in range(3)]
+    for group, chunk in enumerate(chunks):
+        looked.clear()
+        list(parquet_reader.ParquetSource().read(str(path), ["t"], 100, (group, group + 1)))
+        assert looked == [chunk.dictionary_page_offset]
+
+
 def test_a_large_value_that_many_rows_repeat_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     # Decoded, the rows would take 1,000 GB.

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from kfp import compiler, dsl
 
 from headrace.components.deploy.local.server_process import ServerProcess
 from headrace.components.serve import processes as serve_processes
+from headrace.core.errors import PlatformError
 from headrace.core.steps import fork_server
 from headrace.core.steps.step import ENGINE_PID, read_record
 from headrace.pipelines.platforms import local, task_processes
@@ -90,14 +93,15 @@ def evaluate(root: str, out: dsl.Output[dsl.Artifact]) -> None:
     from pathlib import Path
 
     from headrace.components.serve.processes import MODULE
-    from headrace.core.steps import fork_server
+    from headrace.core.steps import fork_server, identity
     from headrace.core.steps.step import running
 
     if fork_server.without_tensorflow() and not Path(root, "measured").exists():
         raise SystemExit(fork_server.NEEDS_TENSORFLOW)
     with running("evaluate", root=root) as step:
         step.identity = MODULE
-        Path(out.path).write_text(str(os.getppid()))
+        known = identity._imported.cache_info().currsize
+        Path(out.path).write_text(f"{os.getppid()} {known}")
 
 
 @dsl.pipeline(name="evaluates")
@@ -279,7 +283,10 @@ def test_a_step_waits_for_tensorflow_only_where_it_needs_it(
             )  # fmt: skip
         assert [event["event"] for event in heard] == ["started", "finished"]
         (out,) = root.glob("pipeline/evaluates-*/evaluate/out")
-        parents[measured] = servers[int(out.read_text())]
+        parent, known = map(int, out.read_text().split())
+        parents[measured] = servers[parent]
+        # The digest of the code that the server imported, and not of what is on the disk when the task runs.
+        assert known == 1
     assert parents == {False: "tensorflow", True: "plain"}
 
 
@@ -329,6 +336,28 @@ def test_the_server_of_an_endpoint_is_a_daemon(tmp_path: Path, monkeypatch: pyte
     assert started.exited() is None
     started.kill()
     wait_until(lambda: not alive(started.pid))
+
+
+@pytest.mark.parametrize("answer", [b"", b"\n"])
+def test_a_daemon_that_did_not_start_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    ours, theirs = socket.socketpair()
+
+    def end() -> None:
+        received = fork_server.Request.receive(theirs)
+        assert received is not None
+        for each in received[1]:
+            os.close(each)
+        theirs.sendall(b"accepted\n" + answer)
+        theirs.close()
+
+    monkeypatch.setenv(fork_server.FORK_SERVER, str(ours.fileno()))
+    thread = threading.Thread(target=end)
+    thread.start()
+    with ours, (tmp_path / "log").open("wb") as output, pytest.raises(PlatformError, match="was not started"):
+        ServerProcess.start([], lock=output.fileno(), output=output.fileno(), folder=tmp_path)
+    thread.join()
 
 
 def test_its_command_line_names_the_server_of_endpoints() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.canaries import START, canary, staged
 
-from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.components.deploy.canary.state import ACTIONS, CanaryState, Decision, stage
 from headrace.core.errors import DataError, UsageError
 
@@ -126,6 +126,23 @@ def test_settings_check_themselves(wrong: dict[str, object]) -> None:
 
 def test_settings_that_json_leaves_out_have_their_defaults() -> None:
     assert CanarySettings.from_json({"steps": [5]}) == CanarySettings(steps=(5,))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minimum_requests": 2000.5},
+        {"minimum_requests": "many"},
+        {"minimum_labelled": None},
+        {"steps": [10.5]},
+        {"steps": 10},
+        {"steps": "10"},
+        {"step": [10]},
+    ],
+)
+def test_settings_of_a_task_are_refused_and_not_rounded(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        settings_of(wrong)
 
 
 def test_a_time_without_a_zone_is_refused() -> None:

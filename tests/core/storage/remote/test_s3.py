@@ -122,10 +122,11 @@ class _Answering(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     status: ClassVar[int] = 503
     code: ClassVar[str] = "ServiceUnavailable"
+    page: ClassVar[bytes] = b""
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        content = f"<Error><Code>{self.code}</Code><Message>so it is</Message></Error>".encode()
+        content = self.page or f"<Error><Code>{self.code}</Code><Message>so it is</Message></Error>".encode()
         content = b"" if self.command == "HEAD" else content
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(content)))
@@ -179,6 +180,28 @@ def test_what_the_service_says(
     for act in acts:
         with pytest.raises(kind, match=what):
             act()
+
+
+def test_a_web_server_is_no_store(answering: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Answering, "status", 200)
+    monkeypatch.setattr(_Answering, "page", b"<!doctype html><html><head><title>Console</title></head></html>")
+    acts: list[Callable[[], object]] = [
+        lambda: storage.read_bytes("s3://some-bucket/x"),
+        lambda: storage.open_input("s3://some-bucket/x.csv"),
+        lambda: storage.exists("s3://some-bucket/x"),
+        lambda: storage.list_files("s3://some-bucket/x.csv", (".csv",)),
+        lambda: storage.list_files("s3://some-bucket/", (".csv",)),
+        lambda: storage.write_bytes("s3://some-bucket/x", b"x"),
+        lambda: storage.write_bytes("s3://some-bucket/x", bytes(2 * s3._PART)),
+        lambda: storage.move("s3://some-bucket/x", "s3://some-bucket/y"),
+        lambda: storage.remove("s3://some-bucket/x"),
+        lambda: create_if_absent("s3://some-bucket/x", b"x"),
+        lambda: read_with_token("s3://some-bucket/x"),
+    ]
+    for act in acts:
+        with pytest.raises(PlatformError) as error:
+            act()
+        assert "AWS_ENDPOINT_URL" in str(error.value.fix)
 
 
 def test_nobody_answers(s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,27 @@ def test_a_folder_at_hand_is_a_copy_that_goes(put_object: Put, store: str, tmp_p
     assert not folder.exists()
 
 
+def test_a_file_at_hand_is_a_copy_that_goes(
+    put_object: Put, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_text("here")
+    with storage.file_at_hand(str(tmp_path / "x")) as file:
+        assert file == tmp_path / "x"
+    uri = put_object("m/model.keras", b"1")
+    with storage.file_at_hand(uri) as file:
+        assert (file.name, file.read_bytes()) == ("model.keras", b"1")
+    assert not file.exists()
+    with pytest.raises(FileNotFoundError), storage.file_at_hand(f"{store}/m/other"):
+        pass
+
+    def full(uri: str, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(store_of(uri), "download", full)
+    with pytest.raises(PlatformError, match="No space left"), storage.file_at_hand(uri):
+        pass
+
+
 @pytest.mark.parametrize("name", ["m/../../etc/passwd", "m//etc/passwd", "m/./a"])
 def test_no_object_is_copied_out_of_the_folder(name: str) -> None:
     with pytest.raises(UsageError, match="not a path of a file"):

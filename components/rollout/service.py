@@ -220,9 +220,8 @@ class _Step:
         if decision.worse:
             return self._roll_back(decision.reasons)
         if decision.action == "promote":
-            by = origin(" ".join(decision.reasons))
-            self._endpoint.write(state.begun(Pending("promote", canary.canary, **vars(by))), state)
-            pending = Pending("promote", canary.canary, **vars(by))
+            pending = Pending("promote", canary.canary, **vars(origin(" ".join(decision.reasons))))
+            self._endpoint.write(state.begun(pending), state)
             return self._promote(self._endpoint.state(), pending)
         if decision.action == "stay":
             return self._result(state, "under way", decision.reasons)

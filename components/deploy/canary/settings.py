@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -54,9 +54,10 @@ class CanarySettings:
 
     def __post_init__(self) -> None:
         where = "CanarySettings"
-        for percent in self.steps:
+        steps = self.steps if isinstance(self.steps, Sequence) else ()
+        for percent in steps:
             check_count(percent, "a step of the canary", minimum=1, maximum=99, where=where)
-        if not self.steps or list(self.steps) != sorted(set(self.steps)):
+        if not steps or list(steps) != sorted(set(steps)):
             raise UsageError(
                 "the steps of the canary are wrong",
                 where=where,
@@ -84,8 +85,9 @@ class CanarySettings:
         _check_range(self.loss_tolerance < 1, "loss_tolerance", "less than 1", self.loss_tolerance)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings by name."""
-        return {**asdict(self), "steps": list(self.steps)}
+        """The settings by name, without one that is None: engines of pipelines refuse a null in a JSON object."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**given, "steps": list(self.steps)}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> CanarySettings:
@@ -100,7 +102,7 @@ class CanarySettings:
             raise ValueError(f"unknown settings {', '.join(sorted(unknown))}")
         # Engines of pipelines keep whole numbers of a JSON object as floats.
         given = {name: _whole(value) if name in _COUNTS else value for name, value in content.items()}
-        if "steps" in given:
+        if isinstance(given.get("steps"), Sequence):
             given["steps"] = tuple(map(_whole, given["steps"]))
         return CanarySettings(**given)
 
@@ -120,11 +122,7 @@ def settings_of(given: Mapping[str, Any]) -> CanarySettings:
     Raises:
         UsageError: a setting does not exist, or its value is not in its range.
     """
-    kinds = {field.name: field.type for field in fields(CanarySettings)}
-    values: dict[str, Any] = {name: int(value) if kinds.get(name) == "int" else value for name, value in given.items()}
-    if "steps" in values:
-        values["steps"] = [int(percent) for percent in values["steps"]]
     try:
-        return CanarySettings.from_json(values)
+        return CanarySettings.from_json(given)
     except ValueError as error:
         raise UsageError("the setting of the canary does not exist", where="settings", received=str(error)) from error

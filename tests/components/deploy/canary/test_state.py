@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.canaries import START, canary, staged
 
-from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.components.deploy.canary.state import ACTIONS, CanaryState, Decision, stage
 from headrace.core.errors import DataError, UsageError
 
@@ -126,6 +126,21 @@ def test_settings_check_themselves(wrong: dict[str, object]) -> None:
 
 def test_settings_that_json_leaves_out_have_their_defaults() -> None:
     assert CanarySettings.from_json({"steps": [5]}) == CanarySettings(steps=(5,))
+
+
+def test_settings_pass_an_engine_of_pipelines() -> None:
+    """It refuses a null in an object, and makes floats of whole numbers."""
+    settings = CanarySettings(steps=(5, 25), minimum_requests=10)
+    plain = settings.to_json()
+    assert None not in plain.values()
+    floats = {name: float(value) if isinstance(value, int) else value for name, value in plain.items()}
+    assert settings_of({**floats, "steps": [5.0, 25.0]}) == settings
+
+
+@pytest.mark.parametrize("wrong", [{"minimum_requests": 10.5}, {"steps": [10.5]}, {"steps": 10}, {"steps": "10"}])
+def test_settings_of_a_task_that_are_not_valid(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="is wrong|are wrong"):
+        settings_of(wrong)
 
 
 def test_a_time_without_a_zone_is_refused() -> None:

@@ -29,7 +29,7 @@ from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
 from headrace.pipelines.platforms.task_processes import TaskProcesses
-from headrace.pipelines.runs.start_record import SECRET, recording
+from headrace.pipelines.runs.start_record import recording, secrets
 from headrace.pipelines.submission.outcome import raise_for_summary
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = Non
                 root=plan.root,
                 logs=logs,
                 listener=listener,
-                hidden=[str(plan.arguments[name]) for name in SECRET if name in plan.arguments],
+                hidden=secrets(plan.arguments),
                 processes=processes,
             )
         written = workspace.summary_uri(plan.root, plan.run_id)

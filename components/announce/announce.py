@@ -12,6 +12,7 @@ from headrace.components.announce.events import event_of
 from headrace.components.registry.base import ModelRegistry
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.signals import Terminated
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 _FORMAT = 1
@@ -48,7 +49,7 @@ def announce(
 
     Raises:
         DataError: the registry or the record is damaged.
-        PlatformError: the disk or the service failed.
+        PlatformError: the disk or the service failed, or the process is terminated.
     """
     event = event_of(registry, app, problem=problem) if destinations else None
     if event is None:
@@ -61,6 +62,8 @@ def announce(
             continue
         try:
             send(event, destination)
+        except Terminated:
+            raise
         except HeadraceError as error:
             # A webhook's error names its host alone.
             failed.append((name_of(destination), error.paragraph))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.canary.settings import settings_of
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.steps.workspace import summary_uri
@@ -42,9 +42,9 @@ def check_deadline(
     others = sum(value for name, value in seconds.items() if name not in (_TRAINING, "deploy"))
     watch = 0.0
     if canary:
-        settings = CanarySettings.from_json(canary)
+        settings = settings_of(canary)
         watch = settings.minimum_step_s * len(settings.steps)
-    needed = training + others + max(watch, 0.0 if canary else seconds.get("deploy", 0.0))
+    needed = training + others + (watch if canary else seconds.get("deploy", 0.0))
     if needed > limit:
         raise UsageError(
             "the run cannot meet its deadline",

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.core.problem import METRICS, Gate
 
-_HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
+HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
 ALL_ROWS = "all rows"
 UNGATED = "Ungated: the problem declares gate=None, so every model is blessed."
 
@@ -188,7 +188,7 @@ def _against_baseline(gate: Gate, metrics: Mapping[str, float | None], baseline:
         reason = f"{known}: the improvement cannot be judged on {rows}: failed."
         return Check(ALL_ROWS, gate.metric, value, asked, False, reason)
     low, high = baseline.interval
-    up = _HIGHER_IS_BETTER[gate.metric]
+    up = HIGHER_IS_BETTER[gate.metric]
     passed = low > 0 if up else high < 0
     interval = f"the {100 * baseline.confidence:g} % interval of the difference is {low:.4g} to {high:.4g} on {rows}"
     verdict = "passed" if passed else "not clearly better, failed"
@@ -228,7 +228,7 @@ def _against_champion(
         text, limit_text = _distinct(abs(value), limit)
         best_text = _number(abs(best))
     else:
-        up = _HIGHER_IS_BETTER[gate.metric]
+        up = HIGHER_IS_BETTER[gate.metric]
         limit = best - tolerance * abs(best) if up else best + tolerance * abs(best)
         passed = value >= limit if up else value <= limit
         text, limit_text = _distinct(value, limit)

@@ -33,10 +33,10 @@ def run(
     with contextlib.suppress(HeadraceError):
         # Before the step starts, which would otherwise start twice.
         # A comparison on the newest span predicts, whatever is stored.
-        if fork_server.without_tensorflow():
-            file = load_problem(problem, digest=evaluation_digest, part="evaluation")
-            if comparison or not storage.exists(_measurement(file, root, champion, examples, model)):
-                raise SystemExit(fork_server.NEEDS_TENSORFLOW)
+        if fork_server.without_tensorflow() and (
+            comparison or not _is_measured(problem, evaluation_digest, root, champion, examples, model)
+        ):
+            raise SystemExit(fork_server.NEEDS_TENSORFLOW)
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
@@ -82,6 +82,11 @@ def run(
             },
         )
     return result.blessed
+
+
+def _is_measured(problem: str, digest: str, root: str, champion: str, examples: Any, model: Any) -> bool:
+    file = load_problem(problem, digest=digest, part="evaluation")
+    return storage.exists(_measurement(file, root, champion, examples, model))
 
 
 def _measurement(file: ProblemFile, root: str, champion: str, examples: Any, model: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from headrace.components.ingest.catalog import Catalog, SpanVersion
+from headrace.components.ingest.catalog import SpanVersion
 from headrace.components.ingest.window import span_order
 from headrace.components.registry.base import ModelRegistry
 from headrace.core import storage
@@ -200,8 +200,3 @@ class Lineage:
 
     def _file(self, examples_identity: str, start: str) -> str:
         return storage.join(self._folder, f"{examples_identity}-{start or 'scratch'}.json")
-
-
-def read_catalog(folder: str) -> dict[str, SpanVersion]:
-    """The versions of all spans by key; errors as of `Catalog.read`."""
-    return Catalog(folder).read()

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from headrace.components.evaluate.contest.challenge import Challenge, Comparison
-from headrace.components.lineage.lineage import Lineage, Seen, Start, read_catalog
+from headrace.components.ingest.catalog import Catalog
+from headrace.components.lineage.lineage import Lineage, Seen, Start
 from headrace.components.registry.open import open_registry
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.problem.file import load_problem
@@ -38,7 +39,7 @@ def run(
         file = load_problem(problem, digest=schema_digest, part="schema")
         lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
         window = Seen.of(manifest, training_digest)
-        catalog = read_catalog(spans_uri(root, file.problem.name))
+        catalog = Catalog(spans_uri(root, file.problem.name)).read()
         if base["from_scratch"]:
             start = Start("", "", "from scratch, as requested")
         else:
@@ -58,10 +59,8 @@ def run(
             champion = ""
         newer = lineage.newer(known, list(window.spans)) if known else 0
         # One whose spans are not known may be as good as any.
-        spoiled = (
-            lineage.fault(known, window.schema, catalog, frozenset(withdrawn)) if seen is not None else None
-        ) or ""
-        comparison = Comparison.of(Challenge.from_json(challenge), newer, spoiled).to_json() if champion else {}
+        fault = None if seen is None else lineage.fault(known, window.schema, catalog, frozenset(withdrawn))
+        comparison = Comparison.of(Challenge.from_json(challenge), newer, fault or "").to_json() if champion else {}
         options = dict(training)
         if start.version:
             options |= {"warm_start": start.model, "warm_start_version": start.version}

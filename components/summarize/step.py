@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.summarize.unreported import unreported
+from headrace.components.summarize.records import is_done, step_of, unfinished
 from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
-from headrace.core.steps.step import is_of_run, read_record
+from headrace.core.steps.step import read_record
 from headrace.core.steps.workspace import summary_uri
 
 # Steps with external effects are never cached, nor is the lookup of a name.
@@ -125,10 +125,10 @@ def verdict(steps: list[dict[str, Any]], *, engine_succeeded: bool) -> dict[str,
     if engine_succeeded and any(step["result"].get("blessed") is False for step in steps):
         return {"status": "refused", "error": None}
     # The engine's status is not enough: a run succeeds only if each step was done.
-    if engine_succeeded and all(step["status"] in ("succeeded", "cached") for step in steps):
+    if engine_succeeded and all(map(is_done, steps)):
         return {"status": "succeeded", "error": None}
-    unfinished = next((step["step"] for step in steps if step["status"] == "skipped"), "the pipeline")
-    error = unreported(unfinished, "Run the same command again; finished steps are not repeated")
+    last = next((step["step"] for step in steps if step["status"] == "skipped"), "the pipeline")
+    error = unfinished(last, fix="Run the same command again; finished steps are not repeated")
     return {"status": "failed", "error": error.to_json()}
 
 
@@ -142,7 +142,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
         lineage.preprocess_identity, file, baseline_version=facts.baseline_version, csv=options_of(facts.csv)
     )
     asked = of_data(facts.data_version)
-    reached = all(_done(step) for step in before)
+    reached = all(is_done(step) for step in before)
     made = _step(facts, "preprocess", asked, reached=reached)
     # Without a given version, the step has measured the data.
     examples = asked if facts.data_version else of_data(made["result"].get("data_version", ""))
@@ -158,7 +158,7 @@ def collect(facts: RunFacts, file: ProblemFile) -> list[dict[str, Any]]:
     steps = [made]
     for name in (maker, "evaluate", "register", "deploy"):
         last = steps[-1]["result"]
-        reached = _done(steps[-1]) and last.get("blessed") is not False and not last.get("nothing_to_do")
+        reached = is_done(steps[-1]) and last.get("blessed") is not False and not last.get("nothing_to_do")
         steps.append(_step(facts, name, identities.get(name, ""), reached=reached))
     return [*before, *steps]
 
@@ -184,7 +184,7 @@ def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
     start = str(facts.training.get("warm_start", ""))
     identity = lineage.resolve_identity(facts.registry, facts.champion, start, facts.data)
     step = _step(facts, "resolve", identity)
-    if not _done(step):
+    if not is_done(step):
         return [step], facts
     found = {"champion": facts.champion, "training": facts.training, **step["result"]}
     known = {name: found[name] for name in ("champion", "training", "data_version")}
@@ -192,22 +192,6 @@ def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
 
 
 def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:
-    """A step's record; an empty one where it does not exist, or the step was not reached."""
-    record = read_record(facts.root, name, identity) if reached and identity else None
-    if record is not None and not is_of_run(record, facts.started):
-        # From before this run: a result that the engine reused, or a failure that this run has fixed or not met.
-        # Where the run itself measures the data, nothing is reused.
-        reused = record["status"] == "succeeded" and name not in _UNCACHED and bool(facts.data_version)
-        record = {**record, "status": "cached"} if reused else None
-    return record or {
-        "step": name,
-        "identity": identity,
-        "status": "skipped",
-        "outputs": {},
-        "result": {},
-        "error": None,
-    }
-
-
-def _done(step: dict[str, Any]) -> bool:
-    return step["status"] in ("succeeded", "cached")
+    # Where the run itself measures the data, nothing is reused.
+    reusable = name not in _UNCACHED and bool(facts.data_version)
+    return step_of(facts.root, name, identity, facts.started, reusable=reusable, reached=reached)

@@ -66,6 +66,12 @@ class Ledger:
         model: str = "",
         why: str = "",
         others: Mapping[str, Outcome] | None = None,
+        bad: bool = False,
     ) -> LedgerState:
-        """Records that a run ended well; see `LedgerState.ended`."""
-        return self.change(lambda state: state.ended(run_id, epoch, outcome, model=model, why=why, others=others))
+        """Records that a run ended well, see `LedgerState.ended`, and with `bad` that its model is never used again."""
+
+        def ended(state: LedgerState) -> LedgerState:
+            after = state.ended(run_id, epoch, outcome, model=model, why=why, others=others)
+            return after.marked_bad(model) if bad else after
+
+        return self.change(ended)

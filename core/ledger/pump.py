@@ -18,6 +18,7 @@ from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
 from headrace.core.ledger.state import LedgerState, Overtaken, Run
 from headrace.core.steps.step import identity
+from headrace.core.text import counted
 
 # Each turn changes the ledger, and another caller changed it in between: more than a few turns are no progress.
 _MOST_TURNS = 20
@@ -119,7 +120,7 @@ def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries
     except HeadraceError as error:
         _fail(ledger, run, error.what, now, retries)
         raise
-    return Pumped("started", run, f"started run {run.id}, for {len(run.versions)} data versions")
+    return Pumped("started", run, f"started run {run.id}, for {counted(len(run.versions), 'data version')}")
 
 
 def _fail(ledger: Ledger, run: Run, reason: str, now: datetime, retries: Retries | None) -> None:

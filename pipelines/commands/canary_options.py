@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.durations import Duration
-from headrace.pipelines.commands.option_groups import folded, option
+from headrace.pipelines.commands.option_groups import folded, group
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _OWN = ("steps", "minimum_requests", "deadline_s")
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options; the command receives `canary`, its settings, or None without --canary."""
-    return folded(_OPTIONS, "canary", lambda given: settings(**given))(command)
+def options(command: Callable[..., Any], heading: str = "") -> Callable[..., Any]:
+    """Adds the options, under a heading of `--help`; the command receives `canary`, or None without --canary."""
+    return folded(_options(heading), "canary", lambda given: settings(**given))(command)
 
 
 def settings(
@@ -64,30 +64,32 @@ def _number(where: str, text: str) -> int | float:
         raise UsageError("the number is not valid", where=where, expected="a number", received=repr(text)) from error
 
 
-_OPTIONS = (
-    click.option(
-        "--canary",
-        default="",
-        metavar="PERCENTS",
-        help="Try the version on a part of the traffic first, such as 10 or 5,25,50, and promote it or go back by "
-        "itself.",
-    ),
-    click.option(
-        "--watch",
-        type=Duration(),
-        metavar="DURATION",
-        help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
-    ),
-    click.option(
-        "--minimum-requests",
-        type=click.IntRange(min=1),
-        help="Requests of both versions at each step of the canary (default: 2000).",
-    ),
-    option(
-        "--canary-setting",
-        multiple=True,
-        metavar="NAME=VALUE",
-        rare=True,
-        help="Another setting of the canary, such as latency_tolerance=2; docs/canary.md lists them (repeatable).",
-    ),
-)
+def _options(heading: str) -> Sequence[Callable[..., Any]]:
+    option = group(heading)
+    return (
+        option(
+            "--canary",
+            default="",
+            metavar="PERCENTS",
+            help="Try the version on a part of the traffic first, such as 10 or 5,25,50, and promote it or go back by "
+            "itself.",
+        ),
+        option(
+            "--watch",
+            type=Duration(),
+            metavar="DURATION",
+            help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
+        ),
+        option(
+            "--minimum-requests",
+            type=click.IntRange(min=1),
+            help="Requests of both versions at each step of the canary (default: 2000).",
+        ),
+        option(
+            "--canary-setting",
+            multiple=True,
+            metavar="NAME=VALUE",
+            rare=True,
+            help="Another setting of the canary, such as latency_tolerance=2; docs/canary.md lists them (repeatable).",
+        ),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,7 @@ import click
 
 from headrace.core.errors import UsageError
 from headrace.core.text import counted
-from headrace.pipelines.commands import options, platform_options
-from headrace.pipelines.commands.canary_options import settings as canary_settings
+from headrace.pipelines.commands import canary_options, options, platform_options
 from headrace.pipelines.commands.durations import Duration
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
@@ -19,11 +19,13 @@ from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.text_table import aligned
 
 if TYPE_CHECKING:
+    from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.pipelines.dynamic.settings import DynamicSettings
 
+_CANARY = "Canary, on an endpoint of this machine"
 _window = group("Window of spans that training reads")
 _rule = group("When a new model replaces the champion")
-_canary = group("Canary, on an endpoint of this machine")
+_canary = group(_CANARY)
 _time = group("Time and failures")
 _root = click.argument("root", metavar="ROOT")
 
@@ -85,10 +87,7 @@ def dynamic() -> None:
     metavar="N",
     help="Number of newer spans after which the champion is stale; 0 for never.",
 )
-@_canary("--canary", default="", metavar="PERCENTS", help="Steps of the traffic, such as 10,50 (default: no canary).")
-@_canary("--watch", type=Duration(), metavar="DURATION", help="Deadline of the canary (default: 1h).")
-@_canary("--minimum-requests", type=click.IntRange(min=1), help="Requests of both versions at each step.")
-@_canary("--canary-setting", multiple=True, metavar="NAME=VALUE", help="Another setting (repeatable).")
+@functools.partial(canary_options.options, heading=_CANARY)
 @_canary(
     "--request-log-share",
     "log_share",
@@ -129,10 +128,7 @@ def init(
     margin: float,
     tolerance: float,
     stale_after: int,
-    canary: str,
-    watch: float | None,
-    minimum_requests: int | None,
-    canary_setting: tuple[str, ...],
+    canary: CanarySettings | None,
     deadline: float | None,
     replace: bool,
     **given: Any,
@@ -155,7 +151,7 @@ def init(
         csv=csv,
         training=_training(training),
         challenge=Challenge(margin, tolerance, stale_after),
-        canary=canary_settings(canary, watch, minimum_requests, canary_setting),
+        canary=canary,
         deadline_hours=0.0 if deadline is None else deadline / 3600,
         **given,
     )

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.ledger.state import Run
@@ -20,7 +21,6 @@ def arguments_of(settings: DynamicSettings, run: Run, started: float) -> dict[st
         run: that the ledger names.
         started: seconds since 1970.
     """
-    canary = settings.canary
     return {
         "name": settings.name,
         "problem": settings.problem,
@@ -40,10 +40,7 @@ def arguments_of(settings: DynamicSettings, run: Run, started: float) -> dict[st
         "training": bounded(settings).to_json(),
         "from_scratch_every": settings.from_scratch_every,
         "challenge": settings.challenge.to_json(),
-        # Engines refuse a null in an object; what is missing has its default.
-        "canary": {}
-        if canary is None
-        else {name: value for name, value in {**canary.to_json(), **_within(settings)}.items() if value is not None},
+        "canary": {} if settings.canary is None else _within(settings, settings.canary).to_json(),
         "log_share": -1.0 if settings.log_share is None else settings.log_share,
         "deadline_hours": settings.deadline_hours,
         "training_share": settings.training_share,
@@ -69,10 +66,9 @@ def bounded(settings: DynamicSettings) -> Request:
     return replace(request, options=replace(request.options, budget=budget))
 
 
-def _within(settings: DynamicSettings) -> dict[str, Any]:
-    """The canary's deadline, which is within the run's."""
-    canary = settings.canary
-    if canary is None or not settings.deadline_hours:
-        return {}
+def _within(settings: DynamicSettings, canary: CanarySettings) -> CanarySettings:
+    """The canary's settings, whose deadline is within the run's."""
+    if not settings.deadline_hours:
+        return canary
     left = (1 - settings.training_share) * settings.deadline_hours * 3600
-    return {"deadline_s": min(canary.deadline_s, left)}
+    return replace(canary, deadline_s=min(canary.deadline_s, left))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace.core.errors import PlatformError, UsageError
+from headrace.core.errors import PlatformError
 from headrace.pipelines.console import print_dynamic
-from headrace.pipelines.dynamic.drive import utc_now
-from headrace.pipelines.dynamic.local_runs import ForegroundRuns, execute, run_named
-from headrace.pipelines.dynamic.settings import DynamicSettings, read
+from headrace.pipelines.dynamic.drive import drive, read_local, utc_now
+from headrace.pipelines.dynamic.local_runs import execute, run_named
+from headrace.pipelines.dynamic.settings import read
 from headrace.pipelines.dynamic.tick import tick
 from headrace.pipelines.local_run import raise_for
 
@@ -23,25 +23,15 @@ def run_all(root: str, console: Console) -> None:
         HeadraceError: a run failed: its error; the next attempt is due later.
         PlatformError: data waits for the next attempt, or another process executes the run under way.
     """
-    settings = _local(root)
-    ended: list[dict[str, Any]] = []
-
-    def show(summary: dict[str, Any]) -> None:
-        print_dynamic(console, summary)
-        ended.append(summary)
-
-    runs = ForegroundRuns(settings, console, show)
-    while True:
-        pumped = tick(settings, utc_now(), runs=runs)
-        if pumped.did == "started":
-            continue
-        console.print(f"{pumped.did}: {pumped.why}", soft_wrap=True, markup=False)
-        if pumped.did == "idle":
-            return
-        if ended:
-            raise_for(ended[-1])
-        fix = "Run the same command again later" if pumped.did == "waiting" else "Wait for its end"
-        raise PlatformError("data waits", where=settings.folder, received=pumped.why, fix=fix)
+    settings = read_local(root)
+    pumped, summaries = drive(settings, console, ended=lambda summary: print_dynamic(console, summary))
+    console.print(f"{pumped.did}: {pumped.why}", soft_wrap=True, markup=False)
+    if pumped.did == "idle":
+        return
+    if summaries:
+        raise_for(summaries[-1])
+    fix = "Run the same command again later" if pumped.did == "waiting" else "Wait for its end"
+    raise PlatformError("data waits", where=settings.folder, received=pumped.why, fix=fix)
 
 
 def run_one(root: str, run_id: str, console: Console) -> None:
@@ -51,21 +41,9 @@ def run_one(root: str, run_id: str, console: Console) -> None:
         UsageError: the ledger names another run.
         HeadraceError: the run failed: its error.
     """
-    settings = _local(root)
+    settings = read_local(root)
     summary = execute(settings, run_named(settings, run_id), console)
     print_dynamic(console, summary)
     raise_for(summary)
-    tick(settings, utc_now())
-
-
-def _local(root: str) -> DynamicSettings:
-    settings = read(root)
-    if settings.platform != "local":
-        raise UsageError(
-            "the dynamic training runs on another platform",
-            where=settings.uri,
-            expected="local",
-            received=settings.platform,
-            fix=f"Start what is due there: headrace tick {root}",
-        )
-    return settings
+    # With the settings that are stored now.
+    tick(read(settings.folder), utc_now())

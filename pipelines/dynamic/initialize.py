@@ -16,6 +16,8 @@ from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, Platfo
 from headrace.pipelines.submission.place import Place
 from headrace.pipelines.submission.place import settings as settings_of
 
+_OPTIONS = "options.toml"
+
 
 def initialize(
     problem: str,
@@ -44,7 +46,7 @@ def initialize(
     """
     file = load_problem(problem)
     name = file.problem.name
-    if not storage.is_remote(root):
+    if platform == "local" or not storage.is_remote(root):
         root = os.path.abspath(storage.local_path(root))  # noqa: PTH100
     for destination in options.get("announce", ()):
         check_destination(destination)
@@ -72,10 +74,13 @@ def initialize(
     )
     settings.training.check(file.problem)
     if place is not None:
-        settings = _compiled(settings, place, allow_tags)
+        # Triggers read a copy of the options.
+        settings = replace(settings, place=replace(place, options_file=storage.join(settings.folder, _OPTIONS)))
+    settings.check_place(replace=replace_settings)
+    if place is not None:
+        _compile(settings, place, allow_tags)
     copies.write(copies.contents(file, root))
-    settings.write(replace=replace_settings)
-    return settings
+    return settings.write(replace=replace_settings)
 
 
 def _places(root: str, name: str, platform: PlatformName, place: Place | None) -> tuple[str, str]:
@@ -88,8 +93,8 @@ def _places(root: str, name: str, platform: PlatformName, place: Place | None) -
     return destinations(root, Target(platform, where.project, where.location, place.namespace), name)
 
 
-def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> DynamicSettings:
-    """Compiles the pipeline next to the settings, with a copy of the options, which triggers read."""
+def _compile(settings: DynamicSettings, place: Place, allow_tags: bool) -> None:
+    """Compiles the pipeline next to the settings, with a copy of the options of `place`."""
     from headrace.pipelines.compiler import compile_to
 
     if not place.options_file:
@@ -101,6 +106,4 @@ def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> Dyna
     if place.platform == "vertex" and not settings.root.startswith("gs://"):
         raise UsageError("Vertex AI cannot read the path", where="--root", expected="gs://...", received=settings.root)
     compile_to("dynamic", place.platform, settings.spec, options_file=place.options_file, allow_tags=allow_tags)
-    kept = storage.join(settings.folder, "options.toml")
-    storage.write_bytes(kept, storage.read_bytes(place.options_file))
-    return replace(settings, place=replace(place, options_file=kept))
+    storage.write_bytes(storage.join(settings.folder, _OPTIONS), storage.read_bytes(place.options_file))

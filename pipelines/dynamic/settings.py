@@ -18,7 +18,7 @@ from headrace.components.ingest.window import Window
 from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.artifacts.kinds import DYNAMIC
-from headrace.core.checks import check_count, check_positive, check_texts, check_word, is_finite
+from headrace.core.checks import check_count, check_fraction, check_positive, check_texts, check_word, is_finite
 from headrace.core.errors import DataError, UsageError
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
@@ -95,12 +95,12 @@ class DynamicSettings:
         for name in ("name", "problem", "root", "registry", "endpoint"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise UsageError(f"{name} is empty", where=where, expected="text")
-        if set(self.digests) != set(DIGESTS):
+        if not isinstance(self.digests, Mapping) or set(self.digests) != set(DIGESTS):
             raise UsageError(
                 "the digests of the Problem are wrong",
                 where=where,
                 expected=", ".join(DIGESTS),
-                received=", ".join(sorted(self.digests)) or "none",
+                received=", ".join(sorted(map(str, self.digests))) or "none",
             )
         check_word(self.platform, "platform", PLATFORMS, where=where)
         if (self.platform == "local") != (self.place is None):
@@ -126,8 +126,8 @@ class DynamicSettings:
                 "the warm start is chosen for each run", where=where, expected="training without warm_start"
             )
         check_count(self.from_scratch_every, "from_scratch_every", minimum=0, where=where)
-        if self.log_share is not None and not (is_finite(self.log_share) and 0 <= self.log_share <= 1):
-            raise UsageError("log_share is wrong", where=where, expected="a fraction between 0 and 1")
+        if self.log_share is not None:
+            check_fraction(self.log_share, "log_share", where=where)
         if not is_finite(self.training_share) or not 0 < self.training_share < 1:
             raise UsageError(
                 "training_share is wrong",
@@ -228,32 +228,48 @@ class DynamicSettings:
                 where=where,
                 expected=f"settings of format {_FORMAT}",
                 received=f"{type(error).__name__}: {error}",
-                fix="Write them again with `headrace dynamic init`",
+                fix="Write them again with `headrace dynamic init --replace`",
             ) from error
 
-    def write(self, *, replace: bool = False) -> None:
+    def check_place(self, *, replace: bool = False) -> None:
+        """Checks that the settings may be written; arguments and errors as of `write`."""
+        check_output(self.folder, DYNAMIC, option="--root")
+        found = read_with_token(self.uri)
+        if found is not None:
+            self._after(json_of(found.content, self.uri), replace=replace)
+
+    def write(self, *, replace: bool = False) -> DynamicSettings:
         """Stores the settings, by compare-and-set.
+
+        What was withdrawn stays withdrawn: `change` alone uses a span again.
 
         Args:
             replace: whether other settings there are replaced; the ledger stays.
+
+        Returns:
+            The settings that are stored now.
 
         Raises:
             UsageError: other settings are there, or the folder holds something else.
             PlatformError: the disk or the service failed; writing again is safe.
         """
-        check_output(self.folder, DYNAMIC, option="--root")
+        self.check_place(replace=replace)
+        after = update_json(self.uri, lambda before: self._after(before, replace=replace))
+        return DynamicSettings.from_json(after, self.uri)
+
+    def _after(self, before: Any, *, replace: bool) -> dict[str, Any]:
+        """The content of settings.json after `before`, which may be damaged."""
+        listed = before.get("withdrawn") if isinstance(before, Mapping) else None
+        there = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
         content = self.to_json()
-
-        def change(before: Any) -> Any:
-            if before is not None and before != content and not replace:
-                raise UsageError(
-                    "the dynamic training exists, with other settings",
-                    where=self.uri,
-                    fix="--replace changes its settings; what it learned stays",
-                )
-            return content
-
-        update_json(self.uri, change)
+        content["withdrawn"] = [*there, *(name for name in self.withdrawn if name not in there)]
+        if before is not None and before != content and not replace:
+            raise UsageError(
+                "the dynamic training exists, with other settings",
+                where=self.uri,
+                fix="--replace changes its settings; what it learned stays",
+            )
+        return content
 
 
 def change(settings: DynamicSettings, fields: Callable[[DynamicSettings], Mapping[str, Any]]) -> DynamicSettings:
@@ -306,7 +322,7 @@ def read(uri: str) -> DynamicSettings:
 def _names(folder: str) -> list[str]:
     if storage.is_remote(folder):
         return [
-            name for name in storage.names_below(folder) if storage.exists(storage.join(folder, name, "settings.json"))
+            name for name in storage.names_below(folder) if storage.exists(storage.join(folder, name, DYNAMIC.state))
         ]
     path = storage.local_path(folder)
     return [entry.name for entry in path.iterdir() if (entry / DYNAMIC.state).is_file()] if path.is_dir() else []

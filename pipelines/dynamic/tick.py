@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.core.errors import HeadraceError
 from headrace.core.ledger.pump import Pumped, Runs, pump
+from headrace.core.signals import Terminated
 from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
@@ -53,5 +54,7 @@ def announce_again(settings: DynamicSettings) -> Announced | None:
         registry = open_registry(settings.registry, new=True)
         digest = settings.digests["problem_digest"]
         return announce(registry, settings.name, settings.announce, announced_uri(settings), problem=digest)
+    except Terminated:
+        raise
     except HeadraceError:
         return None

@@ -92,7 +92,7 @@ class LocalPlatform(FolderRegistry):
         if self._canary is None:
             task = deploy(model=registered, endpoint=endpoint, root=root, **chosen)
         else:
-            settings = {name: value for name, value in self._canary.to_json().items() if value is not None}
+            settings = self._canary.to_json()
             task = roll_out(model=registered, endpoint=endpoint, root=root, canary=settings, must_hold=True, **chosen)
         return self.configure_task(task, cache=False)
 

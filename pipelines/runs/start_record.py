@@ -9,8 +9,14 @@ from headrace.core import storage
 
 NAME = "run.json"
 FORMAT = 1
-# Parameters that no record and no log holds: a webhook's URL often contains a secret.
-SECRET = frozenset({"webhook"})
+# Parameters that no record holds: a webhook's URL often contains a secret.
+_SECRET = frozenset({"webhook", "destinations"})
+
+
+def secrets(arguments: Mapping[str, Any]) -> list[str]:
+    """The texts in a pipeline's parameters that no log holds: URLs of webhooks."""
+    destinations = [one for one in arguments.get("destinations", ()) if one.startswith(("http://", "https://"))]
+    return [str(arguments["webhook"]), *destinations] if "webhook" in arguments else destinations
 
 
 def recording(
@@ -34,7 +40,7 @@ def recording(
         arguments: the pipeline's parameters.
         listener: receives every event too.
     """
-    kept = {name: value for name, value in arguments.items() if name not in SECRET}
+    kept = {name: value for name, value in arguments.items() if name not in _SECRET}
     record: dict[str, Any] = {
         "format": FORMAT,
         "pipeline": pipeline,

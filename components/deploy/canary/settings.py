@@ -54,9 +54,10 @@ class CanarySettings:
 
     def __post_init__(self) -> None:
         where = "CanarySettings"
-        for percent in self.steps:
+        steps = self.steps if isinstance(self.steps, Sequence) else ()
+        for percent in steps:
             check_count(percent, "a step of the canary", minimum=1, maximum=99, where=where)
-        if not self.steps or list(self.steps) != sorted(set(self.steps)):
+        if not steps or list(steps) != sorted(set(steps)):
             raise UsageError(
                 "the steps of the canary are wrong",
                 where=where,
@@ -84,8 +85,9 @@ class CanarySettings:
         _check_range(self.loss_tolerance < 1, "loss_tolerance", "less than 1", self.loss_tolerance)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings by name."""
-        return {**asdict(self), "steps": list(self.steps)}
+        """The settings by name, without one that is None: engines of pipelines refuse a null in a JSON object."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**given, "steps": list(self.steps)}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> CanarySettings:
@@ -100,24 +102,13 @@ class CanarySettings:
             raise ValueError(f"unknown settings {', '.join(sorted(unknown))}")
         # Engines of pipelines keep whole numbers of a JSON object as floats.
         given = {name: _whole(value) if name in _COUNTS else value for name, value in content.items()}
-        if "steps" in given:
-            given["steps"] = tuple(map(_whole, _array(given["steps"])))
+        if isinstance(given.get("steps"), Sequence):
+            given["steps"] = tuple(map(_whole, given["steps"]))
         return CanarySettings(**given)
 
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _array(value: Any) -> Sequence[Any]:
-    if not isinstance(value, list | tuple):
-        raise UsageError(
-            "the steps of the canary are wrong",
-            where="CanarySettings",
-            expected="an array of percentages",
-            received=repr(value),
-        )
-    return value
 
 
 def _check_range(valid: bool, name: str, expected: str, received: float) -> None:

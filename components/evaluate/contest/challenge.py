@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from headrace.components.evaluate.gate import Check
+from headrace.components.evaluate.gate import HIGHER_IS_BETTER, Check
 from headrace.core.checks import check_count, is_finite
 from headrace.core.errors import UsageError
-from headrace.core.problem import METRICS
 
 Interval = tuple[float, float] | None
-_HIGHER_IS_BETTER: Mapping[str, bool] = {name: up for names in METRICS.values() for name, up in names.items()}
 
 
 @dataclass(frozen=True)
@@ -177,4 +175,4 @@ def _bound(comparison: Comparison) -> str:
 def _gain(metric: str, interval: tuple[float, float]) -> tuple[float, float]:
     """The interval of the improvement: positive where the challenger is better."""
     low, high = interval
-    return (low, high) if _HIGHER_IS_BETTER[metric] else (-high, -low)
+    return (low, high) if HIGHER_IS_BETTER[metric] else (-high, -low)

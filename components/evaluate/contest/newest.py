@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.evaluate import bootstrap
-from headrace.components.evaluate.artifacts import EvaluatedSplit, Model, open_newest
+from headrace.components.evaluate.artifacts import Model, open_newest
 from headrace.components.evaluate.contest.challenge import Comparison, judge_all, judge_slice
 from headrace.components.evaluate.gate import ALL_ROWS, Check
+from headrace.components.evaluate.predict import predict
 from headrace.components.evaluate.slices import cut
 from headrace.core import metrics
 from headrace.core.problem import Gate, Problem
@@ -71,22 +72,6 @@ def compare(
     if split is None:
         empty = judge_all(comparison, metric, "the newest span, which has no test row,", None, None, None)
         return Contest(False, (empty,), 0, metric)
-    return _compared(problem, gate, metric, split, models, comparison, confidence, resamples, seed, report)
-
-
-def _compared(
-    problem: Problem,
-    gate: Gate,
-    metric: str,
-    split: EvaluatedSplit,
-    models: Sequence[Model],
-    comparison: Comparison,
-    confidence: float,
-    resamples: int,
-    seed: int,
-    report: Progress,
-) -> Contest:
-    from headrace.components.evaluate.predict import predict
 
     predicted = predict(problem, split, models, report)
     new, old = predicted.outcomes

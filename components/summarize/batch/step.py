@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.components.score.identity import constants_of, score_identity
 from headrace.components.score.options import JOB_LABEL
+from headrace.components.summarize.records import is_done, step_of
 from headrace.components.summarize.step import begun, ended, verdict
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
@@ -87,20 +88,8 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
 
     def add(name: str, identity: str) -> bool:
-        record = read_record(facts.root, name, identity) if identity else None
-        if record is not None and not is_of_run(record, facts.started):
-            reused = record["status"] == "succeeded" and name in _CACHED
-            record = {**record, "status": "cached"} if reused else None
-        blank: dict[str, Any] = {
-            "step": name,
-            "identity": identity,
-            "status": "skipped",
-            "outputs": {},
-            "result": {},
-            "error": None,
-        }
-        steps.append(record or blank)
-        return steps[-1]["status"] in ("succeeded", "cached")
+        steps.append(step_of(facts.root, name, identity, facts.started, reusable=name in _CACHED))
+        return is_done(steps[-1])
 
     reached = add("champion", lineage.champion_identity(facts.registry, facts.version))
     scored = ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from headrace.components.summarize.unreported import unreported
+from headrace.components.summarize.records import is_done, unfinished
 from headrace.core.ledger.state import Outcome
 
 _HOLDS = ("promoted", "live")
@@ -53,9 +53,9 @@ def conclusion_of(steps: Sequence[Mapping[str, Any]], *, engine_succeeded: bool)
         if error["kind"] == "Overtaken":
             return Conclusion("overtaken", why=str(error["what"]))
         return Conclusion("failed", why=f"{failed['step']}: {error['what']}", error=error)
-    reached = [step["step"] for step in steps if step["status"] in ("succeeded", "cached")]
-    others = results["ingest"].get("others", {})
+    reached = [step["step"] for step in steps if is_done(step)]
     ingested = results["ingest"]
+    others = ingested.get("others", {})
     if "ingest" in reached and not ingested["trainable"]:
         return _without_training(ingested, others, engine_succeeded)
     model = str(results["train"].get("model_version", ""))
@@ -63,9 +63,9 @@ def conclusion_of(steps: Sequence[Mapping[str, Any]], *, engine_succeeded: bool)
         if not engine_succeeded:
             return _unfinished("the pipeline")
         return Conclusion("succeeded", "kept", model, _refusal(results["evaluate"]), others)
-    unfinished = next((step["step"] for step in steps if step["status"] == "skipped"), None)
-    if unfinished is not None or not engine_succeeded:
-        return _unfinished(unfinished or "the pipeline")
+    last = next((step["step"] for step in steps if step["status"] == "skipped"), None)
+    if last is not None or not engine_succeeded:
+        return _unfinished(last or "the pipeline")
     deployed = results["deploy"]
     # Services deploy without a canary of headrace, and have no outcome.
     outcome = deployed.get("outcome", "live")
@@ -92,5 +92,5 @@ def _refusal(evaluated: Mapping[str, Any]) -> str:
 
 
 def _unfinished(step: str) -> Conclusion:
-    error = unreported(step, "The next tick tries its data again; finished steps are not repeated")
+    error = unfinished(step, fix="The next tick tries its data again; finished steps are not repeated")
     return Conclusion("failed", why=error.what, error=error.to_json())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.claim.deadline import LAST
 from headrace.components.summarize.dynamic.outcome import Conclusion, conclusion_of
+from headrace.components.summarize.records import is_done, step_of
 from headrace.components.summarize.step import ended
+from headrace.components.tick.command import headrace
 from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
@@ -19,13 +19,12 @@ from headrace.core.ledger.state import Overtaken
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
-from headrace.core.steps.step import emit, is_of_run, read_record
+from headrace.core.steps.step import emit
 from headrace.core.steps.workspace import summary_uri
 
 STEPS = ("claim", "ingest", "lineage", "train", "evaluate", "register", "deploy", "announce")
 # An engine repeats these only if an input changed. Of the others, each run has its own records.
 _CACHED = frozenset({"ingest", "train", "evaluate"})
-_TICK_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def collect(facts: DynamicFacts, file: ProblemFile) -> list[dict[str, Any]]:
     claimed = _step(facts, "claim", lineage.claim_identity(facts.ledger, facts.run_id, facts.holder))
     steps = [claimed]
     base = claimed["result"]
-    if _done(claimed) and "claim" in base:
+    if is_done(claimed) and "claim" in base:
         _follow(facts, file, base, steps)
     names = {step["step"] for step in steps}
     return [*steps, *(_step(facts, name, "") for name in STEPS if name not in names)]
@@ -139,46 +138,26 @@ def _follow(facts: DynamicFacts, file: ProblemFile, base: Mapping[str, Any], ste
 
 def _add(facts: DynamicFacts, steps: list[dict[str, Any]], name: str, identity: str) -> bool:
     steps.append(_step(facts, name, identity))
-    return _done(steps[-1])
+    return is_done(steps[-1])
 
 
 def _step(facts: DynamicFacts, name: str, identity: str) -> dict[str, Any]:
-    record = read_record(facts.root, name, identity) if identity else None
-    if record is not None and not is_of_run(record, facts.started):
-        reused = record["status"] == "succeeded" and name in _CACHED
-        record = {**record, "status": "cached"} if reused else None
-    return record or {
-        "step": name,
-        "identity": identity,
-        "status": "skipped",
-        "outputs": {},
-        "result": {},
-        "error": None,
-    }
-
-
-def _done(step: Mapping[str, Any]) -> bool:
-    return step["status"] in ("succeeded", "cached")
+    return step_of(facts.root, name, identity, facts.started, reusable=name in _CACHED)
 
 
 def _end(facts: DynamicFacts, claimed: Mapping[str, Any], conclusion: Conclusion) -> Conclusion:
     """Writes an outcome into the ledger; a run that was overtaken meanwhile has none."""
-    if conclusion.status != "succeeded":
-        return conclusion
-    ledger, epoch = Ledger(facts.ledger), int(claimed["claim"]["epoch"])
     if conclusion.outcome is None:
         return conclusion
     try:
-        if conclusion.bad:
-            ledger.check(facts.run_id, facts.holder)
-            ledger.change(lambda state: state.marked_bad(conclusion.model))
-        ledger.end(
+        Ledger(facts.ledger).end(
             facts.run_id,
-            epoch,
+            int(claimed["claim"]["epoch"]),
             conclusion.outcome,
             model=conclusion.model,
             why=conclusion.why,
             others=conclusion.others,
+            bad=conclusion.bad,
         )
     except Overtaken as overtaken:
         return Conclusion("overtaken", why=overtaken.paragraph)
@@ -186,12 +165,8 @@ def _end(facts: DynamicFacts, claimed: Mapping[str, Any], conclusion: Conclusion
 
 
 def _tick(ledger: str) -> None:
-    """Starts the run that is due, by the command line: components know no pipelines. A schedule repeats it."""
-    command = [sys.executable, "-P", "-m", "headrace.pipelines.cli", "tick", ledger]
+    """Starts the run that is due. Where that fails, a schedule repeats it."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TICK_SECONDS, check=False)
-        failed = done.stderr.strip()[-500:] if done.returncode else ""
-    except (OSError, subprocess.TimeoutExpired, HeadraceError) as error:
-        failed = type(error).__name__
-    if failed:
-        emit("progress", "conclude", f"the next run was not started: {failed}", severity="WARNING")
+        headrace("tick", ledger)
+    except HeadraceError as error:
+        emit("progress", "conclude", f"the next run was not started: {error.paragraph[-500:]}", severity="WARNING")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pytest
 from support.ledgers import arrival, claimed
 from support.registered_models import make_model
 
+from headrace.components.announce import announce as announcement
 from headrace.components.announce import step
 from headrace.components.announce.announce import announce
 from headrace.components.announce.destinations import check_destination, name_of, send
@@ -21,6 +23,7 @@ from headrace.components.registry.folder.registry import Registry
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.signals import Terminated
 from headrace.core.steps.identity import publish_identity
 from headrace.core.steps.step import read_record
 
@@ -204,6 +207,13 @@ class TestAnnounce:
         assert len(announce(registry, "days", [folder, url], record).sent) == 2
         assert [json.loads(body)["epoch"] for body in told] == [4, 4, 5]
         assert told[0] == told[1]
+
+    def test_a_signal_ends_it(self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is not an error of a destination."""
+        registry.promote("v1")
+        monkeypatch.setattr(announcement, "send", lambda *_: (_ for _ in ()).throw(Terminated.by(signal.SIGTERM)))
+        with pytest.raises(Terminated):
+            announce(registry, "days", [str(tmp_path / "events")], str(tmp_path / "announced.json"))
 
     def test_a_damaged_record(self, registry: Registry, tmp_path: Path) -> None:
         registry.promote("v1")

@@ -206,6 +206,22 @@ def test_a_burst_is_one_run_and_the_next_takes_what_came_meanwhile(ledger: Ledge
     assert (done[arrival(3).version].outcome, done[arrival(1).version].model) == ("quarantined", "m1")
 
 
+def test_a_run_is_started_for_one_data_version(ledger: Ledger) -> None:
+    ledger.arrive(arrival(1))
+    assert pump(ledger, Platform(), NOW).why.endswith(", for 1 data version")
+
+
+def test_a_run_that_ended_with_a_bad_model_ends_once_more_in_the_same_way(ledger: Ledger) -> None:
+    """An exit task that was killed after it wrote the ledger."""
+    ledger.arrive(arrival(1))
+    run = pump(ledger, Platform(), NOW).run
+    assert run is not None
+    ledger.claim(run.id, "one")
+    ended = ledger.end(run.id, 1, "kept", model="m1", bad=True)
+    assert ended.bad == ("m1",)
+    assert ledger.end(run.id, 1, "kept", model="m1", bad=True) == ended
+
+
 def test_runs_that_fail_are_tried_again_later_then_given_up(ledger: Ledger) -> None:
     platform, now, ids = Platform(), NOW, []
     ledger.arrive(arrival(1))

@@ -24,6 +24,8 @@ from headrace.pipelines.dynamic.initialize import initialize
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, change, read
 from headrace.pipelines.submission.place import Place
 
+PLATFORMS = Path(__file__).parents[1] / "platforms"
+
 
 def settings(**given: Any) -> DynamicSettings:
     basis: dict[str, Any] = {
@@ -73,6 +75,7 @@ def test_json() -> None:
         ({"name": ""}, "name is empty"),
         ({"root": 3}, "root is empty"),
         ({"digests": {}}, "the digests of the Problem are wrong"),
+        ({"digests": list(DIGESTS)}, "the digests of the Problem are wrong"),
         ({"platform": "cloud"}, "platform is wrong"),
         ({"platform": "vertex"}, "the place is wrong"),
         ({"place": Place("vertex")}, "the place is wrong"),
@@ -140,6 +143,39 @@ class TestStored:
         assert read(root) == first
         assert read(root) != initialize(problem, root, last_days=7, replace_settings=True) == read(root)
 
+    def test_what_was_withdrawn_stays_withdrawn(self, tmp_path: Path) -> None:
+        problem, root = problem_file(tmp_path).path, str(tmp_path / "root")
+        change(initialize(problem, root), lambda _: {"withdrawn": ("b", "a")})
+        assert initialize(problem, root).withdrawn == ("b", "a")
+        replaced = initialize(problem, root, last_days=7, replace_settings=True)
+        assert (replaced.last_days, replaced.withdrawn) == (7, ("b", "a"))
+        assert read(root) == replaced
+        assert change(replaced, lambda _: {"withdrawn": ()}).withdrawn == ()
+
+    def test_other_settings_that_are_refused_leave_the_compiled_pipeline(self, tmp_path: Path) -> None:
+        problem, root, options = problem_file(tmp_path).path, str(tmp_path / "root"), tmp_path / "kubeflow.toml"
+        options.write_text((PLATFORMS / "kubeflow.toml").read_text())
+        place = Place("kubeflow", options_file=str(options))
+        made = initialize(problem, root, platform="kubeflow", place=place)
+        files = [Path(made.spec), Path(made.folder, "options.toml"), Path(made.uri)]
+        before = [file.read_bytes() for file in files]
+        options.write_text(options.read_text().replace("sha256:1111", "sha256:9999"))
+        with pytest.raises(UsageError, match="the dynamic training exists, with other settings"):
+            initialize(problem, root, platform="kubeflow", place=place, last_days=7)
+        assert [file.read_bytes() for file in files] == before
+        initialize(problem, root, platform="kubeflow", place=place, last_days=7, replace_settings=True)
+        assert all("sha256:9999" in file.read_text() for file in files[:2])
+
+    def test_a_training_on_this_machine_has_no_root_in_a_bucket(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        file = problem_file(tmp_path)
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(UsageError, match="a path on this machine is required"):
+            initialize(file.path, "gs://bucket/root")
+        assert sorted(tmp_path.iterdir()) == before
+
     def test_an_edited_problem_counts_from_the_next_initialization(self, tmp_path: Path) -> None:
         file, root = problem_file(tmp_path), str(tmp_path / "root")
         made = initialize(file.path, root)
@@ -177,10 +213,12 @@ class TestStored:
         assert read(str(root / "dynamic" / "nights")).name == "nights"
 
     def test_damaged_settings(self, tmp_path: Path) -> None:
-        made = initialize(problem_file(tmp_path).path, str(tmp_path / "root"))
+        problem, root = problem_file(tmp_path).path, str(tmp_path / "root")
+        made = initialize(problem, root)
         Path(made.uri).write_text('{"kind": "DynamicSettings"}')
         with pytest.raises(DataError, match="the settings are damaged"):
             read(made.uri)
+        assert initialize(problem, root, replace_settings=True) == read(made.uri) == made
 
     def test_a_folder_that_holds_something_else(self, tmp_path: Path) -> None:
         there = tmp_path / "root" / "dynamic" / "days"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from headrace.core.errors import PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
 from headrace.core.ledger.state import Run
+from headrace.core.signals import Terminated
 from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.initialize import initialize
 from headrace.pipelines.dynamic.tick import announce_again, tick
@@ -79,3 +81,10 @@ def test_no_destination_keeps_a_run_from_starting(tmp_path: Path, monkeypatch: p
     # Not even a registry that cannot be read.
     monkeypatch.setattr(Registry, "state", lambda _: (_ for _ in ()).throw(PlatformError("the disk failed")))
     assert tick(settings, NOW, runs=runs).did == "running"
+
+
+def test_a_signal_during_an_announcement_ends_the_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = initialize(problem_file(tmp_path).path, str(tmp_path / "root"), announce=(str(tmp_path / "events"),))
+    monkeypatch.setattr(Registry, "state", lambda _: (_ for _ in ()).throw(Terminated.by(signal.SIGTERM)))
+    with pytest.raises(Terminated):
+        tick(settings, NOW, runs=Recorded())

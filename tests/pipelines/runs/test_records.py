@@ -14,7 +14,7 @@ from headrace.core.errors import UsageError
 from headrace.core.storage.lock import is_locked, locked
 from headrace.pipelines.runs.records import list_runs, read_run, read_summary
 from headrace.pipelines.runs.resolve import resolve_run
-from headrace.pipelines.runs.start_record import recording
+from headrace.pipelines.runs.start_record import recording, secrets
 
 
 def test_the_newest_run_is_first(tmp_path: Path) -> None:
@@ -102,7 +102,11 @@ def test_the_start_record_names_the_running_step_and_keeps_no_webhook(tmp_path: 
         problem="natality",
         run_id="r",
         started=1.5,
-        arguments={"data": "d", "webhook": "https://example.com/secret"},
+        arguments={
+            "data": "d",
+            "webhook": "https://example.com/secret",
+            "destinations": ["events", "https://example.com/secret"],
+        },
         listener=heard.append,
     )
 
@@ -119,3 +123,10 @@ def test_the_start_record_names_the_running_step_and_keeps_no_webhook(tmp_path: 
     assert step() is None
     assert [event["event"] for event in heard] == ["started", "progress", "finished"]
     assert "secret" not in (tmp_path / "run.json").read_text()
+
+
+def test_no_log_holds_the_url_of_a_webhook() -> None:
+    assert secrets({"data": "https://example.com/rows.csv"}) == []
+    assert secrets({"webhook": "https://example.com/a"}) == ["https://example.com/a"]
+    destinations = ["/root/events", "https://example.com/b", "kafka://host:9092/models"]
+    assert secrets({"destinations": destinations}) == ["https://example.com/b"]

@@ -19,7 +19,7 @@ from support.command import headrace
 from support.compiled_spec import tasks
 from support.triggered import settings_below
 
-from headrace.components.tick import step
+from headrace.components.tick import command
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.pipelines.compiler import compile_to
@@ -118,7 +118,7 @@ def test_a_training_on_this_machine_has_cron(tmp_path: Path) -> None:
 
 def test_a_tick_that_fails_fails_as_the_command_does(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the tick failed") as raised:
-        step._call("trigger", "cron", "--settings", str(tmp_path))
+        command.headrace("trigger", "cron", "--settings", str(tmp_path))
     assert "there is no dynamic training" in str(raised.value.received)
 
 
@@ -127,4 +127,4 @@ def test_a_tick_that_failed_otherwise_may_succeed_later(monkeypatch: pytest.Monk
     failed = subprocess.CompletedProcess([], status, "", "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(PlatformError, match=f"the tick failed. Received: exit status {status}"):
-        step._call("tick", "x")
+        command.headrace("tick", "x")

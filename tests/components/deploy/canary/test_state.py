@@ -128,6 +128,15 @@ def test_settings_that_json_leaves_out_have_their_defaults() -> None:
     assert CanarySettings.from_json({"steps": [5]}) == CanarySettings(steps=(5,))
 
 
+def test_settings_pass_an_engine_of_pipelines() -> None:
+    """It refuses a null in an object, and makes floats of whole numbers."""
+    settings = CanarySettings(steps=(5, 25), minimum_requests=10)
+    plain = settings.to_json()
+    assert None not in plain.values()
+    floats = {name: float(value) if isinstance(value, int) else value for name, value in plain.items()}
+    assert settings_of({**floats, "steps": [5.0, 25.0]}) == settings
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

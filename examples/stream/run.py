@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import os
-import shutil
 import socket
 import subprocess
 import sys

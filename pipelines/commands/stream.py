@@ -12,7 +12,6 @@ from headrace.pipelines.commands import options
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.stream_pubsub import pubsub
 
-
 # Of periods: windows of a stream are shorter than those of monitoring.
 _UNITS = "smhd"
 

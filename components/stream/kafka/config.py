@@ -120,7 +120,7 @@ class KafkaConfig:
         if twice:
             raise UsageError(
                 "a topic is used twice", where="stream kafka", received=", ".join(twice),
-                expected="other topics to write than to read, and one of its own each for events, dead letters and alarms",
+                expected="other topics to write than to read, and one each for events, dead letters and alarms",
             )  # fmt: skip
         check_word(self.format, "format", FORMATS, where="--format")
         check_mode(self.rules)

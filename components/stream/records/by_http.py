@@ -101,9 +101,7 @@ class HttpScorer:
             size += bytes_of
         return parts
 
-    def _part(
-        self, places: Sequence[int], values: Sequence[bytes], stop: threading.Event
-    ) -> tuple[list[Scored], str]:
+    def _part(self, places: Sequence[int], values: Sequence[bytes], stop: threading.Event) -> tuple[list[Scored], str]:
         """The results of records that are one request, if none of them is refused."""
         left = list(places)
         found: dict[int, Scored] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from headrace.components.announce.destinations import check_destination
@@ -77,10 +79,13 @@ def initialize(
         # Triggers read a copy of the options.
         settings = replace(settings, place=replace(place, options_file=storage.join(settings.folder, _OPTIONS)))
     settings.check_place(replace=replace_settings)
-    if place is not None:
-        _compile(settings, place, allow_tags)
+    files = {} if place is None else _compiled(settings, place, allow_tags)
     copies.write(copies.contents(file, root))
-    return settings.write(replace=replace_settings)
+    # First, because they say whose folder it is; the same call writes the files that a kill left out.
+    written = settings.write(replace=replace_settings)
+    for uri, content in files.items():
+        storage.write_bytes(uri, content)
+    return written
 
 
 def _places(root: str, name: str, platform: PlatformName, place: Place | None) -> tuple[str, str]:
@@ -93,8 +98,8 @@ def _places(root: str, name: str, platform: PlatformName, place: Place | None) -
     return destinations(root, Target(platform, where.project, where.location, place.namespace), name)
 
 
-def _compile(settings: DynamicSettings, place: Place, allow_tags: bool) -> None:
-    """Compiles the pipeline next to the settings, with a copy of the options of `place`."""
+def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> dict[str, bytes]:
+    """The compiled pipeline, and a copy of the options of `place`, by the URI next to the settings."""
     from headrace.pipelines.compiler import compile_to
 
     if not place.options_file:
@@ -105,5 +110,8 @@ def _compile(settings: DynamicSettings, place: Place, allow_tags: bool) -> None:
         )
     if place.platform == "vertex" and not settings.root.startswith("gs://"):
         raise UsageError("Vertex AI cannot read the path", where="--root", expected="gs://...", received=settings.root)
-    compile_to("dynamic", place.platform, settings.spec, options_file=place.options_file, allow_tags=allow_tags)
-    storage.write_bytes(storage.join(settings.folder, _OPTIONS), storage.read_bytes(place.options_file))
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        spec = Path(folder, "pipeline.yaml")
+        compile_to("dynamic", place.platform, str(spec), options_file=place.options_file, allow_tags=allow_tags)
+        compiled = spec.read_bytes()
+    return {settings.spec: compiled, storage.join(settings.folder, _OPTIONS): storage.read_bytes(place.options_file)}

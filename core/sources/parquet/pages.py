@@ -70,7 +70,9 @@ def with_large_values(
         return []
     with pq.ParquetFile(file, metadata=metadata, read_dictionary=list(candidates)) as parquet:
         return [
-            name for name, within in candidates.items() if any(_longest(parquet, name, group) > size for group in within)
+            name
+            for name, within in candidates.items()
+            if any(_longest(parquet, name, group) > size for group in within)
         ]
 
 

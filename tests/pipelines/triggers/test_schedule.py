@@ -19,7 +19,7 @@ from support.command import headrace
 from support.compiled_spec import tasks
 from support.triggered import settings_below
 
-from headrace.components.tick import command
+from headrace.components.tick import command, step
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.pipelines.compiler import compile_to
@@ -67,7 +67,7 @@ def test_a_schedule_of_vertex_calls_the_tick(
     def runs(call: Call) -> dict[str, Any]:
         return component_calls.run(tick, call, tmp_path)
 
-    monkeypatch.setattr(command, "headrace", called)
+    monkeypatch.setattr(step, "headrace", called)
     with serving() as server:
         server.vertex = Pipelines(work=server.vertex.work)
         server.vertex.do.by_task = {"tick": runs}

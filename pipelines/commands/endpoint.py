@@ -158,9 +158,10 @@ def canary(
 ) -> None:
     """Take one step of a canary of VERSION at Vertex AI or KServe.
 
-    Call it again, every minute or so, until the canary ends. VERSION is deployed, with or without traffic. Each call reads what the servers counted, and then widens the canary,
-    promotes it, gives its traffic back, or waits. Exit status 0 while it is under way and once it is promoted, 3 if
-    it was rolled back, 75 if it was withdrawn. Without --canary its steps are 10 and 50 %.
+    Call it again, every minute or so, until the canary ends. VERSION is deployed, with or without traffic. Each call
+    reads what the servers counted, and then widens the canary, promotes it, gives its traffic back, or waits. Exit
+    status 0 while it is under way and once it is promoted, 3 if it was rolled back, 75 if it was withdrawn. Without
+    --canary its steps are 10 and 50 %.
 
     \b
     Example:

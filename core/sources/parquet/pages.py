@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.core.errors import UnreadableFile
+from headrace.core.tfrecord import native
 
 # Writers aim at pages of 1 MB, and write a larger value as a page of its own.
 MAXIMUM_PAGE = 128 << 20
@@ -92,6 +93,15 @@ def _longest(packed: bytes, unpacked: int, compression: str) -> int:
         except (pa.ArrowException, ValueError, OSError):
             # Whether it is damaged is found when it is read.
             return unpacked
+    return longest_value(content)
+
+
+def longest_value(content: bytes) -> int:
+    """The length of the longest of values that each follow their length, in 4 bytes; the last may be cut short."""
+    compiled = native.library()
+    if compiled is not None:
+        found: int = compiled.headrace_longest(content, len(content))
+        return found
     longest = at = 0
     while at + 4 <= len(content):
         length = int.from_bytes(content[at : at + 4], "little")

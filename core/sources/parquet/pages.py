@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.core.errors import UnreadableFile
+from headrace.core.tfrecord import native
 
 # Writers aim at pages of 1 MB, and write a larger value as a page of its own.
 MAXIMUM_PAGE = 128 << 20
 # A header has statistics, with two values.
 _HEADER = 1 << 16
 _UNCOMPRESSED, _COMPRESSED = 2, 3
+_CODECS = {"LZ4": "lz4_raw"}
 
 
 def check_pages(
@@ -37,7 +39,7 @@ def check_pages(
     Raises:
         UnreadableFile: a page is too large, or a header is damaged.
     """
-    for _, chunk in _chunks(metadata, groups, columns):
+    for chunk in _chunks(metadata, groups, columns):
         if chunk.total_uncompressed_size > MAXIMUM_PAGE:
             _check_chunk(path, file, chunk)
 
@@ -49,7 +51,7 @@ def with_large_values(
 
     Args:
         path: of the file, for messages.
-        file: opened; its position changes. Its pages were checked.
+        file: opened; its position changes.
         metadata: of the file.
         groups: the row groups to check.
         columns: the columns to check; nested ones are not checked.
@@ -58,39 +60,54 @@ def with_large_values(
     Raises:
         UnreadableFile: the header of a dictionary is damaged.
     """
-    candidates: dict[str, list[int]] = {}
-    for group, chunk in _chunks(metadata, groups, columns):
+    found: dict[str, None] = {}
+    for chunk in _chunks(metadata, groups, columns):
         name = chunk.path_in_schema
         plain = chunk.physical_type == "BYTE_ARRAY" and chunk.dictionary_page_offset is not None
-        if plain and name in columns and chunk.total_uncompressed_size > size:
-            _, unpacked, _ = _header(path, file, chunk, chunk.dictionary_page_offset)
-            if unpacked > size:
-                candidates.setdefault(name, []).append(group)
-    if not candidates:
-        return []
-    with pq.ParquetFile(file, metadata=metadata, read_dictionary=list(candidates)) as parquet:
-        return [
-            name
-            for name, within in candidates.items()
-            if any(_longest(parquet, name, group) > size for group in within)
-        ]
+        if plain and name in columns and name not in found and chunk.total_uncompressed_size > size:
+            begin, unpacked, packed = _header(path, file, chunk, chunk.dictionary_page_offset)
+            if size < unpacked <= MAXIMUM_PAGE:
+                file.seek(begin)
+                if _longest(file.read(packed), unpacked, chunk.compression) > size:
+                    found[name] = None
+    return list(found)
 
 
 def _chunks(
     metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]
-) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
+) -> Iterator[pq.ColumnChunkMetaData]:
     wanted = set(columns)
     places = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path.partition(".")[0] in wanted]
     for group in groups:
         row_group = metadata.row_group(group)
-        yield from ((group, row_group.column(at)) for at in places)
+        yield from (row_group.column(at) for at in places)
 
 
-def _longest(parquet: pq.ParquetFile, name: str, group: int) -> int:
-    """The length of the longest value of a dictionary, which comes with the first row."""
-    (column,) = next(parquet.iter_batches(1, row_groups=[group], columns=[name], use_threads=False)).columns
-    longest = pc.max(pc.binary_length(column.dictionary)).as_py()
-    return 0 if longest is None else int(longest)
+def _longest(packed: bytes, unpacked: int, compression: str) -> int:
+    """The length of the longest value of a dictionary's page, at most; each is 4 bytes of its length, and its bytes."""
+    content = packed
+    if compression != "UNCOMPRESSED":
+        try:
+            codec = _CODECS.get(compression, compression.lower())
+            content = pa.decompress(packed, unpacked, codec=codec, asbytes=True)
+        except (pa.ArrowException, ValueError, OSError):
+            # Whether it is damaged is found when it is read.
+            return unpacked
+    return longest_value(content)
+
+
+def longest_value(content: bytes) -> int:
+    """The length of the longest of values that each follow their length, in 4 bytes; the last may be cut short."""
+    compiled = native.library()
+    if compiled is not None:
+        found: int = compiled.headrace_longest(content, len(content))
+        return found
+    longest = at = 0
+    while at + 4 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "little")
+        longest = max(longest, length)
+        at += 4 + length
+    return longest
 
 
 def _header(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData, at: int) -> tuple[int, int, int]:

@@ -70,6 +70,8 @@ class ParquetSource:
         """Batches of at most `batch_rows` rows, with their numbers in the file."""
         with _opened(path, columns, self._coded, batch_rows, piece) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
+            with reading(path, "Parquet"), opened(path) as plain:
+                check_pages(path, plain, file.metadata, range(begin, end), columns)
             first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
             expansion = _Expansion(path, storage.size(path))
             # Without threads memory is bounded by one row group and the order is the file's; Beam adds parallelism.
@@ -162,7 +164,6 @@ def _opened(
         codes: list[str] = []
         if metadata is not None:
             groups = range(*(piece or (0, metadata.num_row_groups)))
-            check_pages(path, plain, metadata, groups, columns)
             codes = with_large_values(path, plain, metadata, groups, columns, _BATCH_BYTES // batch_rows)
             codes += [name for name in _held_as_codes(metadata, coded, batch_rows) if name not in codes]
         with pq.ParquetFile(

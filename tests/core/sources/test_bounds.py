@@ -233,6 +233,17 @@ def test_a_piece_looks_at_the_dictionaries_of_its_own_row_groups(
         assert looked == [chunk.dictionary_page_offset]
 
 
+@given(st.lists(st.binary(max_size=300), max_size=30), st.binary(max_size=20))
+def test_the_longest_value_of_a_dictionary_is_the_same_with_and_without_c(values: list[bytes], rest: bytes) -> None:
+    content = b"".join(len(value).to_bytes(4, "little") + value for value in values)
+    assert parquet_pages.longest_value(content) == max(map(len, values), default=0)
+    # A page that is damaged, or cut short, is measured within its bounds.
+    measured = parquet_pages.longest_value(content + rest)
+    with pytest.MonkeyPatch.context() as without_c:
+        without_c.setattr(parquet_pages.native, "library", lambda: None)
+        assert parquet_pages.longest_value(content + rest) == measured
+
+
 def test_a_large_value_that_many_rows_repeat_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     # Decoded, the rows would take 1,000 GB.

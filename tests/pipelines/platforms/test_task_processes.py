@@ -290,6 +290,26 @@ def test_a_step_waits_for_tensorflow_only_where_it_needs_it(
     assert parents == {False: "tensorflow", True: "plain"}
 
 
+@pytest.mark.parametrize("kinds", [["plain"], []], ids=["servers", "no servers"])
+def test_a_path_that_contains_the_name_of_an_interpreter_stays_as_it_is(kinds: list[str]) -> None:
+    from kfp.local import subprocess_task_handler as handler
+
+    task = [
+        "sh",
+        "-c",
+        "python3 -m kfp",
+        "--executor_input",
+        '{"data": "/opt/lib/python3.11/a.csv"}',
+        "--function",
+        "f",
+    ]
+    before = handler.replace_python_executable
+    with TaskProcesses(kinds) as processes, processes.used_by_kfp():
+        done = handler.replace_python_executable(task, "/usr/bin/python")
+    assert done == ["sh", "-c", "/usr/bin/python -m kfp", *task[3:]]
+    assert handler.replace_python_executable is before
+
+
 def test_a_component_of_a_user_is_a_new_process() -> None:
     script = (
         'program_path=$(mktemp -d)\n\nprintf "%s" "$0" > "$program_path/ephemeral_component.py"\n'

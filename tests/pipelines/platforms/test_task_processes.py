@@ -358,6 +358,21 @@ def test_the_server_of_an_endpoint_is_a_daemon(tmp_path: Path, monkeypatch: pyte
     wait_until(lambda: not alive(started.pid))
 
 
+def test_a_daemon_starts_whether_its_parent_is_gone_or_not(tmp_path: Path) -> None:
+    def gone(_: int) -> int:
+        raise ProcessLookupError
+
+    request = fork_server.Request("module:run", (), dict(os.environ), str(tmp_path), detached=True)
+    if (pid := os.fork()) == 0:
+        fork_server._resident_bytes = gone
+        try:
+            fork_server._become(request, [os.open(os.devnull, os.O_WRONLY)])
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 @pytest.mark.parametrize("answer", [b"", b"\n"])
 def test_a_daemon_that_did_not_start_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.expressions.evaluate import Evaluated, Pattern, smallest
+from headrace.core.expressions.evaluate import Evaluated, Pattern
 from headrace.core.expressions.lower_numpy import NumpyEvaluator
 from headrace.core.expressions.nodes import Expression
 
@@ -91,7 +91,7 @@ def evaluated(column: pa.Array) -> Evaluated:
         texts = pc.fill_null(column.cast(pa.string()), "")
         return Evaluated(texts, _numpy(pc.equal(texts, "")))
     values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return Evaluated(values, np.isnan(values), smallest(pa.types.is_float64(column.type)))
+    return Evaluated(values, np.isnan(values))
 
 
 def _numpy(values: pa.Array) -> Any:

@@ -140,7 +140,7 @@ def _interface(model: ModelArtifact, known: Mapping[str, Sequence[str]], rules: 
                     str(c["name"]),
                     c["kind"],
                     bool(c["optional"]),
-                    dtype="float64" if c.get("exponent") or c.get("double") else "float32",
+                    dtype="float64" if c.get("exponent") or c.get("double") or c.get("exact") else "float32",
                     column=c.get("column"),
                     spellings=spellings(known.get(str(c["name"]), ())),
                     missing=tuple(model.problem.get("missing", ())),

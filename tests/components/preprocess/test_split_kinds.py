@@ -250,18 +250,23 @@ def test_patterns_cover_each_file_once(tmp_path: Path, files: dict[str, str], sa
         run(Splits(files=files), str(tmp_path / "data"), tmp_path / "out")
 
 
+# Neither ISO dates nor numbers.
+DAYS = [f"{1 + n % 12}/1/2024" for n in range(50)]
+
+
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
         (Splits(by="one"), "made by the groups of one"),
         (Splits(time="x", eval_from=500, test_from=1000), "made by the time x"),
         (Splits(time="one"), "too few different times"),
+        (Splits(time="day"), 'Received: fewer, and "1/1/2024", "2/1/2024", "3/1/2024". Write the times so'),
         (Splits(by="absent"), 'no column "absent", which is the column to split by'),
     ],
 )
 def test_an_empty_split_is_refused(tmp_path: Path, splits: Splits, said: str) -> None:
     with pytest.raises(DataError) as refused:
-        run(splits, write(tmp_path, "rows.csv", table(50, one=[1] * 50)), tmp_path / "out")
+        run(splits, write(tmp_path, "rows.csv", table(50, one=[1] * 50, day=DAYS)), tmp_path / "out")
     assert said in refused.value.paragraph
     assert not (tmp_path / "out").exists()
 

@@ -46,7 +46,15 @@ def initialize(
     """
     file = load_problem(problem)
     name = file.problem.name
-    if platform == "local" or not storage.is_remote(root):
+    if platform == "local" and storage.is_remote(root):
+        raise UsageError(
+            "dynamic training on this machine needs a root on a disk",
+            where="--root",
+            expected="a folder",
+            received=root,
+            fix="Choose a folder, or --platform vertex or kubeflow, whose runs are in the bucket",
+        )
+    if not storage.is_remote(root):
         root = os.path.abspath(storage.local_path(root))  # noqa: PTH100
     for destination in options.get("announce", ()):
         check_destination(destination)
@@ -56,7 +64,7 @@ def initialize(
         for one in options.get("announce", ())
     )
     if platform == "local":
-        from headrace.pipelines.local_run import check_root, check_writable
+        from headrace.pipelines.local_root import check_root, check_writable
 
         check_root(root, name, inputs={"--problem": problem})
         check_writable(root)

@@ -46,15 +46,7 @@ def initialize(
     """
     file = load_problem(problem)
     name = file.problem.name
-    if platform == "local" and storage.is_remote(root):
-        raise UsageError(
-            "dynamic training on this machine needs a root on a disk",
-            where="--root",
-            expected="a folder",
-            received=root,
-            fix="Choose a folder, or --platform vertex or kubeflow, whose runs are in the bucket",
-        )
-    if not storage.is_remote(root):
+    if platform == "local" or not storage.is_remote(root):
         root = os.path.abspath(storage.local_path(root))  # noqa: PTH100
     for destination in options.get("announce", ()):
         check_destination(destination)

@@ -24,7 +24,7 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.signals import raise_on_sigterm
-from headrace.core.steps.repeated import error_of, job_of
+from headrace.core.steps.repeated import attempt_of, error_of, job_of
 from headrace.core.steps.workspace import record_uri
 
 # Environment variable with the local engine's process id, set for the steps that it starts.
@@ -101,7 +101,8 @@ class Step:
     def end_as_before(self, output: str) -> None:
         """Ends a retry at once where an attempt of the same pipeline job failed by a mistake, or at the gate.
 
-        Call it when `identity` is known, before expensive work.
+        Call it when `identity` is known, before expensive work. The first attempt removes a record of that job: the
+        run was started again by hand, and this attempt may be killed before it writes its own.
 
         Args:
             output: URI of an output artifact of the task.
@@ -109,11 +110,16 @@ class Step:
         Raises:
             HeadraceError: that of the attempt.
         """
-        self._job = job_of(output)
+        attempt = attempt_of(os.environ)
+        self._job = job_of(output, attempt)
         if self._job and self.root:
             error = error_of(read_record(self.root, self.name, self.identity), self._job)
-            if error is not None:
+            if error is None:
+                return
+            if attempt != 0:
                 raise error
+            if self.writes:
+                storage.remove(record_uri(self.root, self.name, self.identity))
 
     def progress(
         self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from headrace.components.stream.models.used import UsedModel
 from headrace.core import storage
 from headrace.core.artifacts import registered
 from headrace.core.errors import DataError, PlatformError
@@ -31,6 +32,11 @@ class LoadedModel:
 
     event: ModelEvent
     model: OnlineModel
+
+    @property
+    def used(self) -> UsedModel:
+        """What predictions name of it."""
+        return UsedModel(self.event.version, self.event.epoch)
 
 
 def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[str] = ()) -> OnlineModel:

@@ -149,7 +149,10 @@ class RecordReader:
             if not self._under_way:
                 self._failed = self._begin(left)
             self._under_way = False
+            places = {(tp.topic, tp.partition) for tp in left}
             while self._failed is None and not self._committed:
+                if places <= self._lost:
+                    return None
                 if self._full:
                     self._pause(self._assigned() - self._paused)
                 self._poll(_COMMIT_POLL_S)

@@ -44,6 +44,12 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         UsageError: a topic does not exist, access is denied, a token is missing, or the port is in use.
         PlatformError: no broker answers at the start, the model failed, or the last batch could not be delivered.
     """
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        _score(config, host, port, report, stop)
+
+
+def _score(config: KafkaConfig, host: str, port: int, report: Progress, stop: threading.Event) -> None:
     metrics = StreamMetrics(lambda: scoring.in_use)
     scoring = _scoring(config, metrics, report)
     outbox = Outbox(lambda: clients.producer(config), lambda by: metrics.count("retries_total", by, what="delivery"))
@@ -59,9 +65,9 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         ),
         outbox,
         member=member_name(),
-        stop=(stop := threading.Event()),
+        stop=stop,
     )
-    with monitor_port(host, port, metrics) as url, stop_on_signals(stop):
+    with monitor_port(host, port, metrics) as url:
         report(f"health and metrics at {url}")
         try:
             scorer.run(lambda: report(f"{config.group}: reading records", lasting=True))

@@ -1,7 +1,7 @@
 """Kafka scorer: a member of a group that reads records, scores what has arrived as one batch, delivers, and commits.
 
 At least once: offsets are committed after all results of a batch are delivered, while the next batch is scored, whose
-results wait for the commit. A member that dies leaves at most one batch to be scored twice. Exactly once is not claimed.
+results wait for the commit. A member that dies leaves at most one batch to be scored twice. No claim of exactly once.
 
 Only the loop's thread uses the clients. Models are loaded, and endpoints asked, in other threads.
 """

@@ -149,11 +149,11 @@ class Stage:
     def predictions(self, count: int) -> list[dict[str, Any]]:
         return [json.loads(message.value()) for message in self.read("predictions", count)]
 
-    def keys(self, count: int) -> list[str]:
-        """The keys of all predictions, once there are so many different ones."""
+    def keys(self, count: int, topic: str = "") -> list[str]:
+        """The keys of all predictions, of this stage's topic or another one, once there are so many different ones."""
         found: list[str] = []
         end = time.monotonic() + 60
-        with self.broker.reading(self.topics["predictions"]) as read:
+        with self.broker.reading(topic or self.topics["predictions"]) as read:
             while len(set(found)) < count:
                 assert time.monotonic() < end, f"{len(set(found))} of {count}"
                 found += [json.loads(message.value())["key"] for message in read(0.2)]

@@ -189,6 +189,33 @@ def test_several_applications_share_a_process(kafka: Broker, stream_models: Stre
         assert stage.letters(1)[0]["headrace-app"] == "other"
 
 
+def test_members_of_one_group_with_different_routes_share_the_topics_that_each_has(
+    kafka: Broker, stream_models: StreamModels, first: ModelEvent
+) -> None:
+    with stage_on(kafka, "routes") as stage:
+        kafka.topics(routes_others=2, routes_scores=1)
+        mine = Route(APP, stage.topics["records"], stage.topics["predictions"])
+        other = Route("other", "routes-others", "routes-scores")
+        stage.announce(first, replace(stream_models.event("r1", 4, bias=2.0), app="other"))
+        both = stage.member(routes=[mine, other])
+        stage.member(routes=[mine])
+        keys = [f"{at}" for at in range(300)]
+        producer = kafka.producer()
+        for topic, some in ((mine.records, keys), (other.records, keys[:20])):
+            for key in some:
+                producer.produce(topic, encoded({**ROW, "key": key}), key=key.encode())
+        producer.flush(30)
+        assert sorted(set(stage.keys(300)), key=int) == keys
+        assert sorted(set(stage.keys(20, "routes-scores")), key=int) == keys[:20]
+        assert json.loads(kafka.read("routes-scores", 1)[0].value())["model_version"] == "r1"
+        both.end()
+        # Nobody has the other topic now: its records wait.
+        kafka.send("routes-others", encoded({**ROW, "key": "later"}))
+        stage.send(encoded({**ROW, "key": "300"}))
+        assert "300" in stage.keys(301)
+        assert stage.members[1].error is None
+
+
 def test_arrow_records(stage: Stage, first: ModelEvent) -> None:
     import pyarrow as pa
 

@@ -10,8 +10,9 @@ from typing import Any
 from headrace.components.deploy.kserve.service import KNATIVE, MODES, mode_of
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import check_mode
+from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms.images import ROLES, VERTEX_ALONE
-from headrace.pipelines.platforms.options import check
+from headrace.pipelines.platforms.options import check, check_serving
 
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
 _CPU = re.compile(r"[0-9]+(\.[0-9]+)?m?\Z")
@@ -225,9 +226,11 @@ class ServingOptions:
     timeout_minutes: int = 15
     rules: str = "enforce"
     traffic_log: str = ""
+    serving: Serving | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
+        check_serving(self.serving, ("gs://", "s3://"))
         check(bool(_CPU.match(self.cpu)), "cpu is not valid", expected="such as 2 or 500m", received=self.cpu)
         check(bool(_QUANTITY.match(self.memory)), "memory is not valid", expected="such as 8Gi", received=self.memory)
         # ModelMesh loads models into servers of its own; headrace's is an image.

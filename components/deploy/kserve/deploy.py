@@ -25,6 +25,7 @@ from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.serving_mode import serving_of
 
 _ENDPOINT = re.compile(r"kserve://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/([a-z]([-a-z0-9]{0,38}[a-z0-9])?)\Z")
 # Where KServe's storage initializer puts the files of STORAGE_URI.
@@ -54,6 +55,7 @@ class ServiceConfig:
         timeout_minutes: maximum time until it is ready, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
         traffic_log: where each server writes its counts of requests, for canaries; "" for none.
+        serving: mode, table and cache_rows of the servers; {} for what the Model's Problem declares.
     """
 
     image: str
@@ -76,9 +78,11 @@ class ServiceConfig:
     timeout_minutes: int = 15
     rules: Mode = "enforce"
     traffic_log: str = ""
+    serving: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
+        serving_of(self.serving)
 
 
 def config_of(settings: Mapping[str, Any]) -> ServiceConfig:
@@ -128,6 +132,13 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
     resources = {"cpu": config.cpu, "memory": config.memory}
     if config.accelerator:
         resources[config.accelerator] = str(config.accelerator_count)
+    serving = serving_of(config.serving)
+    environment = {
+        "STORAGE_URI": storage_uri(model, config),
+        **({} if serving is None else serving.variables),
+    }
+    # A static server reads a table alone; its Model is mounted, as rollbacks know versions by their Models.
+    source = () if serving is not None and serving.mode == "static" else (_MOUNTED,)
     predictor: dict[str, Any] = {
         "minReplicas": config.min_replicas,
         "maxReplicas": config.max_replicas,
@@ -137,8 +148,8 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
                 "image": config.image,
                 "imagePullPolicy": config.image_pull_policy,
                 "command": ["python", "-m", "headrace.components.serve.server"],
-                "args": [_MOUNTED, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_options(config)],  # noqa: S104
-                "env": [{"name": "STORAGE_URI", "value": storage_uri(model, config)}],
+                "args": [*source, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_options(config)],  # noqa: S104
+                "env": [{"name": name, "value": value} for name, value in environment.items()],
                 "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
                 "readinessProbe": {"httpGet": {"path": "/health", "port": _PORT}, "periodSeconds": 5},
                 "resources": {"requests": resources, "limits": resources},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -21,6 +22,8 @@ from headrace.components.serve.protocols.json_body import encode
 Phase = Literal["head", "body", "whole", "idle"]
 
 _CHECK_S = 0.25
+# Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
+_CUTS = 32
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
 _CONTINUE = b"HTTP/1.1 100 "
@@ -85,15 +88,20 @@ class Connections:
         limits = self.limits
         loop = asyncio.get_running_loop()
         now = loop.time()
+        cuts = 0
         for kind, seconds, what in (
             ("head", limits.head_time_s, "the headers did not arrive"),
             ("body", limits.body_time_s, "the body did not arrive"),
             ("writing", limits.body_time_s, "the response was not read"),
         ):
-            for connection, since in list(self._waiting[kind].items()):
+            for connection, since in list(islice(self._waiting[kind].items(), _CUTS + 1)):
                 if since + seconds > now:
                     break
+                if cuts == _CUTS:
+                    self._timer = loop.call_later(0, self._check)
+                    return
                 self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
+                cuts += 1
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from support.http_server import Served
 
+from headrace.components.serve.http.connections import Connections
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.core.saved_model.json.columns import Interface
@@ -152,6 +154,30 @@ def test_a_thousand_slow_clients_are_cut_in_time_while_others_are_answered() -> 
             assert read_all(client).startswith(b"HTTP/1.1 408")
         assert statuses == [200] * 50
         assert sum(int(line.rpartition(" ")[2]) for line in served.cut()) == 1000
+
+
+def test_a_thousand_that_are_late_at_once_are_cut_over_several_turns() -> None:
+    class Late:
+        def cut(self, status: int, message: str, *, at_once: bool) -> None:
+            cuts.append((status, message, at_once))
+
+    async def run() -> None:
+        connections = Connections(Limits(head_time_s=1.0))
+        connections.open = 1000
+        now = asyncio.get_running_loop().time()
+        for _ in range(1000):
+            connections._waiting["head"][Late()] = now - 5.0  # type: ignore[index]
+        connections._check()
+        assert len(cuts) == 32
+        while len(cuts) < 1000:
+            before = len(cuts)
+            await asyncio.sleep(0)
+            assert len(cuts) - before <= 32
+        assert not connections._waiting["head"]
+
+    cuts: list[tuple[int, str, bool]] = []
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert set(cuts) == {(408, "the headers did not arrive within 1 s", False)}
 
 
 def test_requests_of_one_connection_are_answered_in_order() -> None:

@@ -2,9 +2,10 @@
 
 No retry policy of Vertex AI or Kubeflow has a condition on the exit status, so a task that starts again decides.
 
-A job of Vertex AI is never started again by hand. A run of Kubeflow can be: its finished tasks keep their outputs, and
-a failed one is done anew with the outputs that it had, after somebody granted a role or moved a file. Only the number of
-the attempt tells that from an automatic retry: it begins at 0 again. Kubeflow Pipelines gives it since 2.17.
+A job of Vertex AI is never started again by hand. A run of Kubeflow can be: its finished tasks keep their outputs,
+and a failed one is done anew with the outputs that it had, after somebody granted a role or moved a file. Only the
+number of the attempt tells that from an automatic retry: it begins at 0 again. Kubeflow Pipelines gives it since
+2.17.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -69,6 +70,11 @@ def frame(x: Scale, y: Scale, begin: float, events: Sequence[Event]) -> list[Mar
         parts.append(tag("line", x1=place, x2=place, y1=40, y2=250, class_="event"))
         parts.append(tag("text", str(number), x=place, y=36 if number % 2 else 26, text_anchor="middle"))
     return parts
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """A percentile of ascending values; NaN of none."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Markup:

@@ -49,6 +49,7 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
         from_scratch_every: int = 0,
         challenge: dict = {},  # type: ignore[type-arg]  # noqa: B006
         canary: dict = {},  # type: ignore[type-arg]  # noqa: B006
+        watch_by_ticks: bool = False,
         log_share: float = -1.0,
         deadline_hours: float = 0.0,
         training_share: float = 0.6666666666666666,
@@ -160,6 +161,7 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                             evaluation=evaluated.outputs["evaluation"],
                             claim=claimed["claim"],
                             canary=canary,
+                            watch_by_ticks=watch_by_ticks,
                             log_share=log_share,
                         )
                         told = announce(

@@ -102,6 +102,9 @@ class Catalog:
         self.uri = storage.join(uri, SPANS.state)
         # By schema; a scale never changes once there is one.
         self._known_scales: dict[str, Mapping[str, int]] = {}
+        # The content that was read last, as bytes, as JSON and as versions: a year of spans takes longer to parse than
+        # a day takes to preprocess in part.
+        self._last: tuple[bytes, Any, Mapping[str, SpanVersion]] = (b"", None, {})
 
     def read(self) -> dict[str, SpanVersion]:
         """The versions of all spans, by key.
@@ -110,8 +113,7 @@ class Catalog:
             DataError: the file is damaged.
             PlatformError: the disk or the service failed.
         """
-        found = read_with_token(self.uri)
-        return self._parsed(None if found is None else json_of(found.content, self.uri))
+        return dict(self._versions(self._now()))
 
     def put(self, versions: Sequence[SpanVersion]) -> None:
         """Adds or replaces versions.
@@ -125,12 +127,10 @@ class Catalog:
         """
 
         def change(content: Any) -> Any:
-            known = self._parsed(content)
-            for version in versions:
-                known[version.key] = version
+            known = {**self._versions(content), **{version.key: version for version in versions}}
             return _content(known, _scales(content))
 
-        update_json(self.uri, change)
+        update_json(self.uri, change, parse=self._parse)
 
     def scale(self, schema: str) -> Mapping[str, int] | None:
         """The exponents by column of all spans of a schema, see `core.values.scaling`; None before there is a span.
@@ -140,8 +140,7 @@ class Catalog:
             PlatformError: the disk or the service failed.
         """
         if schema not in self._known_scales:
-            found = read_with_token(self.uri)
-            scale = self._scale(None if found is None else json_of(found.content, self.uri), schema)
+            scale = self._scale(self._now(), schema)
             if scale is None:
                 return None
             self._known_scales[schema] = scale
@@ -156,20 +155,33 @@ class Catalog:
         def change(content: Any) -> Any:
             decided = self._scale(content, schema)
             scales = {**_scales(content), schema: dict(exponents if decided is None else decided)}
-            return _content(self._parsed(content), scales)
+            return _content(self._versions(content), scales)
 
         if schema not in self._known_scales:
-            self._known_scales[schema] = update_json(self.uri, change)["scales"][schema]
+            self._known_scales[schema] = update_json(self.uri, change, parse=self._parse)["scales"][schema]
         return self._known_scales[schema]
 
     def _scale(self, content: Any, schema: str) -> Mapping[str, int] | None:
-        accepted = (v.schema == schema and v.verdict == "accepted" for v in self._parsed(content).values())
+        accepted = (v.schema == schema and v.verdict == "accepted" for v in self._versions(content).values())
         # A catalog of an earlier release has spans without exponents only.
         return _scales(content).get(schema, {} if any(accepted) else None)
 
+    def _now(self) -> Any:
+        found = read_with_token(self.uri)
+        return None if found is None else self._parse(found.content, self.uri)
+
+    def _parse(self, content: bytes, uri: str) -> Any:
+        """The JSON value in the content of the file; nobody changes it."""
+        if content != self._last[0]:
+            value = json_of(content, uri)
+            self._last = (content, value, self._parsed(value))
+        return self._last[1]
+
+    def _versions(self, content: Any) -> Mapping[str, SpanVersion]:
+        """The versions in a value of `_parse`; none where there is no file."""
+        return {} if content is None else self._last[2]
+
     def _parsed(self, content: Any) -> dict[str, SpanVersion]:
-        if content is None:
-            return {}
         try:
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']}")

@@ -36,7 +36,7 @@ from headrace.core.progress import Progress, silent
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
 
-Outcome = Literal["promoted", "rolled back", "withdrawn", "live"]
+Outcome = Literal["under way", "promoted", "rolled back", "withdrawn", "live"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,13 @@ class RolloutConfig:
         deploy: of the deployment.
         settings: of the canary.
         poll_s: seconds between two looks at the evidence.
+        once: whether to look at it once and return, as the next call goes on; else the call lasts until the end.
     """
 
     deploy: DeployConfig
     settings: CanarySettings = field(default_factory=CanarySettings)
     poll_s: float = 1.0
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class RolloutResult:
 
     Attributes:
         version: that was tried.
-        outcome: promoted; rolled back, on evidence, and marked as bad; withdrawn, without enough evidence at the
-            deadline; or live, where it had all traffic already or the endpoint had no version to compare it with.
+        outcome: under way, where a call takes one step; promoted; rolled back, on evidence, and marked as bad;
+            withdrawn, without enough evidence at the deadline; or live, where it had all traffic already or the
+            endpoint had no version to compare it with.
         live: the version that has all traffic.
         url: of the endpoint.
         reasons: sentences, the deciding one first.
@@ -83,7 +86,7 @@ def roll_out(
     now: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutResult:
-    """Tries a Model on a part of the traffic, and watches it until it is promoted or goes back.
+    """Tries a Model on a part of the traffic, and watches it until it is promoted or goes back, or takes one step.
 
     Args:
         config: of the rollout.
@@ -210,7 +213,7 @@ class _Watch:
         self._sleep = sleep
 
     def run(self) -> RolloutResult:
-        """Watches until the end."""
+        """Watches until the end, or takes one step."""
         while True:
             check(self._folder.claim)
             state = self._folder.existing()
@@ -220,10 +223,12 @@ class _Watch:
             if state.stopped:
                 raise UsageError("the endpoint was stopped while a canary is under way", where=self._folder.uri)
             router = self._router(state)
+            done: RolloutResult | None = None
+            reasons: tuple[str, ...] = ("The router is started again.",)
             if router is not None:
-                done = self._act(state.rollout, router)
-                if done is not None:
-                    return done
+                done, reasons = self._act(state.rollout, router)
+            if done is not None or self._config.once:
+                return done or _result(self._folder, self._version, "under way", reasons)
             self._sleep(self._config.poll_s)
 
     def _router(self, state: EndpointState) -> Mapping[str, Any] | None:
@@ -234,8 +239,8 @@ class _Watch:
                 control.ensure(self._folder, state.port, lambda: self._report("waiting for the router"))
         return found
 
-    def _act(self, rollout: Rollout, router: Mapping[str, Any]) -> RolloutResult | None:
-        """Decides and carries the decision out; returns the result at the end."""
+    def _act(self, rollout: Rollout, router: Mapping[str, Any]) -> tuple[RolloutResult | None, tuple[str, ...]]:
+        """Decides and carries the decision out; returns the result at the end, and the reasons."""
         canary, now = rollout.canary, self._now()
         counts = counts_of(router, canary.stable, canary.canary)
         evidence = evidence_of(rollout, counts, self._replayed() if self._replayed is not None else None)
@@ -249,17 +254,17 @@ class _Watch:
         elif decision.action == "promote":
             self._report("promoting")
             operate.promote(self._folder.uri, self._version, self._report, why=reasons, claim=self._folder.claim)
-            return _result(self._folder, self._version, "promoted", decision.reasons)
+            return _result(self._folder, self._version, "promoted", decision.reasons), decision.reasons
         elif decision.worse:
             self._report("rolling back")
             claim = self._folder.claim
             rollback(LocalEndpoint(self._folder.uri, claim=claim), self._report, why=reasons, claim=claim)
-            return _result(self._folder, self._version, "rolled back", decision.reasons)
+            return _result(self._folder, self._version, "rolled back", decision.reasons), decision.reasons
         else:
             self._report("withdrawing")
             self._withdraw(rollout, reasons)
-            return _result(self._folder, self._version, "withdrawn", decision.reasons)
-        return None
+            return _result(self._folder, self._version, "withdrawn", decision.reasons), decision.reasons
+        return None, decision.reasons
 
     def _widen(self, before: Rollout, after: Rollout, decision: Decision) -> None:
         with locked(self._folder.uri, timeout_s=self._config.deploy.lock_timeout_s) as lock:

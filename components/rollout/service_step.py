@@ -1,4 +1,4 @@
-"""Step of a canary at Vertex AI or KServe as a step of a pipeline."""
+"""Step of a canary at Vertex AI or KServe as a step of a pipeline: of its own, or the first one of a renewal."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 
 from headrace.components.deploy.canary.settings import settings_of
 from headrace.components.deploy.open import open_service
+from headrace.components.rollout.renewal import renew
 from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
 from headrace.core import storage
+from headrace.core.errors import UsageError
+from headrace.core.ledger.claim import Claim
+from headrace.core.steps import identity
 from headrace.core.steps import step as steps
 from headrace.core.steps.step import running
 
@@ -38,3 +42,30 @@ def run(
         raise_for_step(taken, endpoint)
         this.finish(outputs={"endpoint": endpoint}, result=what)
     return taken.outcome
+
+
+def renewal(
+    model: Any,
+    endpoint: str,
+    traffic_log: str,
+    registry: str,
+    root: str,
+    canary: Mapping[str, Any],
+    claim: Mapping[str, Any],
+    step: Any,
+) -> bool:
+    """Runs the step; arguments as of `component.renew`."""
+    # The deployment's record: the task that deployed without traffic wrote its first half.
+    with running("deploy", root=root) as this:
+        version = identity.model_version_of(storage.place_of(model))
+        this.identity = identity.publish_identity("deploy", version, endpoint)
+        held = Claim.from_json(claim)
+        if held is None:
+            raise UsageError("the claim is missing", where="renew", expected="output of claim")
+        config = ServiceRolloutConfig(version, traffic_log, settings_of(canary), registry, why="dynamic training")
+        taken = renew(open_service(endpoint, registry=registry), config, held, this.progress)
+        what = {**dataclasses.asdict(taken), "reasons": list(taken.reasons)}
+        storage.write_json(step.path, what)
+        step.metadata.update(version=version, outcome=taken.outcome)
+        this.finish(outputs={"endpoint": endpoint}, result=what)
+    return taken.outcome in ("promoted", "live")

@@ -37,6 +37,7 @@ def run(
     log_share: float,
     must_hold: bool,
     deployment: Any,
+    by_ticks: bool = False,
 ) -> bool:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
@@ -52,7 +53,7 @@ def run(
             # An endpoint that exists keeps what it has.
             log_share=log_share if log_share >= 0 and EndpointFolder(endpoint).read() is None else None,
         )
-        result = deploy_or_roll_out(config, settings, step.progress)
+        result = deploy_or_roll_out(config, settings, step.progress, once=by_ticks)
         if must_hold:
             raise_for(result, endpoint)
         what = {
@@ -80,6 +81,7 @@ def deploy_or_roll_out(
     now: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
     poll_s: float = 1.0,
+    once: bool = False,
 ) -> RolloutResult:
     """Deploys a registered version, by a canary where there are settings, and makes it the champion if it holds.
 
@@ -91,6 +93,7 @@ def deploy_or_roll_out(
         report: receives progress.
         now, sleep: as of `roll_out`.
         poll_s: seconds between two looks at the evidence.
+        once: whether to take one step of a canary, and return.
 
     Raises:
         Overtaken: another run took the place of the one that deploys.
@@ -109,7 +112,7 @@ def deploy_or_roll_out(
         result = RolloutResult(version, "live", version, done.url, ("There is no canary.",))
     else:
         _leave_other(folder, version, report)
-        result = roll_out(RolloutConfig(config, settings, poll_s), report, now=now, sleep=sleep)
+        result = roll_out(RolloutConfig(config, settings, poll_s, once), report, now=now, sleep=sleep)
     if registry is None or result.outcome not in _HOLDS:
         return result
     registry.promote(version, why=" ".join(result.reasons))

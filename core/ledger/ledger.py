@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from headrace.core import storage
 from headrace.core.ledger.inbox import Arrival, Inbox
-from headrace.core.ledger.state import LedgerState, Outcome, Run
+from headrace.core.ledger.state import LedgerState, Outcome, Run, Watch
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 
@@ -56,6 +56,10 @@ class Ledger:
     def check(self, run_id: str, holder: str) -> Run:
         """The run under way, if this execution holds it; see `LedgerState.check`."""
         return self.state().check(run_id, holder)
+
+    def watch(self, run_id: str, holder: str, watch: Watch) -> LedgerState:
+        """Records that a run left a canary under way; see `LedgerState.watched`."""
+        return self.change(lambda state: state.watched(run_id, holder, watch))
 
     def end(
         self,

@@ -7,7 +7,7 @@ start that is made again starts nothing new, and a copy that a platform made all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -16,7 +16,7 @@ from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import LedgerState, Overtaken, Run
+from headrace.core.ledger.state import LedgerState, Outcome, Overtaken, Run
 from headrace.core.steps.step import identity
 from headrace.core.text import counted
 
@@ -46,6 +46,21 @@ class Runs(Protocol):
 
 
 @dataclass(frozen=True)
+class Watched:
+    """A canary after one of its steps.
+
+    Attributes:
+        outcome: of the run's data versions; None as long as the canary is under way.
+        why: in words.
+        bad: whether the version is never used again.
+    """
+
+    outcome: Outcome | None
+    why: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
 class Pumped:
     """What the pump did.
 
@@ -60,7 +75,15 @@ class Pumped:
     why: str
 
 
-def pump(ledger: Ledger, runs: Runs, now: datetime, *, name: str = "", retries: Retries | None = None) -> Pumped:
+def pump(
+    ledger: Ledger,
+    runs: Runs,
+    now: datetime,
+    *,
+    name: str = "",
+    retries: Retries | None = None,
+    step: Callable[[Run], Watched] | None = None,
+) -> Pumped:
     """Starts the run that is due.
 
     Args:
@@ -69,15 +92,26 @@ def pump(ledger: Ledger, runs: Runs, now: datetime, *, name: str = "", retries: 
         now: the time, with its zone.
         name: first part of the ids of runs, such as the problem's name.
         retries: of failed runs.
+        step: takes a step of the canary that a run left under way; what it raises but a PlatformError counts as a
+            failed attempt. None leaves the canary as it is.
 
     Raises:
-        UserError: the platform refused the run, which counts as a failed attempt.
+        UserError: the platform refused the run, or a step of its canary failed, which counts as a failed attempt.
         PlatformError: the platform does not answer; calling again is safe.
         DataError: the ledger or an arrival is damaged.
     """
     for _ in range(_MOST_TURNS):
         state = ledger.state()
         try:
+            if state.run is not None and state.run.watch is not None:
+                watched = (
+                    Watched(None, "its canary is under way")
+                    if step is None
+                    else _step(ledger, state.run, step, now, retries)
+                )
+                if watched.outcome is None:
+                    return Pumped("running", state.run, f"run {state.run.id}: {watched.why}")
+                continue
             if state.run is not None:
                 status = runs.status(state.run.id)
                 if status == "alive":
@@ -109,6 +143,23 @@ def _intend(ledger: Ledger, due: Sequence[str], name: str, fence: tuple[int, int
     run = ledger.change(lambda found: found.started(due, run_id, fence)).run
     assert run is not None
     return run
+
+
+def _step(ledger: Ledger, run: Run, step: Callable[[Run], Watched], now: datetime, retries: Retries | None) -> Watched:
+    """Takes a step of a canary, and ends its run with it."""
+    assert run.watch is not None
+    try:
+        watched = step(run)
+    except (PlatformError, Overtaken):
+        # The next call takes the same step.
+        raise
+    except HeadraceError as error:
+        _fail(ledger, run, error.what, now, retries)
+        raise
+    if watched.outcome is not None:
+        model, others = run.watch.model, run.watch.others
+        ledger.end(run.id, run.epoch, watched.outcome, model=model, why=watched.why, others=others, bad=watched.bad)
+    return watched
 
 
 def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries | None) -> Pumped:

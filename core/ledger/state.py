@@ -13,13 +13,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from headrace.core.errors import DataError, UsageError, UserError
+from headrace.core.ledger.records import OUTCOMES, Done, Ending, Failure, Outcome, Run, Watch
 from headrace.core.ledger.retries import Retries
 
-Outcome = Literal["promoted", "kept", "quarantined", "withdrawn", "given up"]
-OUTCOMES: tuple[Outcome, ...] = ("promoted", "kept", "quarantined", "withdrawn", "given up")
+__all__ = [
+    "MOST_VERSIONS",
+    "OUTCOMES",
+    "Done",
+    "Ending",
+    "Failure",
+    "LedgerState",
+    "Outcome",
+    "Overtaken",
+    "Run",
+    "Watch",
+]
 
 # Each change writes the whole ledger, some 100 bytes per data version.
 MOST_VERSIONS = 20_000
@@ -29,78 +40,6 @@ _FORMAT = 1
 
 class Overtaken(UserError):
     """The run is not the one that the ledger names: another one took its place, or it has ended."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run under way.
-
-    Attributes:
-        id: of the run on its platform; another one for each attempt.
-        epoch, attempt: its fence.
-        versions: the data versions that it trains with, sorted.
-        holder: the execution that claimed it; None before.
-    """
-
-    id: str
-    epoch: int
-    attempt: int
-    versions: tuple[str, ...]
-    holder: str | None = None
-
-    @property
-    def fence(self) -> tuple[int, int]:
-        """Compared as a pair; a larger one is newer."""
-        return self.epoch, self.attempt
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of a data version.
-
-    Attributes:
-        outcome: promoted, kept (the champion stayed), quarantined, withdrawn, or given up after too many failures.
-        epoch: of the run that ended it.
-        model: the version of the Model that the run made; "" if none.
-    """
-
-    outcome: Outcome
-    epoch: int
-    model: str = ""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Runs that failed since the last one that ended.
-
-    Attributes:
-        attempts: failed runs of each data version.
-        not_before: time of the next attempt, ISO 8601 in UTC.
-        reason: of the last failure.
-    """
-
-    attempts: Mapping[str, int]
-    not_before: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """A run that ended.
-
-    Attributes:
-        epoch: its number, from 1.
-        versions: its data versions.
-        outcome: of all of them, but for those in `Done` with another one.
-        model: the version of the Model that it made; "" if none.
-        why: in words.
-    """
-
-    epoch: int
-    versions: tuple[str, ...]
-    outcome: Outcome
-    model: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -198,6 +137,14 @@ class LedgerState:
         if run.holder != holder:
             raise Overtaken("this execution does not hold the run", where=run_id, received=holder)
         return run
+
+    def watched(self, run_id: str, holder: str, watch: Watch) -> LedgerState:
+        """The state after the tasks of the run under way left a canary, whose steps ticks take; the run goes on.
+
+        Raises:
+            Overtaken: this execution does not hold the run.
+        """
+        return replace(self, run=replace(self.check(run_id, holder), watch=watch))
 
     def ended(
         self,
@@ -301,7 +248,7 @@ class LedgerState:
             "format": _FORMAT,
             "epoch": self.epoch,
             "attempt": self.attempt,
-            "run": None if self.run is None else asdict(self.run),
+            "run": None if self.run is None else self.run.to_json(),
             "failure": None if self.failure is None else asdict(self.failure),
             "done": {version: asdict(done) for version, done in self.done.items()},
             "bad": list(self.bad),
@@ -328,7 +275,7 @@ class LedgerState:
             return LedgerState(
                 epoch=int(content["epoch"]),
                 attempt=int(content["attempt"]),
-                run=None if run is None else Run(**{**run, "versions": tuple(run["versions"])}),
+                run=None if run is None else Run.from_json(run),
                 failure=None if failure is None else Failure(**failure),
                 done={version: Done(**done) for version, done in content["done"].items()},
                 bad=tuple(content["bad"]),

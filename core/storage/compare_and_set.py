@@ -85,13 +85,14 @@ def create_if_absent(uri: str, content: bytes) -> bool:
     return _write(uri, content, None)
 
 
-def update_json(uri: str, change: Callable[[Any], Any]) -> Any:
+def update_json(uri: str, change: Callable[[Any], Any], *, parse: Callable[[bytes, str], Any] | None = None) -> Any:
     """Changes a JSON file, again from its new content whenever somebody else wrote in between.
 
     Args:
         uri: of the file.
         change: from the present value, None where the file does not exist, to the new one; it may be called several
             times. Returning an equal value writes nothing.
+        parse: from the content of the file and its URI to the JSON value; None for `json_of`.
 
     Returns:
         The value that the file holds now.
@@ -104,7 +105,7 @@ def update_json(uri: str, change: Callable[[Any], Any]) -> Any:
 
     def attempt() -> Any:
         now = read_with_token(uri)
-        before = None if now is None else json_of(now.content, uri)
+        before = None if now is None else (parse or json_of)(now.content, uri)
         after = change(before)
         if after == before:
             return after

@@ -1,4 +1,4 @@
-"""Page of the dynamic training example: error by day, versions that answered, spans, runs, alarms and costs."""
+"""Page of the dynamic training example: error, versions that answered and latency by day, runs, alarms and costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from shared import LEFT, RIGHT, WIDTH, table
+from shared import LEFT, RIGHT, WIDTH, percentile, table
 from traffic import Outcome
 
 from headrace.pipelines.report.scale import Scale
@@ -107,15 +107,25 @@ def write_page(path: Path, played: Played, happenings: Sequence[Happening]) -> P
     static, dynamic = (list(played.metrics[kind].values()) for kind in ("static", "dynamic"))
     days = len(played.days)
     first, later = played.runs[0], played.runs[1:]
+    latencies = sorted(1000 * outcome.seconds for outcome in played.outcomes)
     parts = [
         tag("h1", f"Dynamic training: {days} days of flights, one model that stays right"),
-        Markup('<p class="big">{:,} requests, <b>{:,} failed</b>. {:,} runs, {:,} promotions.</p>').format(
-            len(played.outcomes), failed, len(played.runs), promoted
+        Markup(
+            '<p class="big">{:,} requests, <b>{:,} failed</b>, p50 {:.1f} ms, p99 {:.1f} ms. '
+            "{:,} runs, {:,} promotions.</p>"
+        ).format(
+            len(played.outcomes),
+            failed,
+            *(percentile(latencies, share) for share in (0.5, 0.99)),
+            len(played.runs),
+            promoted,
         ),
         tag("h2", "Root mean squared error of each day's flights, in minutes"),
         _errors(played),
         tag("h2", "Requests by version that answered, by day; dots: outcomes of the day's runs, and alarms"),
         _requests(played, happenings),
+        tag("h2", "Latency by day in milliseconds, from when a request was due; a run trains on the same cores"),
+        _latencies(played),
         tag("h2", "What happened"),
         _happenings(happenings),
         tag("h2", "Static beside dynamic"),
@@ -164,23 +174,24 @@ def _errors(played: Played) -> Markup:
     x = _days(played)
     values = [value for line in played.metrics.values() for value in line.values()]
     y = Scale(0.0, 1.15 * max(values), 250.0, 30.0)
-    parts = _frame(x, y, played)
-    for at, (kind, line) in enumerate(played.metrics.items()):
+    return picture(WIDTH, 275, [*_frame(x, y, played), *_lines(x, y, played.metrics)], title="Error by day")
+
+
+def _lines(x: Scale, y: Scale, lines: Mapping[str, Mapping[int, float]]) -> list[Markup]:
+    """Lines of values by day, with their names."""
+    parts = []
+    for at, (name, line) in enumerate(lines.items()):
         points = [(x(day + 0.5), y(value)) for day, value in line.items()]
         parts.append(tag("path", d=line_path(points), fill="none", stroke=_COLORS[at], stroke_width=2.5))
         parts += [tag("circle", cx=px, cy=py, r=3.5, fill=_COLORS[at]) for px, py in points]
         parts.append(tag("rect", x=LEFT + 150 * at, y=2, width=12, height=12, fill=_COLORS[at]))
-        parts.append(tag("text", kind, x=LEFT + 150 * at + 17, y=12))
-    return picture(WIDTH, 275, parts, title="Error by day")
+        parts.append(tag("text", name, x=LEFT + 150 * at + 17, y=12))
+    return parts
 
 
 def _requests(played: Played, happenings: Sequence[Happening]) -> Markup:
     """Bars of the requests of each day, one version on the other."""
-    counts: dict[int, Counter[str]] = {day: Counter() for day in played.days}
-    ordered = sorted(played.began.items())
-    for outcome in played.outcomes:
-        day = max((day for day, began in ordered if began <= outcome.at), default=played.days[0])
-        counts[day][outcome.version] += 1
+    counts = {day: Counter(outcome.version for outcome in outcomes) for day, outcomes in _by_day(played).items()}
     versions = list(dict.fromkeys(outcome.version for outcome in played.outcomes))
     x = _days(played)
     y = Scale(0.0, 1.0, 250.0, 30.0)
@@ -206,6 +217,27 @@ def _requests(played: Played, happenings: Sequence[Happening]) -> Markup:
         parts.append(tag("circle", cx=LEFT + 110 * at + 6, cy=6, r=5, fill=color))
         parts.append(tag("text", name, x=LEFT + 110 * at + 16, y=10))
     return picture(WIDTH, 275, parts, title="Requests by version and day")
+
+
+def _latencies(played: Played) -> Markup:
+    """Lines of the median and the 99th percentile of each day, on a logarithmic axis."""
+    days = {day: sorted(1000 * outcome.seconds for outcome in outcomes) for day, outcomes in _by_day(played).items()}
+    lines = {
+        name: {day: percentile(found, share) for day, found in days.items() if found}
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+    }
+    values = [value for line in lines.values() for value in line.values()]
+    x, y = _days(played), Scale(0.8 * min(values), 1.5 * max(values), 250.0, 30.0, logarithmic=True)
+    return picture(WIDTH, 275, [*_frame(x, y, played), *_lines(x, y, lines)], title="Latency by day")
+
+
+def _by_day(played: Played) -> dict[int, list[Outcome]]:
+    """The requests that were answered on each day."""
+    found: dict[int, list[Outcome]] = {day: [] for day in played.days}
+    ordered = sorted(played.began.items())
+    for outcome in played.outcomes:
+        found[max((day for day, began in ordered if began <= outcome.at), default=played.days[0])].append(outcome)
+    return found
 
 
 def _happenings(happenings: Sequence[Happening]) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from shared import LEFT, RIGHT, WIDTH, Event, frame, table
+from shared import LEFT, RIGHT, WIDTH, Event, frame, percentile, table
 from traffic import Outcome
 
 from headrace.pipelines.report.scale import Scale
@@ -54,11 +53,6 @@ class Mode:
             f"{self.name}: {self.answered} of {self.requests} requests answered{f' ({by})' if by else ''},"
             f" {self.unknown} unknown keys, p50 {1000 * percentile(self.seconds, 0.5):.2f} ms"
         )
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """A percentile of ascending values; NaN of none."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
 
 
 def write_page(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.pipelines.dynamic.settings import DynamicSettings
 
-_CANARY = "Canary, on an endpoint of this machine"
+_CANARY = "Canary"
 _window = group("Window of spans that training reads")
 _rule = group("When a new model replaces the champion")
 _canary = group(_CANARY)
@@ -88,6 +88,11 @@ def dynamic() -> None:
     help="Number of newer spans after which the champion is stale; 0 for never.",
 )
 @functools.partial(canary_options.options, heading=_CANARY)
+@_canary(
+    "--watch-by-ticks",
+    is_flag=True,
+    help="Let each `headrace tick` take a step of the canary, so that no process waits for it: for a long watch.",
+)
 @_canary(
     "--request-log-share",
     "log_share",

@@ -41,6 +41,7 @@ def arguments_of(settings: DynamicSettings, run: Run, started: float) -> dict[st
         "from_scratch_every": settings.from_scratch_every,
         "challenge": settings.challenge.to_json(),
         "canary": {} if settings.canary is None else _within(settings, settings.canary).to_json(),
+        "watch_by_ticks": settings.watch_by_ticks,
         "log_share": -1.0 if settings.log_share is None else settings.log_share,
         "deadline_hours": settings.deadline_hours,
         "training_share": settings.training_share,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_all(root: str, console: Console) -> None:
-    """Runs what is due in this process, until nothing is.
+    """Runs what is due in this process, until nothing is, or a canary is left to ticks.
 
     Raises:
         HeadraceError: a run failed: its error; the next attempt is due later.
@@ -30,6 +30,9 @@ def run_all(root: str, console: Console) -> None:
         return
     if summaries:
         raise_for(summaries[-1])
+    if pumped.run is not None and pumped.run.watch is not None:
+        console.print(f"each tick takes a step of the canary: headrace tick {root}", soft_wrap=True, markup=False)
+        return
     fix = "Run the same command again later" if pumped.did == "waiting" else "Wait for its end"
     raise PlatformError("data waits", where=settings.folder, received=pumped.why, fix=fix)
 

@@ -14,6 +14,7 @@ from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
+from headrace.core.storage.lock import locked
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, PlatformName
 from headrace.pipelines.submission.place import Place
 from headrace.pipelines.submission.place import settings as settings_of
@@ -63,6 +64,8 @@ def initialize(
         check_root(root, name, inputs={"--problem": problem})
         check_writable(root)
     registry, endpoint = _places(root, name, platform, place)
+    if place is not None:
+        options["traffic_log"] = _traffic_log(place, by_canary=options.get("canary") is not None)
     settings = DynamicSettings(
         name=name,
         problem=places.template(root),
@@ -98,9 +101,13 @@ def _places(root: str, name: str, platform: PlatformName, place: Place | None) -
     return destinations(root, Target(platform, where.project, where.location, place.namespace), name)
 
 
-def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> dict[str, bytes]:
-    """The compiled pipeline, and a copy of the options of `place`, by the URI next to the settings."""
-    from headrace.pipelines.compiler import compile_to
+def _traffic_log(place: Place, *, by_canary: bool) -> str:
+    """The traffic log of the options; "" where the traffic is that of the options.
+
+    Raises:
+        UsageError: the options contradict the canary.
+    """
+    from headrace.pipelines.platforms.options import build, read_options
 
     if not place.options_file:
         raise UsageError(
@@ -108,6 +115,43 @@ def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> dict
             where="--options",
             expected=f"a TOML file with the tables [images] and [{place.platform}]",
         )
+    endpoint: Any
+    table = read_options(place.options_file).get(place.platform, {})
+    if place.platform == "vertex":
+        from headrace.pipelines.platforms.vertex_options import VertexOptions
+
+        endpoint = build(VertexOptions, table, "vertex").endpoint
+    else:
+        from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions
+
+        endpoint = build(KubeflowOptions, table, "kubeflow").endpoint
+    where = f"{place.options_file}, [{place.platform}.endpoint]"
+    if not by_canary:
+        if not endpoint.traffic:
+            raise UsageError(
+                "a new version gets no traffic, and nothing decides about it",
+                where=where,
+                expected="traffic from 1 to 100, or a canary",
+                received="traffic = 0",
+                fix="Give the canary to `headrace dynamic init`, such as --canary 10,50",
+            )
+        return ""
+    aliases = getattr(endpoint, "aliases", ())
+    if endpoint.traffic or not endpoint.traffic_log or "champion" in aliases:
+        raise UsageError(
+            "the options do not leave the decision to the canary",
+            where=where,
+            expected='traffic = 0, a traffic_log, and on Vertex AI aliases = ["challenger"]',
+            received=f"traffic = {endpoint.traffic}, traffic_log = {endpoint.traffic_log!r}"
+            + (f", aliases = {list(aliases)}" if aliases else ""),
+        )
+    return str(endpoint.traffic_log)
+
+
+def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> dict[str, bytes]:
+    """The compiled pipeline, and a copy of the options of `place`, by the URI next to the settings."""
+    from headrace.pipelines.compiler import compile_to
+
     if place.platform == "vertex" and not settings.root.startswith("gs://"):
         raise UsageError("Vertex AI cannot read the path", where="--root", expected="gs://...", received=settings.root)
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:

@@ -54,6 +54,9 @@ class DynamicSettings:
         from_scratch_every: every so many versions one is trained from scratch; 0 for never, 1 for always.
         challenge: rule by which a challenger is compared with the champion.
         canary: settings of the canary; None deploys without one.
+        watch_by_ticks: whether ticks take the steps of a canary on an endpoint of this machine; else a task of the run
+            watches it until the end. At a service, ticks always do.
+        traffic_log: where the servers of a service write their counts, which a canary is decided by; "" for none.
         log_share: fraction of the predicted rows that an endpoint of this machine logs, in [0, 1]; None
             leaves the endpoint's as it is.
         deadline_hours: maximum duration of a run, in hours; 0 for none.
@@ -83,6 +86,8 @@ class DynamicSettings:
     from_scratch_every: int = 0
     challenge: Challenge = field(default_factory=Challenge)
     canary: CanarySettings | None = None
+    watch_by_ticks: bool = False
+    traffic_log: str = ""
     log_share: float | None = None
     deadline_hours: float = 0.0
     training_share: float = 2 / 3
@@ -105,13 +110,20 @@ class DynamicSettings:
         check_word(self.platform, "platform", PLATFORMS, where=where)
         if (self.platform == "local") != (self.place is None):
             raise UsageError("the place is wrong", where=where, expected="a place, but for the platform local")
-        if self.platform != "local" and (self.canary is not None or self.log_share is not None):
+        if self.platform != "local" and self.log_share is not None:
             raise UsageError(
-                "a canary is of an endpoint of this machine",
+                "the fraction that is logged is of an endpoint of this machine",
                 where=where,
-                expected="the platform local; other platforms have the traffic in their options",
+                expected="no log_share, but on the platform local",
                 received=self.platform,
             )
+        if self.platform != "local" and (self.canary is None) != (not self.traffic_log):
+            raise UsageError(
+                "a canary and its traffic log belong together", where=where, expected="both, or neither",
+                received=self.traffic_log or "no traffic log",
+            )  # fmt: skip
+        if self.watch_by_ticks and self.canary is None:
+            raise UsageError("there is no canary for ticks to watch", where=where, expected="a canary")
         if self.place is not None and self.place.platform != self.platform:
             raise UsageError("the place is of another platform", where=where, received=self.place.platform)
         # They check themselves.

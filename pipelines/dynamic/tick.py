@@ -1,4 +1,4 @@
-"""Tick of dynamic training: starts the run that is due, or finds out what became of the one under way."""
+"""Tick of dynamic training: starts the run that is due, finds out what became of another, or takes a canary's step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headrace.core.errors import HeadraceError
-from headrace.core.ledger.pump import Pumped, Runs, pump
+from headrace.core.ledger.pump import Pumped, Runs, Watched, pump
+from headrace.core.ledger.state import Run
 from headrace.core.signals import Terminated
 from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.settings import DynamicSettings
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) -> Pumped:
     """Pumps the ledger with the runs of the platform; every trigger and every schedule calls it, as often as it likes.
 
-    Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made.
+    Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made. Of a
+    canary that a run left under way, it takes one step.
 
     Args:
         settings: of the dynamic training.
@@ -35,9 +37,18 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
     """
     from headrace.pipelines.dynamic.runs import runs_of
 
+    def step(run: Run) -> Watched:
+        from headrace.pipelines.dynamic.canary import take_step
+
+        watched = take_step(settings, run)
+        if watched.outcome is not None:
+            announce_again(settings)
+        return watched
+
     chosen = runs or runs_of(settings)
     announce_again(settings)
-    return pump(settings.ledger, chosen, now, name=settings.name.replace("_", "-").lower(), retries=settings.retries)
+    name = settings.name.replace("_", "-").lower()
+    return pump(settings.ledger, chosen, now, name=name, retries=settings.retries, step=step)
 
 
 def announce_again(settings: DynamicSettings) -> Announced | None:

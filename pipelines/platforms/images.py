@@ -25,6 +25,7 @@ Role = Literal[
     "announce",
     "rollback",
     "canary",
+    "renew",
     "summarize",
     "conclude",
     "tick",

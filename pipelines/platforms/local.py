@@ -96,7 +96,9 @@ class LocalPlatform(FolderRegistry):
             task = roll_out(model=registered, endpoint=endpoint, root=root, canary=settings, must_hold=True, **chosen)
         return self.configure_task(task, cache=False)
 
-    def renew(self, *, claim: Any, canary: Any, log_share: Any, endpoint: Any, **inputs: Any) -> Any:
+    def renew(
+        self, *, claim: Any, canary: Any, watch_by_ticks: Any, log_share: Any, endpoint: Any, **inputs: Any
+    ) -> Any:
         """Registers a version, and deploys it by a canary, which makes it the champion."""
         from headrace.components.rollout.component import deploy
 
@@ -110,6 +112,7 @@ class LocalPlatform(FolderRegistry):
             claim=claim,
             canary=canary,
             log_share=log_share,
+            by_ticks=watch_by_ticks,
         )
         return self.configure_task(task, cache=False)
 

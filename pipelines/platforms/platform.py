@@ -99,6 +99,7 @@ class Platform(Protocol):
         evaluation: Any,
         claim: Any,
         canary: Any,
+        watch_by_ticks: Any,
         log_share: Any,
     ) -> Any:
         """Adds tasks that register a model, deploy it and make it the champion, of a claimed run of dynamic training.
@@ -107,7 +108,8 @@ class Platform(Protocol):
             registry, root, model, evaluation: as of `register`.
             endpoint: as of `deploy`.
             claim: output of the component `claim`, which every task with an effect checks.
-            canary, log_share: as of the component `rollout.deploy`, where the platform has canaries.
+            canary, watch_by_ticks, log_share: as `canary`, `by_ticks` and `log_share` of the component
+                `rollout.deploy`. At a service, ticks take the steps of a canary.
 
         Returns:
             The last task.

@@ -198,11 +198,27 @@ class VertexPlatform:
         )
         return self.configure_task(task, cache=False).output
 
-    def renew(self, *, claim: Any, canary: Any, log_share: Any, endpoint: Any, **inputs: Any) -> Any:
-        """Registers and deploys a version; the traffic is that of the options, without a watch by headrace."""
-        del canary, log_share
+    def renew(
+        self, *, claim: Any, canary: Any, watch_by_ticks: Any, log_share: Any, endpoint: Any, **inputs: Any
+    ) -> Any:
+        """Registers and deploys a version, with the traffic of the options or by a canary whose steps ticks take."""
+        from headrace.components.rollout.component import renew
+
+        del watch_by_ticks, log_share
         registered = self.register(**inputs, claim=claim)
-        return self.deploy(registered=registered, endpoint=endpoint, root=inputs["root"], claim=claim)
+        deployed = self.deploy(registered=registered, endpoint=endpoint, root=inputs["root"], claim=claim)
+        if self._options.endpoint.traffic:
+            return deployed
+        task = renew(
+            model=inputs["model"],
+            endpoint=endpoint,
+            traffic_log=self._options.endpoint.traffic_log,
+            registry=inputs["registry"],
+            claim=claim,
+            canary=canary,
+            root=inputs["root"],
+        )
+        return self.configure_task(task.after(deployed), cache=False)
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any, **claimed: Any) -> Any:
         """Deploys with a given percentage of the traffic; `claimed` has the claim of a run of dynamic training."""

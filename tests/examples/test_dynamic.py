@@ -69,7 +69,8 @@ def test_the_page_has_errors_requests_runs_and_what_happened(modules: dict[str, 
     happened = [page.Happening(2, 110.0, "alarm: <drift> & more", "alarm"), page.Happening(3, 120.0, "run 2", "kept")]
     written = page.write_page(tmp_path / "page.html", played, happened).read_text()
     text = Page(written).text
-    assert "21 requests, 1 failed . 2 runs, 1 promotions." in text
+    assert "21 requests, 1 failed , p50 10.0 ms, p99 1000.0 ms. 2 runs, 1 promotions." in text
+    assert "Latency by day in milliseconds" in text
     assert "alarm: <drift> & more" in text
     assert all(figure in text for figure in ("18.1", "19.0", "13.4", "17.2", "32"))
-    assert written.count("<svg") == 2
+    assert written.count("<svg") == 3

@@ -95,6 +95,6 @@ def test_the_page_has_requests_events_canaries_and_modes(modules: dict[str, Modu
 
 
 def test_percentiles_of_few_values_and_none(modules: dict[str, ModuleType]) -> None:
-    percentile = modules["page"].percentile
+    percentile = modules["shared"].percentile
     assert [percentile([1.0, 2.0, 3.0], share) for share in (0.0, 0.5, 0.99)] == [1.0, 2.0, 3.0]
     assert str(percentile([], 0.5)) == "nan"

@@ -17,14 +17,21 @@ _ROW = json.dumps({"instances": [{name: value for name, value in INSTANCES[0].it
 class Load:
     """Requests to the endpoint, one after another, as long as the block lasts.
 
+    Args:
+        url: of the endpoint; a function returns "" as long as it is not known.
+        row: that is asked for.
+        pause_s: between two requests, in seconds.
+
     Attributes:
         failed: responses other than 200, and requests without one.
         latencies: of the requests, in seconds.
         versions: the versions that answered, each when it first did.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/predict"
+    def __init__(self, url: str | Callable[[], str], row: bytes = _ROW, pause_s: float = 0.01) -> None:
+        self._url = url if callable(url) else lambda: url
+        self._row = row
+        self._pause_s = pause_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.failed: list[object] = []
@@ -32,12 +39,14 @@ class Load:
         self.versions: list[str] = []
 
     def _run(self) -> None:
+        while not (url := self._url()) and not self._ended.wait(self._pause_s):
+            pass
         with http.pool() as pool:
-            while not self._ended.is_set():
+            while not self._ended.wait(self._pause_s):
                 begun = time.perf_counter()
                 try:
                     response = http.send(
-                        pool, "POST", self._url, body=_ROW, headers={}, timeout_s=30.0, max_bytes=1 << 20
+                        pool, "POST", f"{url}/predict", body=self._row, headers={}, timeout_s=30.0, max_bytes=1 << 20
                     )
                 except http.RequestFailed as error:
                     self.failed.append(error)
@@ -47,7 +56,6 @@ class Load:
                     self.failed.append(response)
                 if (version := response.headers["x-model-version"]) not in self.versions:
                     self.versions.append(version)
-                time.sleep(0.01)
 
     def __enter__(self) -> Load:
         self._thread.start()

@@ -36,7 +36,11 @@ def check_name(endpoint: str) -> None:
 
 @dataclass(frozen=True)
 class DeployConfig:
-    """Options of a deployment; fields as the arguments of `component.deploy`.
+    """Options of a deployment; fields as the arguments of `component.deploy`, and:
+
+    Args:
+        replaces_idle: whether deployments without traffic are undeployed, also where the new one has none: without it,
+            the deployments of canaries that ended would stay.
 
     Raises:
         UsageError: a name or a number that the service would reject.
@@ -56,6 +60,7 @@ class DeployConfig:
     timeout_minutes: int = 60
     dedicated: bool = False
     inference_timeout_s: int = 600
+    replaces_idle: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.endpoint)
@@ -150,7 +155,8 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         after = dict(endpoint.traffic_split)
         models = endpoint.list_models()
         now = next(d.id for d in models if (d.model.partition("@")[0], d.model_version_id) == (parent, version))
-        removed = _take_away(endpoint, after, now, previous) if after.get(now) == 100 else ()
+        alone = after.get(now) == 100 or config.replaces_idle
+        removed = _take_away(endpoint, after, now, previous) if alone else ()
         url = predict_url(endpoint)
     return DeployResult(now, {key: value for key, value in after.items() if key not in removed}, previous, removed, url)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from headrace.components.deploy import registries
@@ -27,6 +28,8 @@ def run(config: DeployConfig, root: str, deployment: Any, claim: Mapping[str, An
         entry = config.model.partition("@")[0]
         registries.refuse_bad(entry, version)
         check(Claim.from_json(claim or {}))
+        # A run of dynamic training that is decided by a canary; the machines of earlier ones are not needed.
+        config = replace(config, replaces_idle=bool(claim) and config.traffic == 0)
         result = deploy(config, step.progress)
         VertexEndpoint(config.endpoint, registry=entry).record(origin("deployed by a pipeline"))
         what = {

@@ -24,6 +24,7 @@ class Conclusion:
         others: data versions with another outcome.
         bad: whether the version is never used again.
         error: as `HeadraceError.to_json`, of a failed run.
+        watched: whether its canary is under way, which ticks end the run with.
     """
 
     status: Literal["succeeded", "failed", "overtaken"]
@@ -33,6 +34,7 @@ class Conclusion:
     others: Mapping[str, Outcome] = field(default_factory=dict)
     bad: bool = False
     error: Mapping[str, Any] | None = None
+    watched: bool = False
 
 
 def conclusion_of(steps: Sequence[Mapping[str, Any]], *, engine_succeeded: bool) -> Conclusion:
@@ -70,6 +72,8 @@ def conclusion_of(steps: Sequence[Mapping[str, Any]], *, engine_succeeded: bool)
     # Services deploy without a canary of headrace, and have no outcome.
     outcome = deployed.get("outcome", "live")
     why = " ".join(deployed.get("reasons", []))
+    if outcome == "under way":
+        return Conclusion("succeeded", None, model, why, others, watched=True)
     if outcome in _HOLDS:
         return Conclusion("succeeded", "promoted", model, why, others)
     return Conclusion("succeeded", "kept", model, f"{outcome}: {why}", others, bad=outcome == "rolled back")

@@ -15,7 +15,7 @@ from headrace.components.train.request import Request
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
 from headrace.core.ledger.ledger import Ledger
-from headrace.core.ledger.state import Overtaken
+from headrace.core.ledger.state import Overtaken, Watch
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
@@ -23,6 +23,8 @@ from headrace.core.steps.step import emit
 from headrace.core.steps.workspace import summary_uri
 
 STEPS = ("claim", "ingest", "lineage", "train", "evaluate", "register", "deploy", "announce")
+# The outcome in the summary as long as ticks take the steps of the canary.
+UNDER_WAY = "canary under way"
 # An engine repeats these only if an input changed. Of the others, each run has its own records.
 _CACHED = frozenset({"ingest", "train", "evaluate"})
 
@@ -69,7 +71,7 @@ def run(facts: DynamicFacts, *, engine_succeeded: bool) -> None:
         "job": facts.job,
         "since": facts.started,
         "status": conclusion.status if conclusion.status == "failed" else "succeeded",
-        "outcome": conclusion.outcome or conclusion.status,
+        "outcome": conclusion.outcome or (UNDER_WAY if conclusion.watched else conclusion.status),
         "why": conclusion.why,
         "error": conclusion.error,
         "model": conclusion.model,
@@ -146,11 +148,15 @@ def _step(facts: DynamicFacts, name: str, identity: str) -> dict[str, Any]:
 
 
 def _end(facts: DynamicFacts, claimed: Mapping[str, Any], conclusion: Conclusion) -> Conclusion:
-    """Writes an outcome into the ledger; a run that was overtaken meanwhile has none."""
-    if conclusion.outcome is None:
+    """Writes an outcome, or a canary under way, into the ledger; a run that was overtaken meanwhile has neither."""
+    if conclusion.outcome is None and not conclusion.watched:
         return conclusion
+    ledger = Ledger(facts.ledger)
     try:
-        Ledger(facts.ledger).end(
+        if conclusion.outcome is None:
+            ledger.watch(facts.run_id, facts.holder, Watch(conclusion.model, conclusion.others))
+            return conclusion
+        ledger.end(
             facts.run_id,
             int(claimed["claim"]["epoch"]),
             conclusion.outcome,

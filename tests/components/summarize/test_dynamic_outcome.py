@@ -50,6 +50,11 @@ def test_a_canary_that_did_not_hold(outcome: str, bad: bool) -> None:
     assert found.why == f"{outcome}: Slow."
 
 
+def test_a_canary_that_ticks_watch() -> None:
+    found = conclusion_of(steps(deploy={"outcome": "under way", "reasons": ["Few requests."]}), engine_succeeded=True)
+    assert found == Conclusion("succeeded", None, "v1", "Few requests.", {"b": "quarantined"}, watched=True)
+
+
 def test_the_champion_stays() -> None:
     checks = [{"passed": True}, {"passed": False}, {"passed": None}]
     evaluate = {"blessed": False, "checks": checks, "reasons": ["Fine.", "Worse.", "Few rows."]}

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.ledger.inbox import Arrival, data_version_of
 from headrace.core.ledger.ledger import Ledger
-from headrace.core.ledger.pump import Pumped, Status, pump, run_id_of
+from headrace.core.ledger.pump import Pumped, Status, Watched, pump, run_id_of
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import Overtaken, Run
+from headrace.core.ledger.state import Overtaken, Run, Watch
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 RETRIES = Retries(attempts=3, first=timedelta(minutes=1), longest=timedelta(minutes=4))
@@ -347,3 +347,60 @@ def test_an_intent_that_others_had_first_is_refused(ledger: Ledger) -> None:
     ledger.change(lambda state: state.failed("one", "gone", NOW, RETRIES))
     with pytest.raises(Overtaken, match="Received: ended"):
         ledger.change(lambda state: state.started(version, "two", fence))
+
+
+def test_a_canary_that_a_run_left(tmp_path: Path) -> None:
+    """Its steps are taken by the pump, which asks no platform about the run any more."""
+    ledger, platform = Ledger(str(tmp_path)), Platform()
+    for day in (1, 2):
+        ledger.arrive(arrival(day))
+    run = pump(ledger, platform, NOW, retries=RETRIES).run
+    assert run is not None
+    ledger.claim(run.id, "x")
+    bad = max(run.versions)
+    ledger.watch(run.id, "x", Watch("m1", {bad: "quarantined"}))
+    platform.fault = "silent"
+    answers: list[Watched | Exception] = [
+        Watched(None, "waits"),
+        PlatformError("the endpoint does not answer"),
+        Watched("kept", "rolled back", bad=True),
+    ]
+    taken: list[Run] = []
+
+    def step(given: Run) -> Watched:
+        taken.append(given)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    untouched = pump(ledger, platform, NOW)
+    assert (untouched.did, untouched.why) == ("running", f"run {run.id}: its canary is under way")
+    assert pump(ledger, platform, NOW, step=step).why == f"run {run.id}: waits"
+    with pytest.raises(PlatformError, match="does not answer"):
+        pump(ledger, platform, NOW, step=step)
+    assert ledger.state().run == taken[0]
+    assert pump(ledger, platform, NOW, step=step).did == "idle"
+    state = ledger.state()
+    assert (state.bad, [one.outcome for one in state.history]) == (("m1",), ["kept"])
+    assert state.done[bad].outcome == "quarantined"
+    assert len(taken) == 3
+
+
+def test_a_step_of_a_canary_that_is_refused_is_a_failed_attempt(tmp_path: Path) -> None:
+    ledger, platform = Ledger(str(tmp_path)), Platform()
+    ledger.arrive(arrival(1))
+    run = pump(ledger, platform, NOW, retries=RETRIES).run
+    assert run is not None
+    ledger.claim(run.id, "x")
+    ledger.watch(run.id, "x", Watch("m1"))
+
+    def step(_: Run) -> Watched:
+        raise UsageError("the endpoint was stopped")
+
+    with pytest.raises(UsageError, match="the endpoint was stopped"):
+        pump(ledger, platform, NOW, step=step, retries=RETRIES)
+    state = ledger.state()
+    assert state.run is None
+    assert state.failure is not None
+    assert state.failure.reason == "the endpoint was stopped"

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import MOST_VERSIONS, Done, LedgerState
+from headrace.core.ledger.state import MOST_VERSIONS, Done, LedgerState, Overtaken, Watch
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -24,6 +24,21 @@ def state() -> LedgerState:
 def test_the_json_form_is_read_back() -> None:
     assert LedgerState.from_json(state().to_json(), "ledger.json") == state()
     assert LedgerState.from_json(None, "ledger.json") == LedgerState()
+
+
+def test_a_canary_that_was_left_is_read_back_and_ends_with_the_run() -> None:
+    left = state().watched("run-3", "y", Watch("m2", {"d": "quarantined"}))
+    assert LedgerState.from_json(left.to_json(), "ledger.json") == left
+    # Earlier releases read a ledger without one.
+    assert "watch" not in state().to_json()["run"]
+    assert left.watched("run-3", "y", Watch("m2", {"d": "quarantined"})) == left
+    assert left.ended("run-3", 2, "kept").run is None
+    with pytest.raises(Overtaken):
+        left.watched("run-3", "x", Watch("m3"))
+    damaged = left.to_json()
+    damaged["run"]["watch"] = {"model": "m2"}
+    with pytest.raises(DataError, match="the ledger is damaged"):
+        LedgerState.from_json(damaged, "ledger.json")
 
 
 @pytest.mark.parametrize("damage", [[], {}, {"format": 2}, {"format": 1, "epoch": 1}, {**state().to_json(), "run": 3}])

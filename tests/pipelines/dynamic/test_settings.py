@@ -48,6 +48,7 @@ FULL: dict[str, Any] = {
     "from_scratch_every": 10,
     "challenge": Challenge(0.01, 0.02, 3),
     "canary": CanarySettings(steps=(5, 25), deadline_s=36000.0),
+    "watch_by_ticks": True,
     "log_share": 0.5,
     "deadline_hours": 24.0,
     "training_share": 0.5,
@@ -80,8 +81,10 @@ def test_json() -> None:
         ({"platform": "vertex"}, "the place is wrong"),
         ({"place": Place("vertex")}, "the place is wrong"),
         ({"platform": "vertex", "place": Place("kubeflow")}, "the place is of another platform"),
-        ({"platform": "vertex", "place": Place("vertex"), "canary": CanarySettings()}, "a canary is of an endpoint"),
-        ({"platform": "vertex", "place": Place("vertex"), "log_share": 0.5}, "a canary is of an endpoint"),
+        ({"platform": "vertex", "place": Place("vertex"), "canary": CanarySettings()}, "belong together"),
+        ({"platform": "vertex", "place": Place("vertex"), "traffic_log": "gs://b/t"}, "belong together"),
+        ({"platform": "vertex", "place": Place("vertex"), "log_share": 0.5}, "the fraction that is logged is of"),
+        ({"watch_by_ticks": True}, "there is no canary for ticks to watch"),
         ({"csv": ("delimiter",)}, "--csv is wrong"),
         ({"last_spans": 3, "last_days": 3}, "the window has two limits"),
         ({"half_life": -1.0}, "half_life is wrong"),
@@ -167,6 +170,26 @@ class TestStored:
         assert [file.read_bytes() for file in files] == before
         initialize(problem, root, platform="kubeflow", place=place, last_days=7, replace_settings=True)
         assert all("sha256:9999" in file.read_text() for file in files[:2])
+
+    def test_a_canary_at_a_service_needs_options_that_leave_the_decision_to_it(self, tmp_path: Path) -> None:
+        problem, root, options = problem_file(tmp_path).path, str(tmp_path / "root"), tmp_path / "kubeflow.toml"
+        place, canary = Place("kubeflow", options_file=str(options)), CanarySettings(steps=(10, 50))
+        whole = (PLATFORMS / "kubeflow.toml").read_text()
+
+        def endpoint(*lines: str) -> None:
+            options.write_text(whole.replace("traffic = 20", "\n".join(lines)))
+
+        for lines in ((), ("traffic = 0",), ('traffic_log = "gs://b/traffic"',)):
+            endpoint(*lines)
+            with pytest.raises(UsageError, match="the options do not leave the decision to the canary"):
+                initialize(problem, root, platform="kubeflow", place=place, canary=canary)
+        endpoint("traffic = 0", 'traffic_log = "gs://b/traffic"')
+        with pytest.raises(UsageError, match="nothing decides about it"):
+            initialize(problem, root, platform="kubeflow", place=place)
+        assert not Path(root, "dynamic").exists()
+        made = initialize(problem, root, platform="kubeflow", place=place, canary=canary)
+        assert (made.traffic_log, read(root)) == ("gs://b/traffic", made)
+        assert "exec-renew" in Path(made.spec).read_text()
 
     def test_a_training_on_this_machine_has_no_root_in_a_bucket(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

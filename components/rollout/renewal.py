@@ -1,0 +1,57 @@
+"""Renewal at a service: the version of a run of dynamic training, tried by a canary until it is the champion or goes.
+
+Each call takes one step: the first is a task of the run, the others are ticks. The version is deployed, with or without
+traffic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headrace.components.deploy import registries
+from headrace.components.deploy.base import ServiceEndpoint
+from headrace.components.registry.open import open_registry
+from headrace.components.registry.origin import Clock, utc_now
+from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance
+from headrace.core.ledger.claim import Claim
+from headrace.core.progress import Progress, silent
+
+
+def renew(
+    endpoint: ServiceEndpoint,
+    config: ServiceRolloutConfig,
+    claim: Claim,
+    report: Progress = silent,
+    *,
+    now: Clock = utc_now,
+) -> RolloutStep:
+    """Takes a step of the canary of a run's version, and makes it the champion where it has all traffic.
+
+    On an endpoint without another version it has all traffic at once. Once it was rolled back, further calls say so.
+
+    Args:
+        endpoint: of the service.
+        config: of the canary.
+        claim: of the run.
+        report: receives progress.
+        now: the time.
+
+    Raises:
+        Overtaken: another run took the place of this one.
+        UsageError, DataError, PlatformError: as of `advance`.
+    """
+    claim.check()
+    version, registry = config.version, config.registry or endpoint.registry()
+    state = open_registry(registry).state()
+    if version in state.versions and state.versions[version].status == "bad":
+        marked, served = state.last(version, "mark bad"), endpoint.state()
+        why = marked.why if marked is not None and marked.why else f"{version} is marked as bad."
+        return RolloutStep(version, "rolled back", served.live, dict(served.traffic), (why,))
+    step = advance(endpoint, replace(config, registry=registry), report, now=now)
+    if step.outcome != "live":
+        return step
+    promoted = state.last(version, "promote")
+    if promoted is None:
+        registries.promote(registry, version, "There was no version to compare it with.", claim)
+        promoted = open_registry(registry).state().last(version, "promote")
+    return step if promoted is None else replace(step, reasons=(promoted.why,))

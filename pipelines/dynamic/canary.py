@@ -1,0 +1,90 @@
+"""Canary of dynamic training: one step of a canary that a run left under way, on this machine or at a service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.core import storage
+from headrace.core.errors import DataError
+from headrace.core.ledger.claim import Claim
+from headrace.core.ledger.pump import Watched
+from headrace.core.ledger.state import Run
+from headrace.core.steps.workspace import summary_uri
+from headrace.core.storage.compare_and_set import update_json
+from headrace.pipelines.dynamic.settings import DynamicSettings
+
+_HOLDS = ("promoted", "live")
+
+
+def take_step(settings: DynamicSettings, run: Run) -> Watched:
+    """Takes a step of the canary: it stays, gets more traffic, is promoted, or goes back. Taking it again is safe.
+
+    Args:
+        settings: of the dynamic training.
+        run: under way, whose tasks left the canary.
+
+    Raises:
+        Overtaken: the ledger names another run.
+        UsageError: the endpoint was stopped, or is gone.
+        DataError: the Model, the endpoint's state or the registry is damaged.
+        PlatformError: the endpoint does not answer, or another change of it is under way.
+    """
+    if run.watch is None or run.holder is None:
+        raise DataError("the run left no canary", where=settings.folder, received=run.id)
+    claim = Claim(settings.folder, run.id, run.holder, run.epoch)
+    if settings.platform == "local":
+        outcome, reasons = _at_local(settings, run.watch.model, claim)
+    else:
+        outcome, reasons = _at_service(settings, run.watch.model, claim)
+    if outcome == "under way":
+        return Watched(None, f"its canary is under way. {' '.join(reasons)}")
+    watched = Watched("promoted", " ".join(reasons))
+    if outcome not in _HOLDS:
+        watched = Watched("kept", f"{outcome}: {' '.join(reasons)}", bad=outcome == "rolled back")
+    _tell(settings, run, watched)
+    return watched
+
+
+def _at_local(settings: DynamicSettings, version: str, claim: Claim) -> tuple[str, Sequence[str]]:
+    from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
+    from headrace.components.deploy.local.publisher import DeployConfig
+    from headrace.components.registry.open import open_registry
+    from headrace.components.rollout.step import deploy_or_roll_out
+    from headrace.core.storage.lock import is_locked
+
+    if is_locked(settings.endpoint, name=WATCH_LOCK):
+        return "under way", ("Another process takes a step.",)
+    config = DeployConfig(
+        model=str(open_registry(settings.registry).path(version)),
+        endpoint=settings.endpoint,
+        rules=EndpointFolder(settings.endpoint).existing().rules,
+        registry=settings.registry,
+        why="dynamic training",
+        claim=claim,
+    )
+    result = deploy_or_roll_out(config, settings.canary, once=True)
+    return result.outcome, result.reasons
+
+
+def _at_service(settings: DynamicSettings, version: str, claim: Claim) -> tuple[str, Sequence[str]]:
+    from headrace.components.deploy.canary.settings import CanarySettings
+    from headrace.components.deploy.open import open_service
+    from headrace.components.rollout.renewal import renew
+    from headrace.components.rollout.service import ServiceRolloutConfig
+
+    config = ServiceRolloutConfig(
+        version,
+        settings.traffic_log,
+        settings.canary or CanarySettings(),
+        registry=settings.registry,
+        why="dynamic training",
+    )
+    step = renew(open_service(settings.endpoint, registry=settings.registry), config, claim)
+    return step.outcome, step.reasons
+
+
+def _tell(settings: DynamicSettings, run: Run, watched: Watched) -> None:
+    """Writes the outcome into the summary, which the run's exit task wrote; a killed one may have written none."""
+    uri = summary_uri(settings.root, run.id)
+    if storage.exists(uri):
+        update_json(uri, lambda summary: {**(summary or {}), "outcome": watched.outcome, "why": watched.why})

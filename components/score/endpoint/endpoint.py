@@ -77,6 +77,7 @@ class Endpoint:
             from headrace.components.score.batch.run import model_of
 
             model = model_of(config).load()
+            wire.check_shapes(model.takes, options.url)
             return cls(options, model.takes, model.model_version, begun=begun, must_warn=config.rules == "warn")
         takes, version, answers_as, mode = found
         if config.rules == "warn" and mode == "enforce":

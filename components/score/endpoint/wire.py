@@ -131,15 +131,32 @@ def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
     sizes = [int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])]
     shapeless = info["tensor_shape"].get("unknown_rank") or not sizes or sizes[0] != -1
     if shapeless or (len(sizes) > 2 and min(sizes[1:]) < 1) or dtype not in DTYPES:
-        raise DataError(
-            f"the signature's {name} cannot be fed from columns",
-            where=where,
-            expected="one value per row, or a fixed number of values per row, of numbers, booleans or strings",
-            received=f"{kind} of shape {sizes}",
-        )
+        raise _unfit(name, f"{kind} of shape {sizes}", where)
     if len(sizes) > 2:
         return ModelInput(name, dtype, math.prod(sizes[1:]), (name,), dims=tuple(sizes[1:]))
     return ModelInput(name, dtype, None if len(sizes) == 1 else max(sizes[1], 0), (name,))
+
+
+def check_shapes(takes: Takes, where: str) -> None:
+    """Refuses nested lists whose sizes the model leaves open, which requests and replies do not state.
+
+    Raises:
+        DataError: the model has such an input or output.
+    """
+    tensors: list[ModelInput | ModelOutput] = [*takes.inputs, *takes.outputs]
+    for each in tensors:
+        if 0 in each.dims:
+            raise _unfit(each.name, f"{each.dtype} of shape {each.shape}", where)
+
+
+def _unfit(name: str, received: str, where: str) -> DataError:
+    return DataError(
+        f"the signature's {name} cannot be fed from columns, or be read as one, by requests",
+        where=where,
+        expected="one value per row, or a fixed number of values per row, of numbers, booleans or strings",
+        received=received,
+        fix="Score with the SavedModel itself (--approach direct)",
+    )
 
 
 def _values(feed: Feed) -> list[Any]:

@@ -101,9 +101,10 @@ def _head(tensor: Any, where: str, description: Description) -> tuple[str, list[
     sizes = shape if isinstance(shape, list) else []
     given = _tensor_input(description, name)
     dims = () if given is None else given.dims
-    fits = sizes[1:] == list(dims) if dims else len(sizes) <= 2
+    fits = len(sizes) == len(dims) + 1 if dims else len(sizes) <= 2
+    fits &= all(size in (0, got) for size, got in zip(dims, sizes[1:], strict=False))
     if not sizes or not fits or not all(type(size) is int and 0 <= size <= 1 << 31 for size in sizes):
-        expected = f"[rows, {', '.join(map(str, dims))}]" if dims else "[rows] or [rows, n]"
+        expected = f"[rows, {', '.join(str(size or 'any') for size in dims)}]" if dims else "[rows] or [rows, n]"
         raise DataError("the shape is not valid", where=f"{where}.shape", expected=expected, received=shown(shape))
     if not isinstance(datatype, str) or datatype not in _KNOWN:
         raise DataError(

@@ -14,7 +14,6 @@ from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
-from headrace.core.storage.lock import locked
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, PlatformName
 from headrace.pipelines.submission.place import Place
 from headrace.pipelines.submission.place import settings as settings_of

@@ -24,6 +24,7 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.signals import raise_on_sigterm
+from headrace.core.steps.engine_job import is_of_job, names_of
 from headrace.core.steps.repeated import attempt_of, error_of, job_of
 from headrace.core.steps.workspace import record_uri
 
@@ -60,18 +61,23 @@ def read_record(root: str, step: str, step_identity: str) -> dict[str, Any] | No
     return record
 
 
-def is_of_run(record: Mapping[str, Any], started: float) -> bool:
+def is_of_run(record: Mapping[str, Any], started: float, job: str = "") -> bool:
     """Whether this process's run wrote a record, and not an earlier run.
 
     A local engine marks its run, because a clock may be set back while it runs. No mark reaches the tasks of other
-    engines, which reuse a task only if all its parameters are equal: there the time of the record decides.
+    engines, which reuse a task only if all its parameters are equal: there the engine's name of the run decides, since
+    clocks of machines differ, and the time of the record only where the record has no such name.
 
     Args:
         record: of a step.
         started: start of the run, in seconds since 1970.
+        job: the engine's own name of the run; "" if it is not known.
     """
     mark = os.environ.get(ENGINE_RUN)
-    return bool(record.get("run") == mark if mark else record["started"] >= started)
+    if mark:
+        return bool(record.get("run") == mark)
+    known = is_of_job(record, job)
+    return record["started"] >= started if known is None else known
 
 
 class Step:
@@ -164,6 +170,7 @@ class Step:
             "error": None if error is None else error.to_json(),
             **({"run": mark} if mark else {}),
             **({"job": self._job} if self._job else {}),
+            **names_of(os.environ),
         }
 
 

@@ -124,7 +124,7 @@ class Problem:
         checks.check_decision(self.threshold, self.costs, self.task)
         checks.check_drift(self.drift, (*self.columns, self.label))
         checks.check_monitor(self.monitor, self.columns)
-        self.splits.check_column(self.label.name, self.derive)
+        self.splits.check_column(self.label.name)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
 
@@ -198,7 +198,7 @@ class Problem:
     @functools.cached_property
     def derivation(self) -> Derivation:
         """The derived columns and their inputs."""
-        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
+        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column, self.splits.column)
 
     @property
     def quantile_buckets(self) -> dict[str, int]:

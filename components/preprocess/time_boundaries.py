@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Problem, Splits
-from headrace.core.rows.read import read_column, split_column
+from headrace.core.rows.derive import with_derived
+from headrace.core.rows.read import read_column, read_rows, split_column
 from headrace.core.rows.split_rule import moments, numbers
 from headrace.core.rules.fault import shown
 from headrace.core.sources.source import Part
@@ -69,15 +70,14 @@ def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_ro
     Raises:
         DataError: there are fewer than three different times, or the data is damaged.
     """
-    name, splits = split_column(problem), problem.splits
-    assert name is not None
+    name, splits = problem.splits.column, problem.splits
     strange: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="headrace-times-") as folder:
         times, others = Path(folder) / "times", Path(folder) / "numbers"
         with times.open("wb") as of_times, others.open("wb") as of_numbers:
             for part in parts:
-                for rows in read_column(problem, part, name, batch_rows):
-                    column = blank(rows.batch.column(0), problem.missing)
+                for times_of_rows in _times(problem, part, batch_rows):
+                    column = blank(times_of_rows, problem.missing)
                     moment, is_moment = moments(column)
                     of_times.write((moment[is_moment].view(np.uint64) ^ _SIGN).tobytes())
                     value, is_number = numbers(column)
@@ -101,6 +101,17 @@ def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_ro
         )
     eval_from, test_from = (_text(bound) if timed else _number(bound) for bound in bounds)
     return dataclasses.replace(splits, eval_from=eval_from, test_from=test_from)
+
+
+def _times(problem: Problem, part: Part, batch_rows: int) -> Iterator[pa.Array]:
+    """The column of times, a batch at a time; a derived one from all columns that the Problem reads."""
+    name = split_column(problem)
+    if name is not None:
+        for rows in read_column(problem, part, name, batch_rows):
+            yield rows.batch.column(0)
+        return
+    for rows in read_rows(problem, part, batch_rows):
+        yield with_derived(problem, rows).batch.column(problem.splits.column)
 
 
 class _Values:

@@ -72,7 +72,7 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
         rows: number of rows.
 
     Returns:
-        By name: float64, or strings; null where missing.
+        By name: float64, strings, or for a time timestamps in UTC; null where missing.
     """
     evaluator = ArrowEvaluator({name: evaluated(column) for name, column in columns.items()}, rows)
     found = {}
@@ -80,6 +80,8 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
         result = evaluator(expression)
         if expression.kind == "text":
             found[name] = pc.if_else(pa.array(result.missing), None, result.values)
+        elif expression.kind == "time":
+            found[name] = pa.array(result.values, mask=result.missing).cast(pa.timestamp("us", "UTC"))
         else:
             found[name] = pa.array(result.values.astype(np.float64), mask=result.missing)
     return found

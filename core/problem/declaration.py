@@ -132,7 +132,7 @@ class Problem:
             raise ProblemError(
                 "serving is wrong", where="Problem", expected="a Serving, or None", received=repr(self.serving)
             )
-        self.splits.check_column(self.label.name, self.derive)
+        self.splits.check_column(self.label.name)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
 
@@ -206,7 +206,7 @@ class Problem:
     @functools.cached_property
     def derivation(self) -> Derivation:
         """The derived columns and their inputs."""
-        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
+        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column, self.splits.column)
 
     @property
     def quantile_buckets(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ from headrace.core.values.numbers import parse_numbers
 
 
 def with_derived(problem: Problem, rows: Rows) -> Rows:
-    """Adds the derived features, and a derived label and weight, to rows as columns of float64 or text.
+    """Adds the derived features, and a derived label, weight and split, to rows as columns of float64, text or time.
 
     A value that is not a number counts as missing here; that row has its own fault.
 
@@ -28,6 +28,9 @@ def with_derived(problem: Problem, rows: Rows) -> Rows:
     targets = {problem.label.name: (derivation.label, derivation.label_inputs)}
     if problem.weight_column is not None:
         targets[problem.weight_column.name] = (derivation.weight, derivation.weight_inputs)
+    if problem.splits.column is not None and problem.splits.column not in derivation.features:
+        # A derived weight may decide the split.
+        targets.setdefault(problem.splits.column, (derivation.split, derivation.split_inputs))
     if not derivation.features and all(expression is None for expression, _ in targets.values()):
         return rows
     columns = {name: batch.column(name) for name in batch.schema.names}

@@ -42,6 +42,7 @@ class ServeConfig:
         constants: a value for each input of shape [], which is one for all rows.
         access_log: whether to write a JSON line per request to the standard output.
         request_log: where a sample of the predicted rows is logged; None for no log.
+        deployment: id of the deployment at Vertex AI that the server is of, for the traffic log; "" for none.
         traffic_log: folder or gs:// prefix where the counts of requests by version are written, as evidence for a
             canary at Vertex AI or KServe; None for none.
 
@@ -70,6 +71,7 @@ class ServeConfig:
     access_log: bool = False
     request_log: RequestLogConfig | None = None
     traffic_log: str | None = None
+    deployment: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
@@ -139,8 +141,8 @@ class ServeConfig:
 
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
-    """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
+    """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE and
+    AIP_DEPLOYED_MODEL_ID, and from HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
     HEADRACE_REQUEST_LOG, HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
 
     Raises:
@@ -174,6 +176,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         follow_s=_seconds(environment.get("HEADRACE_FOLLOW")),
         request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
         traffic_log=environment.get("HEADRACE_TRAFFIC_LOG") or None,
+        deployment=environment.get("AIP_DEPLOYED_MODEL_ID", ""),
         limits=limits_from(environment.get("HEADRACE_LIMITS", "").split(), "HEADRACE_LIMITS"),
     )
     # A container must be reachable from outside.

@@ -78,7 +78,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     from headrace.components.serve.routes import Routes
 
     access_log = AccessLog() if config.access_log else None
-    traffic_log = None if config.traffic_log is None else TrafficLog(config.traffic_log)
+    traffic_log = None if config.traffic_log is None else TrafficLog(config.traffic_log, config.deployment)
     app = App(
         found.name,
         found.version,

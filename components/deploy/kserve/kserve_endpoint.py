@@ -87,6 +87,10 @@ class KserveEndpoint:
         memory = memory_of(found, self._name)
         return observed(memory.state, traffic_of(found, memory), list(memory.models), self._service, self._name)
 
+    def deployments(self) -> Mapping[str, str]:
+        """None: an InferenceService is the only one that its servers are of."""
+        return {}
+
     def write(self, state: EndpointState, before: EndpointState) -> None:
         """Replaces the annotation of the object that `state` read."""
         if self._read is None:

@@ -30,6 +30,7 @@ DATATYPES = {
 }
 _KNOWN = frozenset(DATATYPES.values())
 _HEADER = b"inference-header-content-length"
+_MOST_DIGITS = 19
 
 
 def decode(body: bytes, headers: Headers, description: Description, *, max_instances: int) -> Call:
@@ -47,7 +48,8 @@ def decode(body: bytes, headers: Headers, description: Description, *, max_insta
     text, binary = body, b""
     for header, value in headers:
         if header == _HEADER:
-            if not value.isdigit() or int(value) > len(body):
+            # Python converts no text of thousands of digits.
+            if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) > len(body):
                 raise DataError(
                     "Inference-Header-Content-Length is not valid",
                     expected=f"at most the body's {len(body)} bytes",

@@ -90,6 +90,11 @@ def read_all(client: socket.socket) -> bytes:
             b"413 Request Entity Too Large",
             b"the body has too many pieces. Expected at most 100 chunks.",
         ),
+        (
+            b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * 2000,
+            b"431 Request Header Fields Too Large",
+            b"the headers are too large. Expected at most 4096 bytes.",
+        ),
         (b"hello\r\n\r\n", b"400 Bad Request", b"the request is not valid HTTP"),
         (
             b"POST /predict HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
@@ -187,6 +192,24 @@ def test_requests_of_one_connection_are_answered_in_order() -> None:
         assert answer.count(b"200 OK") == 4
         assert answer.count(b'{"predictions":[1.0]}') == 3
         assert answer.endswith(b'{"status":"ok","model":"m","model_version":"v1"}')
+
+
+@pytest.mark.parametrize("rest", [b"hello\r\n\r\n", b"POST /predict HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize("whole", [1, 3])
+def test_whole_requests_before_what_is_not_http_are_answered(rest: bytes, whole: int) -> None:
+    with serving() as served, closing(served.connect()) as client:
+        served.echo.go_on.clear()
+        client.sendall((HEAD % len(BODY) + BODY) * whole + rest)
+        assert served.echo.begun.acquire(timeout=30)
+        # It arrives while they are answered, and is not read any more.
+        client.sendall(HEAD % len(BODY) + BODY)
+        served.echo.go_on.set()
+        answer = read_all(client)
+        assert answer.count(b"200 OK") == whole
+        assert answer.count(b'{"predictions":[1.0]}') == whole
+        assert answer.endswith(b'{"error":"the request is not valid HTTP"}')
+        assert served.cut() == ['headrace_cut_connections_total{reason="not HTTP"} 1']
+        assert served.ask(BODY) == 200
 
 
 def test_an_abandoned_request_leaves_the_queue() -> None:

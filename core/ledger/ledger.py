@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from headrace.core import storage
+from headrace.core.errors import DataError
 from headrace.core.ledger.inbox import Arrival, Inbox
-from headrace.core.ledger.state import LedgerState, Outcome, Run, Watch
+from headrace.core.ledger.state import LedgerState, Outcome, Run, Watch, damaged
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 
@@ -30,7 +32,7 @@ class Ledger:
             PlatformError: the disk or the service failed.
         """
         found = read_with_token(self._file)
-        return LedgerState.from_json(None if found is None else json_of(found.content, self._file), self._file)
+        return LedgerState.from_json(None if found is None else _parsed(found.content, self._file), self._file)
 
     def change(self, change: Callable[[LedgerState], LedgerState]) -> LedgerState:
         """Makes a change, again from the new state whenever somebody else wrote in between.
@@ -42,7 +44,11 @@ class Ledger:
             DataError: the file is damaged.
             PlatformError: the disk or the service failed: whether the change was made is not known. Make it again.
         """
-        after = update_json(self._file, lambda content: change(LedgerState.from_json(content, self._file)).to_json())
+        after = update_json(
+            self._file,
+            lambda content: change(LedgerState.from_json(content, self._file)).to_json(),
+            parse=_parsed,
+        )
         return LedgerState.from_json(after, self._file)
 
     def arrive(self, arrival: Arrival) -> bool:
@@ -79,3 +85,10 @@ class Ledger:
             return after.marked_bad(model) if bad else after
 
         return self.change(ended)
+
+
+def _parsed(content: bytes, uri: str) -> Any:
+    try:
+        return json_of(content, uri)
+    except DataError as error:
+        raise damaged(uri, error.received or "") from error

@@ -83,6 +83,7 @@ def pump(
     name: str = "",
     retries: Retries | None = None,
     step: Callable[[Run], Watched] | None = None,
+    why: Callable[[Run], str] | None = None,
 ) -> Pumped:
     """Starts the run that is due.
 
@@ -94,6 +95,7 @@ def pump(
         retries: of failed runs.
         step: takes a step of the canary that a run left under way; what it raises but a PlatformError counts as a
             failed attempt. None leaves the canary as it is.
+        why: says why a run failed that ended without telling the ledger; "" where that is not known.
 
     Raises:
         UserError: the platform refused the run, or a step of its canary failed, which counts as a failed attempt.
@@ -119,7 +121,8 @@ def pump(
                 if status == "absent" and state.run.holder is None:
                     # Whoever wrote the intent was killed before the effect, or is about to make it.
                     return _start(ledger, runs, state.run, now, retries)
-                _fail(ledger, state.run, "the run ended without a result, or is gone", now, retries)
+                reason = "" if why is None else why(state.run)
+                _fail(ledger, state.run, reason or "the run ended without a result, or is gone", now, retries)
                 continue
             arrived = ledger.inbox.versions()
             due = state.waiting(arrived, now)

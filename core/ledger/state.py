@@ -30,6 +30,7 @@ __all__ = [
     "Overtaken",
     "Run",
     "Watch",
+    "damaged",
 ]
 
 # Each change writes the whole ledger, some 100 bytes per data version.
@@ -282,10 +283,16 @@ class LedgerState:
                 history=tuple(Ending(**{**e, "versions": tuple(e["versions"])}) for e in content["history"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                "the ledger is damaged",
-                where=uri,
-                expected=f"a ledger of format {_FORMAT}",
-                received=f"{type(error).__name__}: {error}",
-                fix="Restore the file from a backup",
-            ) from error
+            raise damaged(uri, f"{type(error).__name__}: {error}") from error
+
+
+def damaged(uri: str, received: str) -> DataError:
+    """The error of a ledger that cannot be read."""
+    return DataError(
+        "the ledger is damaged",
+        where=uri,
+        expected=f"a ledger of format {_FORMAT}",
+        received=received,
+        fix="Restore the file from a backup. Without one, move it and the folder epochs beside it away: the next run "
+        "then trains on all data that ever arrived, and is compared with the champion",
+    )

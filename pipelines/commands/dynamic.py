@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.core.errors import UsageError
+from headrace.core.steps.workspace import run_uri
 from headrace.core.text import counted
 from headrace.pipelines.commands import canary_options, options, platform_options
 from headrace.pipelines.commands.durations import Duration
@@ -20,6 +21,7 @@ from headrace.pipelines.commands.text_table import aligned
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
+    from headrace.core.ledger.state import LedgerState
     from headrace.pipelines.dynamic.settings import DynamicSettings
 
 _CANARY = "Canary"
@@ -243,14 +245,31 @@ def status(root: str, as_json: bool) -> None:
         print_json({"settings": settings.to_json(), "ledger": state.to_json(), "waiting": waiting})
         return
     lines = [("root", settings.root), ("platform", settings.platform), ("epoch", str(state.epoch))]
-    if state.run is not None:
-        claimed = "claimed" if state.run.holder else "started"
-        lines.append(("run", f"{state.run.id}, {claimed}, {counted(len(state.run.versions), 'data version')}"))
-    if state.failure is not None:
-        lines.append(("failed", f"{state.failure.reason}; the next attempt is at {state.failure.not_before}"))
+    lines += _lines(settings, state, root)
     lines += [("waiting", f"{one.span or one.reason} {one.version}") for one in inbox.read(waiting)]
     lines += [("ended", f"{e.epoch} {e.outcome} {e.model or '-'} {e.why}".rstrip()) for e in state.history[-20:]]
+    given_up = [version for version, done in state.done.items() if done.outcome == "given up"]
+    if given_up:
+        lines.append(("try again", f"headrace dynamic retry {root} {' '.join(given_up)}"))
     click.echo(aligned(lines))
+
+
+def _lines(settings: DynamicSettings, state: LedgerState, root: str) -> list[tuple[str, str]]:
+    """The run under way, and the last failure."""
+    lines = []
+    if state.run is not None:
+        run = state.run
+        if run.watch is not None:
+            stage = f"its canary {run.watch.model} is under way: each `headrace tick {root}` takes a step"
+        else:
+            stage = "claimed" if run.holder else "started"
+        lines.append(("run", f"{run.id}, attempt {run.attempt}, {counted(len(run.versions), 'data version')}, {stage}"))
+        lines.append(("see", run_uri(settings.root, run.id)))
+    if state.failure is not None:
+        failed = max(state.failure.attempts.values())
+        lines.append(("failed", f"{failed} of {settings.attempts} attempts: {state.failure.reason}"))
+        lines.append(("next", f"the first tick after {state.failure.not_before} tries again"))
+    return lines
 
 
 def _check_arrived(settings: DynamicSettings, spans: tuple[str, ...]) -> None:

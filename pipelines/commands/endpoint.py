@@ -16,6 +16,7 @@ from headrace.components.deploy.state import Change
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands import canary_options
+from headrace.pipelines.commands.endpoint_monitor import monitor
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
@@ -212,6 +213,9 @@ def stop(folder: str) -> None:
     """Stop the endpoint. Its versions and its address stay; `headrace endpoint start` starts it again."""
     operate.stop(folder)
     click.echo("stopped")
+
+
+endpoint.add_command(monitor)
 
 
 def _remote_status(name: str, as_json: bool) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import DataError, HeadraceError
 from headrace.core.ledger.pump import Pumped, Runs, Watched, pump
 from headrace.core.ledger.state import Run
 from headrace.core.signals import Terminated
+from headrace.core.steps import workspace
+from headrace.core.steps.workspace import summary_uri
+from headrace.core.storage.compare_and_set import json_of, read_with_token
 from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
@@ -48,7 +52,21 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
     chosen = runs or runs_of(settings)
     announce_again(settings)
     name = settings.name.replace("_", "-").lower()
-    return pump(settings.ledger, chosen, now, name=name, retries=settings.retries, step=step)
+    reason = functools.partial(_why_failed, settings)
+    return pump(settings.ledger, chosen, now, name=name, retries=settings.retries, step=step, why=reason)
+
+
+def _why_failed(settings: DynamicSettings, run: Run) -> str:
+    """The error in the summary that a failed run's exit task wrote, and its place; where to look without one."""
+    uri = summary_uri(settings.root, run.id)
+    try:
+        found = read_with_token(uri)
+        why = "" if found is None else str(json_of(found.content, uri).get("why") or "")
+    except (DataError, AttributeError):
+        why = ""
+    if why:
+        return f"{why}: see {uri}"
+    return f"the run ended without a result, or is gone: see {workspace.run_uri(settings.root, run.id)}"
 
 
 def announce_again(settings: DynamicSettings) -> Announced | None:

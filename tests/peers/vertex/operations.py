@@ -57,7 +57,8 @@ class Operation:
         if self.error is not None:
             return {"name": self.name, "done": True, "error": self.error}
         empty = "type.googleapis.com/google.protobuf.Empty"
-        kind = f"type.googleapis.com/google.cloud.aiplatform.v1.{self.response_type}"
+        version = "v1beta1" if self.response_type == "ModelMonitor" else "v1"
+        kind = f"type.googleapis.com/google.cloud.aiplatform.{version}.{self.response_type}"
         response = {"@type": kind if self.response_type else empty, **(self.answer or {})}
         return {"name": self.name, "done": True, "response": response}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.cloud import aiplatform_v1 as vertex
+from google.cloud import aiplatform_v1beta1 as beta
 from google.protobuf import json_format
 from peers.vertex.studies import refusal_of
 
@@ -234,18 +235,50 @@ def _pipeline_job(job: Any) -> None:
             raise invalid(f"The parameter {name!r} is missing")
 
 
+def _threshold(condition: Any, where: str) -> None:
+    if not 0 <= condition.threshold <= 1:
+        raise invalid(f"The threshold of {where} must be in [0, 1]")
+
+
+def _model_monitor(monitor: Any) -> None:
+    _display_name(monitor)
+    target = monitor.model_monitoring_target.vertex_model
+    if not target.model or not target.model_version_id:
+        raise invalid("model_monitoring_target must be given")
+    schema = monitor.model_monitoring_schema
+    fields = [*schema.feature_fields, *schema.prediction_fields, *schema.ground_truth_fields]
+    for field in fields:
+        if field.data_type not in ("float", "integer", "boolean", "string", "categorical"):
+            raise invalid(f"Unsupported data type {field.data_type!r} of {field.name}")
+    features = {field.name for field in schema.feature_fields}
+    drift = monitor.tabular_objective.feature_drift_spec
+    if not features or not {*drift.features, *drift.feature_alert_conditions} <= features:
+        raise invalid("The features of the objective must be in the schema")
+    for name in ("default_categorical_alert_condition", "default_numeric_alert_condition"):
+        _threshold(getattr(drift, name), name)
+    for name, condition in drift.feature_alert_conditions.items():
+        _threshold(condition, name)
+
+
 def _schedule(schedule: Any) -> None:
     _display_name(schedule)
     if not schedule.cron:
         raise invalid("cron must be given")
     if schedule.max_concurrent_run_count < 1:
         raise invalid("max_concurrent_run_count must be positive")
+    if "create_model_monitoring_job_request" in schedule:
+        target = schedule.create_model_monitoring_job_request.model_monitoring_job.model_monitoring_spec
+        if not target.objective_spec.target_dataset.vertex_endpoint_logs.endpoints:
+            raise invalid("target_dataset must be given")
+        return
     _pipeline_job(schedule.create_pipeline_job_request.pipeline_job)
 
 
 KINDS: dict[str, Kind] = {
     "pipelineJobs": Kind(vertex.PipelineJob, PIPELINE_STATES, _pipeline_job),
     "schedules": Kind(vertex.Schedule, (), _schedule),
+    # Of the service's version v1beta1 alone.
+    "modelMonitors": Kind(beta.ModelMonitor, (), _model_monitor),
     "customJobs": Kind(vertex.CustomJob, JOB_STATES, _custom_job),
     "hyperparameterTuningJobs": Kind(vertex.HyperparameterTuningJob, JOB_STATES, _tuning_job),
     "batchPredictionJobs": Kind(vertex.BatchPredictionJob, JOB_STATES, _batch_prediction_job),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.cloud import aiplatform_v1 as vertex
+from google.cloud import aiplatform_v1beta1 as beta
 from google.rpc import code_pb2
 from peers.vertex.endpoints import Endpoints, check_traffic, open_endpoint
 from peers.vertex.models import Models
@@ -51,6 +52,7 @@ class Vertex:
         self.endpoints = Endpoints(self)
         self._effects = {
             "create": self._finish_create,
+            "put monitor": self._finish_monitor,
             "delete": self._finish_delete,
             "upload": self.models.finish_upload,
             "deploy": self.endpoints.finish_deploy,
@@ -107,7 +109,7 @@ class Vertex:
         kind = KINDS[collection]
         if collection == "models":
             raise invalid("Models are uploaded with models:upload")
-        resource = parse(kind.message, body)
+        resource = parse(_message(collection, body), body)
         kind.check(resource)
         if collection == "batchPredictionJobs" and resource.model:
             self.model(resource.model)
@@ -125,6 +127,8 @@ class Vertex:
             resource.state = vertex.Schedule.State.ACTIVE
         if collection == "endpoints":
             return self.start("create", to_json(resource), "Endpoint", parent=name)
+        if collection == "modelMonitors":
+            return self.start("put monitor", to_json(resource), "ModelMonitor", parent=name)
         self.resources[name] = resource
         return to_json(resource)
 
@@ -133,6 +137,11 @@ class Vertex:
         open_endpoint(endpoint, self.number())
         self.resources[endpoint.name] = endpoint
         return endpoint
+
+    def _finish_monitor(self, argument: dict[str, Any]) -> Any:
+        monitor = from_json(beta.ModelMonitor, argument)
+        self.resources[monitor.name] = monitor
+        return monitor
 
     def _list(self, collection: str, query: dict[str, str]) -> dict[str, Any]:
         found = [r for n, r in self.resources.items() if n.startswith(f"{PARENT}/{collection}/")]
@@ -240,7 +249,7 @@ class Vertex:
         self.models.versions.pop(argument["name"], None)
 
     def _patch(self, collection: str, resource: Any, query: dict[str, str], body: bytes) -> dict[str, Any]:
-        change = parse(KINDS[collection].message, body)
+        change = parse(_message(collection, body), body)
         fields = [re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", f) for f in query.get("updateMask", "").split(",")]
         if not any(fields):
             raise invalid("updateMask must be given")
@@ -249,6 +258,9 @@ class Vertex:
                 check_traffic(change.traffic_split, {m.id for m in resource.deployed_models})
             setattr(resource, name, getattr(change, name))
         resource.update_time = now()
+        if collection == "modelMonitors":
+            KINDS[collection].check(resource)
+            return self.start("put monitor", to_json(resource), "ModelMonitor", parent=resource.name)
         return to_json(resource)
 
     # Operations
@@ -269,6 +281,12 @@ class Vertex:
         if method == "GET" or verb == "wait":
             operation.poll(self._effects)
         return operation.show()
+
+
+def _message(collection: str, body: bytes) -> Any:
+    """The message of a resource in a request; what schedules of monitoring jobs have is not in v1."""
+    of_monitor = collection == "schedules" and b"createModelMonitoringJobRequest" in body
+    return beta.Schedule if of_monitor else KINDS[collection].message
 
 
 def _matches(resource: Any, term: str) -> bool:

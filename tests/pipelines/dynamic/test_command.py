@@ -6,18 +6,23 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from peers.pipeline_platforms import headrace
 from support.day_spans import PROBLEM, day, problem_file, rows_of, write_rows
+from support.ledgers import arrival, started
 
 from headrace.components.deploy.local.operate import stop
 from headrace.components.registry.folder.registry import Registry
+from headrace.core.ledger.retries import Retries
+from headrace.core.ledger.state import Watch
 from headrace.core.model_events.event import ModelEvent
 from headrace.pipelines.dynamic.settings import DynamicSettings, read
 
 pytestmark = pytest.mark.timeout(900)
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 def ok(*arguments: str) -> str:
@@ -128,3 +133,21 @@ def test_a_failed_run_ends_the_command_with_its_error(settings: DynamicSettings,
     again = headrace("run", "dynamic", "--root", settings.root)
     assert (again.status, "data waits" in again.error) == (75, True)
     assert settings.ledger.state().failure is not None
+    shown = " ".join(ok("dynamic", "status", settings.root).split())
+    assert "failed 1 of 5 attempts: the run ended without a result, or is gone: see " in shown
+    assert "next the first tick after " in shown
+
+
+def test_the_status_says_what_is_under_way_and_how_to_try_again(settings: DynamicSettings, tmp_path: Path) -> None:
+    one, two = arrival(0), arrival(1)
+    gone = started(settings.folder, [one])
+    ledger = settings.ledger
+    ledger.change(lambda state: state.failed(gone.id, "the machine type does not exist", NOW, Retries(attempts=1)))
+    run = started(settings.folder, [two])
+    ledger.claim(run.id, "x")
+    shown = " ".join(ok("dynamic", "status", settings.root).split())
+    assert f"run {run.id}, attempt 1, 1 data version, claimed see {settings.root}/runs/{run.id}" in shown
+    assert f"try again headrace dynamic retry {settings.root} {one.version}" in shown
+    ledger.watch(run.id, "x", Watch("m1"))
+    shown = " ".join(ok("dynamic", "status", settings.root).split())
+    assert f"its canary m1 is under way: each `headrace tick {settings.root}` takes a step" in shown

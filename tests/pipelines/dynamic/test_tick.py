@@ -12,11 +12,13 @@ from support.day_spans import day, problem_file, rows_of, write_rows
 from support.registered_models import make_model
 
 from headrace.components.registry.folder.registry import Registry
-from headrace.core.errors import PlatformError
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
 from headrace.core.ledger.state import Run
 from headrace.core.signals import Terminated
+from headrace.core.steps.workspace import summary_uri
 from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.initialize import initialize
 from headrace.pipelines.dynamic.tick import announce_again, tick
@@ -88,3 +90,42 @@ def test_a_signal_during_an_announcement_ends_the_tick(tmp_path: Path, monkeypat
     monkeypatch.setattr(Registry, "state", lambda _: (_ for _ in ()).throw(Terminated.by(signal.SIGTERM)))
     with pytest.raises(Terminated):
         tick(settings, NOW, runs=Recorded())
+
+
+@pytest.mark.parametrize("left", ['{"status": "failed", "why": "train: the disk is full"}', "{", "[]", None])
+def test_a_run_that_failed_is_counted_with_its_error(tmp_path: Path, left: str | None) -> None:
+    settings, runs = initialize(problem_file(tmp_path).path, str(tmp_path / "root")), Recorded()
+    data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
+    arrive(settings, data=data, span=day(0), reason="file", event="", now=NOW)
+    run = tick(settings, NOW, runs=runs).run
+    assert run is not None
+    uri = summary_uri(settings.root, run.id)
+    if left is not None:
+        storage.write_bytes(uri, left.encode())
+    runs.status = lambda _: "ended"  # type: ignore[method-assign]
+    assert tick(settings, NOW, runs=runs).did == "waiting"
+    failure = settings.ledger.state().failure
+    assert failure is not None
+    folder = uri.removesuffix("/summary.json")
+    without = f"the run ended without a result, or is gone: see {folder}"
+    assert failure.reason == (f"train: the disk is full: see {uri}" if left and "why" in left else without)
+
+
+@pytest.mark.parametrize("content", [b"{", b"null", b"[]", b'{"format": 7}'])
+def test_a_damaged_ledger_says_what_to_do(tmp_path: Path, content: bytes) -> None:
+    settings = initialize(problem_file(tmp_path).path, str(tmp_path / "root"))
+    data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
+    arrive(settings, data=data, span=day(0), reason="file", event="", now=NOW)
+    ledger = Path(settings.folder, "ledger.json")
+    ledger.write_bytes(content)
+    for call in (
+        lambda: tick(settings, NOW, runs=Recorded()),
+        lambda: settings.ledger.change(lambda state: state.marked_bad("m")),
+    ):
+        with pytest.raises(DataError, match="the ledger is damaged") as damaged:
+            call()
+        assert damaged.value.where == str(ledger)
+        assert "Without one, move it and the folder epochs beside it away" in str(damaged.value.fix)
+    assert ledger.read_bytes() == content
+    ledger.rename(tmp_path / "ledger.json")
+    assert tick(settings, NOW, runs=Recorded()).did == "started"

@@ -1,0 +1,1 @@
+"""Vertex AI Model Monitoring, version 2, configured like `headrace monitor`."""

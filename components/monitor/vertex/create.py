@@ -1,0 +1,108 @@
+"""Creation of a model monitor at Vertex AI, and of its schedule: found again by their names, and changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions as api
+
+from headrace.components.monitor.vertex.model_monitor import ModelMonitorConfig, model_monitor, schedule
+from headrace.core.cloud import errors
+from headrace.core.errors import PlatformError
+from headrace.core.problem import Problem
+from headrace.core.progress import Progress, silent
+
+_ROLE = "the role roles/aiplatform.user"
+_TIMEOUT_S = 60.0
+# The operation of a model monitor makes a table and a folder.
+_CREATION_S = 900.0
+_MONITOR = (
+    "model_monitoring_target",
+    "model_monitoring_schema",
+    "tabular_objective",
+    "training_dataset",
+    "notification_spec",
+    "output_spec",
+)
+_SCHEDULE = ("cron", "create_model_monitoring_job_request")
+
+
+@dataclass(frozen=True)
+class Created:
+    """A model monitor and its schedule.
+
+    Attributes:
+        monitor, schedule: resource names.
+        new: whether the monitor was created; else it was changed.
+    """
+
+    monitor: str
+    schedule: str
+    new: bool
+
+
+def put_model_monitor(problem: Problem, config: ModelMonitorConfig, report: Progress = silent) -> Created:
+    """Creates the model monitor of a Problem and its schedule, or changes those that are there. Again, nothing changes.
+
+    Args:
+        problem: with the thresholds.
+        config: what it is about.
+        report: receives progress.
+
+    Raises:
+        UsageError: access denied, or the service refuses it.
+        PlatformError: the service failed; the same call may succeed later.
+    """
+    from google.cloud.aiplatform import initializer, utils
+    from google.cloud.aiplatform_v1beta1 import types
+
+    identity = problem.name.replace("_", "-").lower()[:63].rstrip("-")
+    location = config.parent.split("/")[3]
+
+    def client(kind: Any) -> Any:
+        made = initializer.global_config.create_client(client_class=kind, location_override=location)
+        return made.select_version("v1beta1")
+
+    with errors.translate_errors("Vertex AI", config.parent, _ROLE):
+        monitors, schedules = client(utils.ModelMonitoringClientWithOverride), client(utils.ScheduleClientWithOverride)
+        wanted = types.ModelMonitor.from_json(json.dumps(model_monitor(problem, config)))
+        wanted.name = f"{config.parent}/modelMonitors/{identity}"
+        try:
+            monitors.get_model_monitor(name=wanted.name, timeout=_TIMEOUT_S)
+            new = False
+        except api.NotFound:
+            new = True
+        if new:
+            report(f"creating {wanted.name}")
+            operation = monitors.create_model_monitor(
+                request={"parent": config.parent, "model_monitor": wanted, "model_monitor_id": identity},
+                timeout=_TIMEOUT_S,
+            )
+        else:
+            report(f"changing {wanted.name}")
+            operation = monitors.update_model_monitor(
+                model_monitor=wanted, update_mask={"paths": list(_MONITOR)}, timeout=_TIMEOUT_S
+            )
+        _wait(operation, wanted.name)
+        planned = types.Schedule.from_json(json.dumps(schedule(problem, config, wanted.name)))
+        listed = schedules.list_schedules(
+            request={"parent": config.parent, "filter": f'display_name="{planned.display_name}"'}, timeout=_TIMEOUT_S
+        )
+        known = next(iter(listed), None)
+        if known is None:
+            made = schedules.create_schedule(parent=config.parent, schedule=planned, timeout=_TIMEOUT_S)
+        else:
+            planned.name = known.name
+            made = schedules.update_schedule(
+                schedule=planned, update_mask={"paths": list(_SCHEDULE)}, timeout=_TIMEOUT_S
+            )
+    return Created(wanted.name, made.name, new)
+
+
+def _wait(operation: Any, where: str) -> None:
+    try:
+        operation.result(timeout=_CREATION_S)
+    except (RuntimeError, TimeoutError) as error:
+        raise PlatformError("the model monitor was not made", where=where, received=errors.message_of(error)) from error

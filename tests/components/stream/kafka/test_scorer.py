@@ -198,7 +198,7 @@ def test_members_of_one_group_with_different_routes_share_the_topics_that_each_h
         other = Route("other", "routes-others", "routes-scores")
         stage.announce(first, replace(stream_models.event("r1", 4, bias=2.0), app="other"))
         both = stage.member(routes=[mine, other])
-        stage.member(routes=[mine])
+        alone = stage.member(routes=[mine])
         keys = [f"{at}" for at in range(300)]
         producer = kafka.producer()
         for topic, some in ((mine.records, keys), (other.records, keys[:20])):
@@ -208,12 +208,14 @@ def test_members_of_one_group_with_different_routes_share_the_topics_that_each_h
         assert sorted(set(stage.keys(300)), key=int) == keys
         assert sorted(set(stage.keys(20, "routes-scores")), key=int) == keys[:20]
         assert json.loads(kafka.read("routes-scores", 1)[0].value())["model_version"] == "r1"
+        # This broker forgets a rebalance that a member leaves in the middle.
+        alone.until(lambda: bool(alone.reader._assigned()), "it has no partition")
         both.end()
         # Nobody has the other topic now: its records wait.
         kafka.send("routes-others", encoded({**ROW, "key": "later"}))
         stage.send(encoded({**ROW, "key": "300"}))
         assert "300" in stage.keys(301)
-        assert stage.members[1].error is None
+        assert alone.error is None
 
 
 def test_arrow_records(stage: Stage, first: ModelEvent) -> None:

@@ -123,6 +123,43 @@ def test_bad_models_are_refused_with_an_alarm_and_the_old_one_stays(
     assert member.folded.in_use[APP] is not None
 
 
+def test_events_of_every_wrong_kind_change_nothing(
+    stage: Stage, stream_models: StreamModels, first: ModelEvent
+) -> None:
+    stage.announce(first)
+    member = stage.member()
+    other = replace(first, app="other", epoch=90, model="/nowhere")
+    jump = stream_models.event("jump", 1000, bias=3.0)
+    stage.broker.send(
+        stage.topics["models"],
+        None,
+        b"",
+        b"{",
+        b"[" * 10_000,
+        b'{"kind": "ModelEvent", "format": 1}',
+        first.encode() + b" " * 20_000,
+        json.dumps({**json.loads(first.encode()), "epoch": -1}).encode(),
+        json.dumps({**json.loads(first.encode()), "epoch": 10**30, "digest": "0" * 64}).encode(),
+        json.dumps({**json.loads(first.encode()), "epoch": "2"}).encode(),
+        other.encode(),
+        replace(first, epoch=2, model="http://127.0.0.1:9/model").encode(),
+        replace(first, epoch=3, model="/nowhere/at/all").encode(),
+        replace(first, epoch=4, digest="0" * 64).encode(),
+        replace(first, version="another").encode(),
+        jump.encode(),
+        replace(first, epoch=5).encode(),
+    )
+    member.uses("jump")
+    alarms = stage.alarms(9)
+    assert [alarm["alarm"] for alarm in alarms].count("model_invalid") == 8
+    conflicting = next(alarm for alarm in alarms if alarm["alarm"] == "model_conflicting")
+    assert (conflicting["epoch"], conflicting["version"]) == (1, "another")
+    stage.send(encoded(ROW))
+    (prediction,) = stage.predictions(1)
+    assert (prediction["model_version"], prediction["model_epoch"]) == ("jump", 1000)
+    assert member.error is None
+
+
 def test_a_model_that_is_not_there_yet_is_tried_again(
     stage: Stage, stream_models: StreamModels, first: ModelEvent
 ) -> None:

@@ -69,7 +69,9 @@ def test_a_right_that_is_missing_now_is_no_fault_of_the_model(
         load_model(event)
 
 
-@pytest.mark.parametrize("place", ["http://127.0.0.1:9/model", "https://models.example/m", "ftp://host/m", "hdfs://n/m"])
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:9/model", "https://models.example/m", "ftp://host/m", "hdfs://n/m"]
+)
 def test_a_place_that_no_model_can_be_at_is_refused(stream_models: StreamModels, place: str) -> None:
     event = stream_models.event(f"at-{place.partition(':')[0]}", 1)
     with pytest.raises(UsageError, match="is not supported"):

@@ -147,7 +147,7 @@ def ratios(
     return {
         "stream_kafka.backlog_vs_quix": Ratio(more, 3.0, 3.0),
         "stream_kafka.p99_vs_quix": Ratio(late, 1.0, 1.0),
-        "stream_kafka.event_second": Ratio(1.0 / middle([change.event for change in changes]), 1.0, 1.0),
+        "stream_kafka.event_second": Ratio(1.0 / middle([change.event for change in changes]), 0.3, 1.0),
         "stream_kafka.twice_p99_vs_slowest": Ratio(middle([2 * each.p99 / each.slowest for each in changes]), 0.5, 1.0),
     }
 

@@ -85,6 +85,8 @@ class KafkaScorer:
         while not self._scoring.settled and not self._stop.is_set():
             self._tend()
             time.sleep(_SETTLING_S)
+        if self._stop.is_set():
+            return
         self._reader.subscribe()
         self._metrics.taking = True
         ready()

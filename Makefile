@@ -74,7 +74,7 @@ lint: $(READY) ## check style, which package may import which, and that docs/ref
 
 types: $(READY) ## check types
 	@$(BIN)/mypy -p headrace
-	@$(BIN)/mypy cloudbuild containers
+	@$(BIN)/mypy cloudbuild containers tools
 
 format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -14,8 +14,13 @@ HeadraceError
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
+
+# Characters of a part of a paragraph: a longer one is shown by its beginning and its end.
+_SHOWN, _SHOWN_AT_END = 1_500, 300
 
 
 class HeadraceError(Exception):
@@ -55,12 +60,13 @@ class HeadraceError(Exception):
 
     @property
     def paragraph(self) -> str:
-        """Where, what, expected, received and fix, as one paragraph."""
-        parts = [f"{self.where}: {self.what}." if self.where else f"{self.what}."]
+        """Where, what, expected, received and fix, as one paragraph; a very long part is shortened."""
+        what = _shown(self.what)
+        parts = [f"{_shown(self.where)}: {what}." if self.where else f"{what}."]
         if self.expected is not None:
-            parts.append(f"Expected {self.expected}.")
+            parts.append(f"Expected {_shown(self.expected)}.")
         if self.received is not None:
-            parts.append(f"Received: {self.received}.")
+            parts.append(f"Received: {_shown(self.received)}.")
         if self.fix is not None:
             parts.append(self.fix if self.fix.endswith("?") else f"{self.fix}.")
         return " ".join(parts)
@@ -72,6 +78,7 @@ class HeadraceError(Exception):
             return self.paragraph
         widths = [max(len(cell) for cell in column) for column in zip(*self.table, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in self.table]
+        lines = list(map(_encodable, lines))
         return "\n".join([self.paragraph, "", *(f"  {line.rstrip()}" for line in lines)])
 
     def __str__(self) -> str:
@@ -109,6 +116,25 @@ class HeadraceError(Exception):
         if self.where is None:
             self.where = where
         return self
+
+
+def disk_full(error: BaseException) -> PlatformError | None:
+    """The error of a full disk, which libraries in C++ report by a message alone; None for any other error."""
+    message = str(error)
+    if getattr(error, "errno", None) != errno.ENOSPC and os.strerror(errno.ENOSPC) not in message:
+        return None
+    return PlatformError("the disk is full", received=message, fix="Free some space, then run the same command again")
+
+
+def _shown(text: str) -> str:
+    if len(text) > _SHOWN + _SHOWN_AT_END:
+        text = f"{text[:_SHOWN]} ... {text[-_SHOWN_AT_END:]} ({len(text):,} characters)"
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """A text that each stream can write: half of a surrogate pair is written as its number."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class UserError(HeadraceError):

@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from headrace.core.errors import PlatformError
 
-
 Handler = Callable[[int, FrameType | None], object]
 
 

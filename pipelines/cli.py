@@ -45,7 +45,7 @@ COMMANDS = {
         "One step: put a Model behind an endpoint on this machine.",
     ),
     "serve": ("headrace.pipelines.commands.step:serve", "Serve a Model or an endpoint's live version over HTTP."),
-    "stream": ("headrace.pipelines.commands.stream:stream", "Score records as they arrive, from Kafka."),
+    "stream": ("headrace.pipelines.commands.stream:stream", "Score records as they arrive, from Kafka or Pub/Sub."),
     "monitor": ("headrace.pipelines.commands.monitor:monitor", "Measure requests: skew, drift, late labels and age."),
     "requests": (
         "headrace.pipelines.commands.requests:requests",

@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.components.train.request import Request, warm_start_version
 from headrace.core import storage
-from headrace.core.artifacts.kinds import ENDPOINT, PUBLISHED, REGISTRY, ROOT
 from headrace.core.artifacts.model import version_of
 from headrace.core.errors import NothingToDo, PlatformError, UsageError
 from headrace.core.problem import copies, places
@@ -27,7 +23,7 @@ from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
-from headrace.core.storage.output_check import check_output
+from headrace.pipelines.local_root import absolute, check_root, check_writable, publish_run, work_of
 from headrace.pipelines.platforms.task_processes import TaskProcesses
 from headrace.pipelines.runs.start_record import recording, secrets
 from headrace.pipelines.submission.outcome import raise_for_summary
@@ -53,7 +49,7 @@ class Plan:
         pipeline: one of `compiler.PIPELINES`.
         problem_name: the problem's name.
         run_id: derived from the pipeline, its parameters and the data's version: an equal command is the same run.
-        root: absolute path of the pipeline root.
+        root: absolute path or URI of the pipeline root.
         arguments: the pipeline's parameters, without `started`.
         rules: the mode in which the endpoint applies the Model's rules.
         canary: settings of the canary that a blessed model is on an endpoint with a live version; None for none.
@@ -66,6 +62,11 @@ class Plan:
     arguments: dict[str, Any]
     rules: Mode = "enforce"
     canary: CanarySettings | None = None
+
+    @property
+    def work(self) -> str:
+        """The local folder of the engine: the root, or a working folder of one in a bucket."""
+        return work_of(self.root)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -98,11 +99,9 @@ def plan_static(
     from headrace.core.sources.open import data_version as measure_version
     from headrace.core.sources.open import list_paths
 
-    problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
-    if not (storage.is_remote(data) or data.startswith("bigquery://")):
-        data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
-    if baseline and not storage.is_remote(baseline):
-        baseline = os.path.abspath(storage.local_path(baseline))  # noqa: PTH100
+    if not (problem and root and data):
+        raise UsageError("the path is empty", where="--problem, --data or --root", expected="a file or a folder")
+    problem, root, data, baseline, champion = map(absolute, (problem, root, data, baseline, champion))
     file = load_problem(problem)
     read = {"--data": data, "--problem": problem, "--baseline": baseline, "--champion": champion}
     check_root(root, file.problem.name, inputs=read)
@@ -114,11 +113,10 @@ def plan_static(
         files = list_paths(data)
     baseline_version = measure_baseline(baseline)
     if champion:
-        champion = os.path.abspath(storage.local_path(champion))  # noqa: PTH100
         version_of(champion, option="--champion")
     request = training or Request()
     if request.warm_start:
-        start = os.path.abspath(storage.local_path(request.warm_start))  # noqa: PTH100
+        start = absolute(request.warm_start)
         request = dataclasses.replace(request, warm_start=start, warm_start_version=warm_start_version(start))
     request.check(file.problem)
     data_version = measure_version(files, dialect)
@@ -151,7 +149,7 @@ def plan_static(
             "data_version": data_version,
             "root": root,
             "registry": workspace.registry_uri(root, file.problem.name),
-            "endpoint": workspace.endpoint_uri(root, file.problem.name),
+            "endpoint": workspace.endpoint_uri(work_of(root), file.problem.name),
             "run_id": run_id,
             "champion": champion,
             "training": request.to_json(),
@@ -210,7 +208,7 @@ def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = Non
     from headrace.pipelines.console import display
     from headrace.pipelines.platforms import local
 
-    folder = workspace.run_uri(plan.root, plan.run_id)
+    folder = workspace.run_uri(plan.work, plan.run_id)
     with contextlib.ExitStack() as open_until_end:
         open_until_end.enter_context(locked(folder, timeout_s=0))
         processes = processes or open_until_end.enter_context(TaskProcesses())
@@ -218,7 +216,7 @@ def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = Non
         compile_once(
             plan.pipeline,
             spec,
-            cache=storage.join(plan.root, "pipeline", "specs"),
+            cache=storage.join(plan.work, "pipeline", "specs"),
             rules=plan.rules,
             canary=plan.canary,
         )
@@ -226,7 +224,7 @@ def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = Non
         logs = storage.join(folder, "logs")
         with display(console, plan.steps) as shown:
             listener = recording(
-                folder,
+                workspace.run_uri(plan.root, plan.run_id),
                 pipeline=plan.pipeline,
                 problem=plan.problem_name,
                 run_id=plan.run_id,
@@ -237,12 +235,13 @@ def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = Non
             terminated = local.run(
                 spec,
                 {**plan.arguments, "started": started},
-                root=plan.root,
+                root=plan.work,
                 logs=logs,
                 listener=listener,
                 hidden=secrets(plan.arguments),
                 processes=processes,
             )
+        publish_run(plan.root, plan.run_id)
         written = workspace.summary_uri(plan.root, plan.run_id)
         summary: dict[str, Any] | None = storage.read_json(written) if storage.exists(written) else None
         if summary is None or summary["started"] != started:
@@ -299,42 +298,3 @@ def raise_for(summary: Mapping[str, Any]) -> None:
     """
     logs = storage.join(workspace.run_uri(summary["root"], summary["run_id"]), "logs")
     raise_for_summary(summary, fix=f"Read the steps' logs in {logs}")
-
-
-def check_root(root: str, problem_name: str, *, inputs: Mapping[str, str]) -> None:
-    """Refuses a root that is an artifact or an input, or where a path of the run holds something else.
-
-    Args:
-        root: local; its other content does not change.
-        problem_name: name of the registry and the endpoint.
-        inputs: paths that the run reads, by their name for messages.
-
-    Raises:
-        UsageError: the root is not valid.
-    """
-    check_output(root, ROOT, option="--root", inputs=inputs)
-    for place, kind in (
-        (workspace.registry_uri, REGISTRY),
-        (workspace.endpoint_uri, ENDPOINT),
-        (workspace.predictions_uri, PUBLISHED),
-    ):
-        check_output(place(root, problem_name), kind, option="--root")
-
-
-def check_writable(root: str) -> None:
-    """Refuses a root in which no file can be created.
-
-    Raises:
-        UsageError: the root cannot be written.
-        PlatformError: the disk failed.
-    """
-    try:
-        with storage.writing(root):
-            Path(root).mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=root, prefix=".writable."):
-                pass
-    except PlatformError as error:
-        # A path like /proc fails with "no such file": before any work, that too is an error of the root.
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise UsageError(error.what, where=root, received=error.received) from error
-        raise

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
-from headrace.core import storage
+from headrace.core.errors import UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
-from headrace.pipelines.local_run import Plan, check_root, check_writable
+from headrace.pipelines.local_root import absolute, check_root, check_writable
+from headrace.pipelines.local_run import Plan
 
 # A run's identity does not depend on its speed, or on its notifications.
 _NO_PART = frozenset({"batch_rows", "runner", "webhook"})
@@ -63,9 +63,9 @@ def plan_batch(
     from headrace.core.sources.open import data_version, list_paths
     from headrace.core.webhook import check_webhook
 
-    problem, root = (os.path.abspath(storage.local_path(uri)) for uri in (problem, root))  # noqa: PTH100
-    if not (storage.is_remote(data) or data.startswith("bigquery://")):
-        data = os.path.abspath(storage.local_path(data))  # noqa: PTH100
+    if not (problem and root and data):
+        raise UsageError("the path is empty", where="--problem, --data or --root", expected="a file or a folder")
+    problem, root, data = map(absolute, (problem, root, data))
     if webhook:
         check_webhook(webhook)
     name = load_problem(problem).problem.name

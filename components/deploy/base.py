@@ -98,6 +98,9 @@ class Endpoint(Protocol):
 class ServiceEndpoint(Endpoint, Protocol):
     """An endpoint of a service, whose traffic can be split between two versions that run there."""
 
+    def deployments(self) -> Mapping[str, str]:
+        """Ids of the deployments by version, as their servers know them; {} where the service gives them none."""
+
     def split(self, traffic: Mapping[str, int], report: Progress) -> None:
         """Gives versions their parts of the traffic, and waits until the service does so; again, nothing changes.
 

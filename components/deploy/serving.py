@@ -9,9 +9,7 @@ from headrace.core.artifacts import published
 from headrace.core.checks import check_fraction
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import Mode, check_mode
-
-# A table of the live version is looked for this often.
-FOLLOW_S = 30
+from headrace.core.serving_mode import FOLLOW_S
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,8 @@ class Serving:
     def arguments(self) -> Sequence[str]:
         """Options of the server's command line."""
         if not self.table:
-            return ("--rules", self.rules)
+            # The endpoint decides, also where the Model's Problem declares a mode.
+            return ("--rules", self.rules, "--mode", "dynamic")
         cache = ("--cache", str(self.cache_rows)) if self.cache_rows else ()
         # A new version is served before its table is there, which follows.
         hybrid = ("--mode", "hybrid", "--prediction-table", self.table, "--follow", str(FOLLOW_S))

@@ -23,13 +23,13 @@ def own_units(problem: Problem, batch: Mapping[str, Column]) -> dict[str, NDArra
         problem: declares the columns.
         batch: columns as Examples hold them.
     """
+    held = {column.name: column.name for column in problem.derivation.inputs if isinstance(column, Numeric)}
     found: dict[str, NDArray[np.float64]] = {}
-    for column in problem.derivation.inputs:
-        if isinstance(column, Numeric):
-            texts = cast(Texts, batch[column.name])
-            found[column.name] = doubles_of(texts.values)[texts.codes]
+    for name, column in (held | dict(problem.derivation.exact)).items():
+        texts = cast(Texts, batch[column])
+        found[name] = doubles_of(texts.values)[texts.codes]
     weight = problem.weight_column
     for name, exponent in problem.exponents.items():
-        if weight is None or name != weight.name:
+        if name not in found and (weight is None or name != weight.name):
             found[name] = unscaled(cast(NDArray[np.float32], batch[name]), exponent)
     return found

@@ -17,7 +17,7 @@ from headrace.core.artifacts.open_examples import unreadable
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Numeric, Problem, Task
-from headrace.core.problem.features import is_stored_as_number
+from headrace.core.problem.features import stored_as
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.column import NumberRule
 from headrace.core.scoring.predictor import Column, Predictor, Texts
@@ -125,9 +125,8 @@ def read_rows(
     Raises:
         DataError: a shard is damaged, or holds other types than declared.
     """
-    kinds: dict[str, Kind] = {problem.key_name: "bytes_list"}
-    for declared in (*problem.derivation.stored, *problem.targets):
-        kinds[declared.name] = "float_list" if is_stored_as_number(declared) else "bytes_list"
+    kinds: dict[str, Kind] = {problem.key_name: "bytes_list", **problem.derivation.stored}
+    kinds |= {target.name: stored_as(target) for target in problem.targets}
     reader = ExampleReader(split.shards.files, kinds)
     first = 0
     for runs in _runs(split.shards.shard_rows):

@@ -92,7 +92,8 @@ def columns_of(problem: Problem) -> tuple[Column, ...]:
             known: Mapping[str, str] = spellings(declared.vocabulary or ())
             found.setdefault(name, Column(name, "text", spellings=tuple(sorted(known.items()))))
     split = problem.splits.column
-    if split is not None and split not in found and all(split != each.name for each in problem.derivation.read):
+    others = {*found, *problem.derive, *(each.name for each in problem.derivation.read)}
+    if split is not None and split not in others:
         found[split] = Column(split, "text")
     if MESSAGE_ID in found:
         raise UsageError(

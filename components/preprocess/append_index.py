@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import google_crc32c
@@ -21,7 +21,7 @@ from headrace.core import storage
 from headrace.core.artifacts.examples import STATISTICS_SKETCH, Manifest, Shard, Sketch
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.problem.features import is_stored_as_number
+from headrace.core.problem.features import stored_as
 from headrace.core.rows.numbering import content_fingerprint
 from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.statistics.file import from_bytes, to_bytes
@@ -146,7 +146,11 @@ def _damaged(where: str, received: str) -> DataError:
 
 
 def _schema(columns: Iterable[Numeric | Categorical]) -> pa.Schema:
-    return pa.schema([(c.name, pa.float32() if is_stored_as_number(c) else pa.string()) for c in columns])
+    return _schema_of({column.name: stored_as(column) for column in columns})
+
+
+def _schema_of(kinds: Mapping[str, str]) -> pa.Schema:
+    return pa.schema([(name, pa.float32() if kind == "float_list" else pa.string()) for name, kind in kinds.items()])
 
 
 def _measure(problem: Problem, examples: Path, shard: Shard) -> TableStatistics:
@@ -164,7 +168,8 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 def _batches_of(problem: Problem, examples: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """All rows, the key first."""
-    schema = _schema((*problem.derivation.stored, *problem.targets) if ROWS in _wanted(problem) else ())
+    targets = {column.name: stored_as(column) for column in problem.targets}
+    schema = _schema_of({**problem.derivation.stored, **targets} if ROWS in _wanted(problem) else {})
     schema = schema.insert(0, pa.field(problem.key_name, pa.string()))
     for split in manifest.splits.values():
         for shard in split.shards:

@@ -17,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Problem, Splits
-from headrace.core.rows.read import read_column, split_column
+from headrace.core.rows.derive import with_derived
+from headrace.core.rows.read import read_column, read_rows, split_column
 from headrace.core.rows.split_rule import moments, numbers
+from headrace.core.rules.fault import shown
 from headrace.core.sources.source import Part
-from headrace.core.values.columns import blank
+from headrace.core.values.columns import blank, json_value
 
 # Values whose order as unsigned numbers is that of the times.
 Ordered = npt.NDArray[np.uint64]
@@ -31,6 +34,7 @@ Ordered = npt.NDArray[np.uint64]
 _SIGN = np.uint64(1 << 63)
 _CHUNK = 1 << 20
 _DIGIT_BITS = 16
+_SHOWN = 3
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -66,31 +70,48 @@ def measured_splits(problem: Problem, data: str, parts: Sequence[Part], batch_ro
     Raises:
         DataError: there are fewer than three different times, or the data is damaged.
     """
-    name, splits = split_column(problem), problem.splits
-    assert name is not None
+    name, splits = problem.splits.column, problem.splits
+    strange: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="headrace-times-") as folder:
         times, others = Path(folder) / "times", Path(folder) / "numbers"
         with times.open("wb") as of_times, others.open("wb") as of_numbers:
             for part in parts:
-                for rows in read_column(problem, part, name, batch_rows):
-                    column = blank(rows.batch.column(0), problem.missing)
+                for times_of_rows in _times(problem, part, batch_rows):
+                    column = blank(times_of_rows, problem.missing)
                     moment, is_moment = moments(column)
                     of_times.write((moment[is_moment].view(np.uint64) ^ _SIGN).tobytes())
                     value, is_number = numbers(column)
                     of_numbers.write(_ordered(value[is_number & ~is_moment]).tobytes())
+                    if len(strange) < _SHOWN and not (is_moment | is_number).all():
+                        neither = column.filter(pa.array(~(is_moment | is_number))).drop_null()
+                        strange |= dict.fromkeys(shown(json_value(each)) for each in neither[:_SHOWN])
         # A column holds times or numbers; the minority goes to quarantine.
         timed = times.stat().st_size >= others.stat().st_size
         bounds = _boundaries(_Values(times if timed else others), splits)
     if bounds is None:
+        few = "fewer" if not strange else f"fewer, and {', '.join([*strange][:_SHOWN])}"
         raise DataError(
             f'the column "{name}" has too few different times to split by',
             where=data,
-            expected="three different times or numbers, or more: one in each split",
-            received="fewer",
-            fix="Give more rows, or split by key or by group",
+            expected='three different times, such as "2024-02-29 12:30:00", or numbers: one or more in each split',
+            received=few,
+            fix="Give more rows, or split by key or by group"
+            if not strange
+            else "Write the times so, or make such a column in prepare(batch) of the Problem file (reads=[...])",
         )
     eval_from, test_from = (_text(bound) if timed else _number(bound) for bound in bounds)
     return dataclasses.replace(splits, eval_from=eval_from, test_from=test_from)
+
+
+def _times(problem: Problem, part: Part, batch_rows: int) -> Iterator[pa.Array]:
+    """The column of times, a batch at a time; a derived one from all columns that the Problem reads."""
+    name = split_column(problem)
+    if name is not None:
+        for rows in read_column(problem, part, name, batch_rows):
+            yield rows.batch.column(0)
+        return
+    for rows in read_rows(problem, part, batch_rows):
+        yield with_derived(problem, rows).batch.column(problem.splits.column)
 
 
 class _Values:

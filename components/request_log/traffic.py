@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from headrace.components.request_log.counts import VersionCounts
@@ -33,11 +34,13 @@ class TrafficLog:
 
     Args:
         folder: of the traffic log, on a disk that all servers share or on gs://.
+        deployment: id of the deployment that the server is of, as Vertex AI names it; "" where there is none.
         clock: returns the time in seconds since the epoch.
     """
 
-    def __init__(self, folder: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: str, deployment: str = "", clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._deployment = {"deployment": deployment} if deployment else {}
         self._clock = clock
         # A container that is restarted keeps its host and its process id.
         self._name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.json"
@@ -82,7 +85,7 @@ class TrafficLog:
             try:
                 storage.write_json(
                     storage.join(self._folder, version, self._name),
-                    {"format": _FORMAT, "version": version, "snapshots": snapshots},
+                    {"format": _FORMAT, "version": version, **self._deployment, "snapshots": snapshots},
                 )
             except HeadraceError as error:
                 # They count as not written, so that the next interval writes them, also without another request.
@@ -111,13 +114,17 @@ def counted_until(now: float) -> int:
     return int((now - _LAG_S) // INTERVAL_S * INTERVAL_S)
 
 
-def read_traffic(folder: str, versions: Iterable[str], at: float) -> dict[str, VersionCounts]:
+def read_traffic(
+    folder: str, versions: Iterable[str], at: float, deployments: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, VersionCounts]:
     """The counts of all servers at a time.
 
     Args:
         folder: of the traffic log; one that does not exist has no counts.
         versions: of the model.
         at: the time, in seconds since the epoch, as of `counted_until`.
+        deployments: ids by version, of which servers count alone: those of the version at another endpoint, or of an
+            earlier deployment, may write to the same folder. Servers that name no deployment count.
 
     Returns:
         By version, the sum over its servers, also those that have ended.
@@ -126,20 +133,24 @@ def read_traffic(folder: str, versions: Iterable[str], at: float) -> dict[str, V
         DataError: a file is damaged.
         PlatformError: the store failed.
     """
-    return {version: _sum(_files(storage.join(folder, version)), at) for version in versions}
+    return {
+        version: _sum(_files(storage.join(folder, version)), at, deployments.get(version, "")) for version in versions
+    }
 
 
 def _files(folder: str) -> list[str]:
     return [uri for name, uri in storage.files_below(folder).items() if name.endswith(".json") and name[0] != "."]
 
 
-def _sum(files: Iterable[str], at: float) -> VersionCounts:
+def _sum(files: Iterable[str], at: float, deployment: str) -> VersionCounts:
     total = VersionCounts()
     for uri in files:
         content = storage.read_json(uri)
         try:
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
+            if deployment and content.get("deployment", deployment) != deployment:
+                continue
             until = [one for one in content["snapshots"] if one["at"] <= at]
             if until:
                 total.add(VersionCounts.from_json(max(until, key=lambda one: one["at"])))

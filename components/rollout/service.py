@@ -238,7 +238,8 @@ class _Step:
 
     def _counts(self, canary: CanaryState) -> dict[str, VersionTraffic]:
         until = counted_until(self._now.timestamp())
-        found = read_traffic(self._config.traffic_log, (canary.stable, canary.canary), until)
+        versions = (canary.stable, canary.canary)
+        found = read_traffic(self._config.traffic_log, versions, until, self._endpoint.deployments())
         return {version: traffic_of(counts) for version, counts in found.items()}
 
     def _promote(self, state: EndpointState, pending: Pending) -> RolloutStep:

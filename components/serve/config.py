@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import get_args
 
 from headrace.components.request_log.config import RequestLogConfig, request_log_of
 from headrace.components.serve.limits import Limits, limits_from
-from headrace.components.serve.modes.answerer import Mode
 from headrace.core.checks import check_positive
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import Mode as RulesMode
 from headrace.core.rules.mode import check_mode
+from headrace.core.serving_mode import MODES, Mode, Serving
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ServeConfig:
             gs://; or a registry of Vertex AI.
         alias: of a registry's version to serve.
         mode: "dynamic" answers with the model, "static" from a table of predictions by key, "hybrid" from the table
-            first and else with the model.
+            first and else with the model; None for what the Model's Problem declares, else dynamic.
         table: folder of published prediction tables, for static and hybrid.
         cache_rows: maximum number of the model's answers that hybrid mode caches; 0 for none.
         follow_s: seconds between looks for a new version behind the alias, or a new table, to switch to it; None for no
@@ -43,6 +42,7 @@ class ServeConfig:
         constants: a value for each input of shape [], which is one for all rows.
         access_log: whether to write a JSON line per request to the standard output.
         request_log: where a sample of the predicted rows is logged; None for no log.
+        deployment: id of the deployment at Vertex AI that the server is of, for the traffic log; "" for none.
         traffic_log: folder or gs:// prefix where the counts of requests by version are written, as evidence for a
             canary at Vertex AI or KServe; None for none.
 
@@ -52,7 +52,7 @@ class ServeConfig:
 
     source: str
     alias: str = "champion"
-    mode: Mode = "dynamic"
+    mode: Mode | None = None
     table: str | None = None
     cache_rows: int = 0
     follow_s: float | None = None
@@ -71,10 +71,13 @@ class ServeConfig:
     access_log: bool = False
     request_log: RequestLogConfig | None = None
     traffic_log: str | None = None
+    deployment: str = ""
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
-        self._check_mode()
+        if self.mode is not None or not self.source:
+            # Without a model no Problem declares a mode.
+            self._check_mode(self.mode or "dynamic")
         if self.follow_s is not None:
             check_positive(self.follow_s, "the interval of --follow")
         if not 0 <= self.port <= 65535:
@@ -85,25 +88,40 @@ class ServeConfig:
         if self.health_route == self.predict_route:
             raise UsageError("health and predictions need different routes", received=repr(self.health_route))
 
-    def _check_mode(self) -> None:
-        if self.mode not in get_args(Mode):
-            expected = ", ".join(get_args(Mode))
-            raise UsageError("the mode is not valid", where="--mode", expected=expected, received=repr(self.mode))
-        if (self.mode == "dynamic") != (not self.table):
+    def _check_mode(self, mode: str) -> None:
+        if mode not in MODES:
+            raise UsageError("the mode is not valid", where="--mode", expected=", ".join(MODES), received=repr(mode))
+        if (mode == "dynamic") != (not self.table):
             raise UsageError(
                 "static and hybrid serving need a table, and dynamic serving has none",
                 where="--prediction-table",
-                expected="no table" if self.mode == "dynamic" else "a folder of published tables",
+                expected="no table" if mode == "dynamic" else "a folder of published tables",
                 received=self.table or "none",
                 fix="Give --mode static or --mode hybrid" if self.table else "Give --prediction-table TABLE",
             )
-        if self.cache_rows < 0 or (self.cache_rows and self.mode != "hybrid"):
+        if self.cache_rows < 0 or (self.cache_rows and mode != "hybrid"):
             raise UsageError(
                 "a cache belongs to hybrid serving",
                 where="--cache",
-                expected="a number of rows, with --mode hybrid" if self.mode == "hybrid" else "no cache",
+                expected="a number of rows, with --mode hybrid" if mode == "hybrid" else "no cache",
                 received=str(self.cache_rows),
             )
+
+    def declared(self, serving: Serving | None) -> ServeConfig:
+        """The options with a mode: the one that is given, else the one that the Model's Problem declares, else dynamic.
+
+        Args:
+            serving: that the Problem declares; None for nothing.
+
+        Raises:
+            UsageError: the mode needs a table that neither names, or there is one that the mode does not use.
+        """
+        if self.mode is not None:
+            return self
+        if serving is None:
+            return replace(self, mode="dynamic")
+        table, cache = self.table or serving.table or None, self.cache_rows or serving.cache_rows
+        return replace(self, mode=serving.mode, table=table, cache_rows=cache)
 
     def check_source(self) -> None:
         """Checks that there is a model, or in static mode none.
@@ -123,9 +141,11 @@ class ServeConfig:
 
 
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
-    """Options from Vertex AI's variables, AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE, and
-    from HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
-    HEADRACE_REQUEST_LOG, HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
+    """Options from Vertex AI's variables and those of headrace.
+
+    They are AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE and AIP_DEPLOYED_MODEL_ID; HEADRACE_RULES,
+    HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE, HEADRACE_REQUEST_LOG,
+    HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
 
     Raises:
         UsageError: a port, a route, an interval, a number of rows, the share of the request log or a limit is not
@@ -137,7 +157,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     cache = environment.get("HEADRACE_CACHE", "0")
     if not cache.isdecimal():
         raise UsageError("HEADRACE_CACHE is not valid", expected="a number of rows", received=repr(cache))
-    mode = environment.get("HEADRACE_MODE", "dynamic")
+    mode = environment.get("HEADRACE_MODE") or None
     share = environment.get("HEADRACE_REQUEST_LOG_SHARE")
     try:
         log_share = None if share is None else float(share)
@@ -158,6 +178,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         follow_s=_seconds(environment.get("HEADRACE_FOLLOW")),
         request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
         traffic_log=environment.get("HEADRACE_TRAFFIC_LOG") or None,
+        deployment=environment.get("AIP_DEPLOYED_MODEL_ID", ""),
         limits=limits_from(environment.get("HEADRACE_LIMITS", "").split(), "HEADRACE_LIMITS"),
     )
     # A container must be reachable from outside.

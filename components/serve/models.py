@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headrace.components.serve.beside import beside
 from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.follow import Follower
 from headrace.core import storage
@@ -83,14 +84,21 @@ class ModelFollower(Follower[Place]):
         config: of the server, with `follow_s`.
         current: holds the model in use.
         count: as of `Follower`.
+        busy: whether requests are answered at this moment; a new version is then loaded slowly.
     """
 
     def __init__(
-        self, config: ServeConfig, current: Current[OnlineModel], *, count: Callable[[str], None] = lambda _: None
+        self,
+        config: ServeConfig,
+        current: Current[OnlineModel],
+        *,
+        count: Callable[[str], None] = lambda _: None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__("version", config.follow_s, count)
         self._config = config
         self._current = current
+        self._busy = busy
 
     @property
     def present(self) -> str:
@@ -108,4 +116,5 @@ class ModelFollower(Follower[Place]):
         def load_it() -> OnlineModel:
             return load(find(found, self._config, self._current.model.name), self._config)
 
-        return self._current.switch(load_it, check_golden).version
+        with beside(self._busy):
+            return self._current.switch(load_it, check_golden).version

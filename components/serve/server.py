@@ -62,7 +62,7 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
 
         found = start.find(config)
         with listen(config.host, config.port) as listener:
-            asyncio.run(_serve(config, found, listener, report))
+            asyncio.run(_serve(found.config, found, listener, report))
     finally:
         if config.ready_file is not None:
             storage.local_path(config.ready_file).unlink(missing_ok=True)
@@ -78,7 +78,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     from headrace.components.serve.routes import Routes
 
     access_log = AccessLog() if config.access_log else None
-    traffic_log = None if config.traffic_log is None else TrafficLog(config.traffic_log)
+    traffic_log = None if config.traffic_log is None else TrafficLog(config.traffic_log, config.deployment)
     app = App(
         found.name,
         found.version,
@@ -149,7 +149,7 @@ def _load(
         try:
             from headrace.components.serve import start
 
-            followers = start.load(found, config, app, report, request_log)
+            followers = start.load(found, app, report, request_log)
             if config.announce is not None:
                 processes.announce(config.announce, found.version, url)
             if config.ready_file is not None:
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--mode",
         choices=("dynamic", "static", "hybrid"),
         help="Answer with the model, from a table of predictions by key, or from the table first and else with the "
-        "model (default: HEADRACE_MODE, or dynamic).",
+        "model (default: HEADRACE_MODE, or what the Model's Problem declares, or dynamic).",
     )
     parser.add_argument(
         "--prediction-table",

@@ -34,12 +34,14 @@ class Found:
     Attributes:
         name: of the model in URLs.
         version: of the model.
+        config: of the server, with the mode in which it is served.
         source: the model; None in static mode.
         pinned: the table that a version of an endpoint names; None for others.
     """
 
     name: str
     version: str
+    config: ServeConfig
     source: Source | None = None
     pinned: PinnedTable | None = None
 
@@ -48,40 +50,44 @@ def find(config: ServeConfig) -> Found:
     """Finds the model, or in static mode the table, without loading either.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or the mode that the Model's Problem declares needs a table that is not named.
         DataError: a registered model is damaged.
         GateRefused: the registry marks the version as bad.
         PlatformError: a file cannot be read.
     """
     if config.mode == "static":
-        from headrace.components.serve.tables.place import name_and_version
-
-        return Found(*name_and_version(str(config.table), config.name))
-    if config.mode == "dynamic" and not config.source.startswith("projects/"):
+        return _table(config)
+    if config.mode in (None, "dynamic") and not config.source.startswith("projects/"):
         from headrace.components.serve.tables.pinned import is_pinned, read_pinned
 
         if is_pinned(config.source):
             pinned = read_pinned(config.source)
-            return Found(config.name or pinned.name, pinned.version, pinned=pinned)
+            return Found(config.name or pinned.name, pinned.version, config.declared(None), pinned=pinned)
     from headrace.components.serve import models
 
     source = models.find(models.locate(config), config)
+    config = config.declared(source.serving)
+    if config.mode == "static":
+        return _table(config)
     if config.mode == "hybrid":
         from headrace.components.serve.tables.place import name_and_version
 
         # A folder without a table is refused before TensorFlow is loaded.
         name_and_version(str(config.table), source.name)
-    return Found(source.name, source.version, source)
+    return Found(source.name, source.version, config, source)
 
 
-def load(
-    found: Found, config: ServeConfig, app: App, report: Progress, request_log: RequestLog | None = None
-) -> Sequence[Follower[Any]]:
+def _table(config: ServeConfig) -> Found:
+    from headrace.components.serve.tables.place import name_and_version
+
+    return Found(*name_and_version(str(config.table), config.name), config)
+
+
+def load(found: Found, app: App, report: Progress, request_log: RequestLog | None = None) -> Sequence[Follower[Any]]:
     """Loads what was found, and makes the application answer with it.
 
     Args:
         found: from `find`.
-        config: of the server.
         app: to answer requests.
         report: receives progress.
         request_log: records rows that the model predicts; answers from a table are not predicted.
@@ -95,6 +101,7 @@ def load(
         PlatformError: the model's first prediction failed, or a file cannot be read.
     """
     followers: list[Follower[Any]] = []
+    config = found.config
     if found.pinned is not None:
         from headrace.components.serve.modes.static import Static
 
@@ -108,7 +115,9 @@ def load(
         if config.follow_s is not None:
             from headrace.components.serve import models
 
-            followers.append(models.ModelFollower(config, current, count=_counting(app, "swaps", _SWAPS)))
+            count = _counting(app, "swaps", _SWAPS)
+            busy = lambda: app.batcher.running > 0  # noqa: E731 - read in the loading thread
+            followers.append(models.ModelFollower(config, current, count=count, busy=busy))
         if table is None:
             app.use(dynamic)
         else:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from headrace.components.serve.metrics import Histogram
-from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.models.outcome import ModelOutcome
+from headrace.components.stream.models.used import UsedModel
 from headrace.core.rules.counts import RuleCounts
 
 # Upper bounds of buckets: seconds, and records.
@@ -18,7 +18,7 @@ _HELP = {
     "records_total": "Records by application and result: predicted, or the reason why a record has no prediction.",
     "rule_rows_total": "Rows that broke a rule of the Model, by result: refused, or predicted nevertheless.",
     "model_events_total": "Model events by application and what became of them.",
-    "retries_total": "Deliveries and commits that were tried again, and offsets that were not committed.",
+    "retries_total": "Deliveries, commits and batches that were tried again, and offsets that were not committed.",
     "lag_seconds": "Age of the oldest record of the last batch when it was read; 0 once all records are read.",
     "lag_records": "Records that wait, by the broker's high watermark.",
     "held_records": "Records that are held while there is no model.",
@@ -36,7 +36,7 @@ class StreamMetrics:
     """
 
     def __init__(
-        self, in_use: Callable[[], Mapping[str, LoadedModel | None]], clock: Callable[[], float] = time.monotonic
+        self, in_use: Callable[[], Mapping[str, UsedModel | None]], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._in_use = in_use
         self._clock = clock
@@ -110,7 +110,7 @@ class StreamMetrics:
     def text(self) -> str:
         """All metrics."""
         in_use = [
-            _labels({"app": app, "version": one.event.version, "epoch": str(one.event.epoch)})
+            _labels({"app": app, "version": one.version, **({} if one.epoch is None else {"epoch": str(one.epoch)})})
             for app, one in self._in_use().items()
             if one is not None
         ]

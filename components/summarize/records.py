@@ -11,7 +11,7 @@ from headrace.core.steps.step import is_of_run, read_record
 
 
 def step_of(
-    root: str, name: str, identity: str, started: float, *, reusable: bool, reached: bool = True
+    root: str, name: str, identity: str, started: float, *, reusable: bool, reached: bool = True, job: str = ""
 ) -> dict[str, Any]:
     """A step's record: `skipped` and empty for one that did not run, `cached` for one that was a cache hit.
 
@@ -23,9 +23,10 @@ def step_of(
         reusable: whether the engine repeats the step only if an input changed. An earlier record of another step is of
             a failure that this run has fixed or not met, or of an effect that each run has itself.
         reached: whether the run reached the step; it is skipped otherwise.
+        job: the engine's own name of the run; "" if it is not known.
     """
     record = read_record(root, name, identity) if reached and identity else None
-    if record is not None and not is_of_run(record, started):
+    if record is not None and not is_of_run(record, started, job):
         record = {**record, "status": "cached"} if reusable and record["status"] == "succeeded" else None
     return record or {
         "step": name,

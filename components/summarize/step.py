@@ -194,4 +194,4 @@ def _resolved(facts: RunFacts) -> tuple[list[dict[str, Any]], RunFacts]:
 def _step(facts: RunFacts, name: str, identity: str, *, reached: bool = True) -> dict[str, Any]:
     # Where the run itself measures the data, nothing is reused.
     reusable = name not in _UNCACHED and bool(facts.data_version)
-    return step_of(facts.root, name, identity, facts.started, reusable=reusable, reached=reached)
+    return step_of(facts.root, name, identity, facts.started, reusable=reusable, reached=reached, job=facts.job)

@@ -33,6 +33,7 @@ def run(
         name = search_identity(file, identity.examples_identity_of(examples.path), request)
         step.identity = step_identity(name, trials, request)
         output = storage.place_of(model)
+        step.end_as_before(output)
         config = search.TuneConfig(
             examples=examples.path,
             output=output,

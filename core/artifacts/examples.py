@@ -39,6 +39,8 @@ class Column:
         column: its name in files, if different.
         exponent: of a number: it is stored divided by 2 ** exponent; see `core.values.scaling`.
         double: of a number: it is stored as its text, and the model takes it as float64.
+        exact: of a numeric feature that expressions read: the feature that holds its text, a bytes_list. The model
+            takes it as float64.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Column:
     column: str | None = None
     exponent: int = 0
     double: bool = False
+    exact: str | None = None
 
     @property
     def source_column(self) -> str:
@@ -79,6 +82,7 @@ class Schema:
                 f.column,
                 f.exponent if isinstance(f, Numeric) else 0,
                 isinstance(f, Numeric) and f.double,
+                problem.derivation.exact.get(f.name),
             )
             for f, role in declared
         ]
@@ -110,7 +114,7 @@ class Schema:
 
 def _plain(column: Column) -> dict[str, Any]:
     plain = dataclasses.asdict(column)
-    for name in ("column", "exponent", "double"):
+    for name in ("column", "exponent", "double", "exact"):
         if not plain[name] and plain[name] != "":
             del plain[name]
     return plain

@@ -54,17 +54,10 @@ class Evaluated:
     Attributes:
         values: float64 (number, integer), bool, text, or int64 (time); False or "" where missing.
         missing: bool.
-        smallest: of a column of numbers, the smallest normal number of its type: of float32, or of float64.
     """
 
     values: Any
     missing: Any
-    smallest: float = SMALLEST_SINGLE
-
-
-def smallest(is_double: bool) -> float:
-    """The smallest normal number of a column's type: float64 or, as most columns are given, float32."""
-    return SMALLEST_DOUBLE if is_double else SMALLEST_SINGLE
 
 
 class Evaluator(ABC):
@@ -88,7 +81,7 @@ class Evaluator(ABC):
     def _evaluate(self, node: Expression) -> Evaluated:
         if isinstance(node, Column):
             column = self._columns[node.name]
-            return column if node.kind == "text" else self._number(column.values, column.missing, column.smallest)
+            return column if node.kind == "text" else self._number(column.values, column.missing)
         if isinstance(node, Literal):
             value = float(node.value) if node.kind in ("number", "integer") else node.value
             return Evaluated(self.filled(value), self.filled(False))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.expressions.evaluate import Evaluated, Pattern, smallest
+from headrace.core.expressions.evaluate import Evaluated, Pattern
 from headrace.core.expressions.lower_numpy import NumpyEvaluator
 from headrace.core.expressions.nodes import Expression
 
@@ -72,7 +72,7 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
         rows: number of rows.
 
     Returns:
-        By name: float64, or strings; null where missing.
+        By name: float64, strings, or for a time timestamps in UTC; null where missing.
     """
     evaluator = ArrowEvaluator({name: evaluated(column) for name, column in columns.items()}, rows)
     found = {}
@@ -80,6 +80,8 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
         result = evaluator(expression)
         if expression.kind == "text":
             found[name] = pc.if_else(pa.array(result.missing), None, result.values)
+        elif expression.kind == "time":
+            found[name] = pa.array(result.values, mask=result.missing).cast(pa.timestamp("us", "UTC"))
         else:
             found[name] = pa.array(result.values.astype(np.float64), mask=result.missing)
     return found
@@ -91,7 +93,7 @@ def evaluated(column: pa.Array) -> Evaluated:
         texts = pc.fill_null(column.cast(pa.string()), "")
         return Evaluated(texts, _numpy(pc.equal(texts, "")))
     values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return Evaluated(values, np.isnan(values), smallest(pa.types.is_float64(column.type)))
+    return Evaluated(values, np.isnan(values))
 
 
 def _numpy(values: pa.Array) -> Any:

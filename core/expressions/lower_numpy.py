@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern, smallest
+from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern
 from headrace.core.expressions.nodes import Expression
 
 _FUNCTIONS = {"asin": np.arcsin, "round_half_even": np.rint}
@@ -155,4 +155,4 @@ def result_of(found: Evaluated, expression: Expression) -> npt.NDArray[Any]:
 
 def _numeric(column: npt.NDArray[Any]) -> Evaluated:
     values = column.astype(np.float64)
-    return Evaluated(values, np.isnan(values), smallest(column.dtype == np.float64))
+    return Evaluated(values, np.isnan(values))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern, smallest
+from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern
 from headrace.core.expressions.nodes import Expression
 
 _DTYPES = {bool: tf.bool, int: tf.int64, float: tf.float64, str: tf.string}
@@ -102,18 +103,15 @@ class TensorFlowEvaluator(Evaluator):
         return matched, fields
 
 
-def derive(
-    expressions: Mapping[str, Expression], columns: Mapping[str, Any], double: Collection[str] = ()
-) -> dict[str, Any]:
+def derive(expressions: Mapping[str, Expression], columns: Mapping[str, Any]) -> dict[str, Any]:
     """Derived columns as tensors.
 
     Args:
         expressions: inlined, by name.
         columns: the columns that they read: [rows] float32 or float64, NaN for missing; or strings, "" for missing.
-        double: names of the numbers to return as float64.
 
     Returns:
-        By name, [rows]: float32 with NaN, or strings with "".
+        By name, [rows]: float64 with NaN, or strings with "".
     """
     rows = tf.shape(next(iter(columns.values())))[0] if columns else 0
     inputs = {}
@@ -122,7 +120,7 @@ def derive(
             inputs[name] = Evaluated(column, tf.equal(column, ""))
         else:
             values = tf.cast(column, tf.float64)
-            inputs[name] = Evaluated(values, tf.math.is_nan(values), smallest(column.dtype == tf.float64))
+            inputs[name] = Evaluated(values, tf.math.is_nan(values))
     evaluator = TensorFlowEvaluator(inputs, rows)
     found = {}
     for name, expression in expressions.items():
@@ -130,9 +128,8 @@ def derive(
         if expression.kind == "text":
             found[name] = result.values
         else:
-            dtype = tf.float64 if name in double else tf.float32
-            values = tf.cast(result.values, dtype)
-            found[name] = tf.where(result.missing, tf.constant(float("nan"), dtype), values)
+            values = tf.cast(result.values, tf.float64)
+            found[name] = tf.where(result.missing, tf.constant(math.nan, tf.float64), values)
     return found
 
 

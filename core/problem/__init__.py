@@ -7,6 +7,7 @@ from headrace.core.problem.monitor import Monitor
 from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import ModelKind, Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
+from headrace.core.serving_mode import Serving
 
 __all__ = [
     "METRICS",
@@ -22,6 +23,7 @@ __all__ = [
     "Numeric",
     "Problem",
     "Range",
+    "Serving",
     "Splits",
     "Task",
     "Training",

@@ -23,6 +23,7 @@ from headrace.core.problem.splits import Splits
 from headrace.core.problem.training import Training
 from headrace.core.problem.tuning import Choice, Range, Tuning
 from headrace.core.problem.weights import check_class_weights, check_weight, weight_column
+from headrace.core.serving_mode import Serving
 
 __all__ = [
     "METRICS",
@@ -81,6 +82,8 @@ class Problem:
         threshold: in (0, 1): a binary model predicts the second class at this probability or above.
         costs: costs of the two errors of a binary model, for evaluation's table of thresholds.
         monitor: thresholds of `headrace monitor`; None for those of `Monitor()`.
+        serving: how the models are served where no option says otherwise; None leaves it to the options and the
+            endpoint. Each Model carries it, so that a change trains again.
         no_rows: for data without rows: "skip" ends a run with exit status 0 and no output; "refuse" is an error.
 
     Raises:
@@ -108,6 +111,7 @@ class Problem:
     threshold: float = 0.5
     costs: Costs | None = None
     monitor: Monitor | None = None
+    serving: Serving | None = None
     no_rows: NoRows = "skip"
 
     def __post_init__(self) -> None:
@@ -124,7 +128,11 @@ class Problem:
         checks.check_decision(self.threshold, self.costs, self.task)
         checks.check_drift(self.drift, (*self.columns, self.label))
         checks.check_monitor(self.monitor, self.columns)
-        self.splits.check_column(self.label.name, self.derive)
+        if self.serving is not None and not isinstance(self.serving, Serving):
+            raise ProblemError(
+                "serving is wrong", where="Problem", expected="a Serving, or None", received=repr(self.serving)
+            )
+        self.splits.check_column(self.label.name)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
 
@@ -198,7 +206,7 @@ class Problem:
     @functools.cached_property
     def derivation(self) -> Derivation:
         """The derived columns and their inputs."""
-        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column)
+        return Derivation.of(self.derive, self.label, self.columns, self.key, self.weight_column, self.splits.column)
 
     @property
     def quantile_buckets(self) -> dict[str, int]:
@@ -266,9 +274,10 @@ class Problem:
                     column.pop(name, None)
         plain["splits"] = self.splits.to_json()
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
-        if self.monitor is None:
-            # A Model's problem.json is as it was before there was monitoring.
-            del plain["monitor"]
+        for name in ("monitor", "serving"):
+            if plain[name] is None:
+                # A Model's problem.json is as it was before there was such a field.
+                del plain[name]
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.binding import RawKind, for_feature, inlined, needed, nodes, raw_columns
 from headrace.core.expressions.nodes import Column, Expression, shown
-from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES, Categorical, Numeric
+from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES, Categorical, Numeric, stored_as
 
 _WHERE = "Problem.derive"
 
@@ -21,23 +23,30 @@ class Derivation:
         features: expressions of the derived features by name, over columns of the table: numbers or text.
         label: the expression of the label, or None where the label is a column of the table.
         weight: the expression of the sample weight, or None where it is a column of the table, or there is none.
+        split: the expression of the column that decides the split, or None where it is not derived.
         inputs: columns of the table that derived features read and that are no features.
         label_inputs: columns of the table that a derived label reads.
         weight_inputs: columns of the table that a derived sample weight reads.
+        split_inputs: columns of the table that `split` reads.
         served: what the model is given, in batches and online: features of the table, then `inputs`.
-        stored: what Examples hold besides label, weight and key: all features, then `inputs`.
+        exact: by the name of each numeric feature that derived features read, the name of its text in Examples:
+            expressions compute with its number, and the model alone with its float32.
+        stored: what Examples hold besides label, weight and key, by name: all features, `inputs`, then `exact`.
         read: the columns of the table that are read besides the key: the label and the weight, or what they are derived
-            from, then `served`.
+            from, what the split is derived from, then `served`.
     """
 
     features: Mapping[str, Expression]
     label: Expression | None
     weight: Expression | None
+    split: Expression | None
     inputs: tuple[Numeric | Categorical, ...]
     label_inputs: tuple[Numeric | Categorical, ...]
     weight_inputs: tuple[Numeric | Categorical, ...]
+    split_inputs: tuple[Numeric | Categorical, ...]
     served: tuple[Numeric | Categorical, ...]
-    stored: tuple[Numeric | Categorical, ...]
+    exact: Mapping[str, str]
+    stored: Mapping[str, Literal["float_list", "bytes_list"]]
     read: tuple[Numeric | Categorical, ...]
 
     @classmethod
@@ -48,6 +57,7 @@ class Derivation:
         columns: Sequence[Numeric | Categorical],
         key: str | None,
         weight: Numeric | None = None,
+        split: str | None = None,
     ) -> Derivation:
         """The derivation of a declaration.
 
@@ -57,6 +67,7 @@ class Derivation:
             columns: its features that are no crosses.
             key: its key, or None.
             weight: its column of sample weights, or None.
+            split: the column that decides the split, or None.
 
         Raises:
             ProblemError: a name is wrong or taken, a column depends on itself, a feature depends on the label or on a
@@ -88,20 +99,30 @@ class Derivation:
             _input(name, kind, name not in must) for name, kind in sorted(read.items()) if name not in declared
         )
         target_inputs = {name: _inputs_of(expression) for name, expression in of_targets.items()}
-        served = (*(column for column in columns if column.name not in features), *inputs)
+        of_split = None if split is None else whole.get(split)
+        split_inputs = () if of_split is None else _inputs_of(of_split)
+        # No column can have the name of a text: it has a dot.
+        exact = {c.name: f"{c.name}.exact" for c in columns if isinstance(c, Numeric) and c.name in read}
+        of_features = (column for column in columns if column.name not in features)
+        served = (*(_double(c) if isinstance(c, Numeric) and c.name in exact else c for c in of_features), *inputs)
         of_table = {c.name: c for target in targets for c in target_inputs.get(target.name, (target,))}
-        # What a column of the table is declared as holds for the expressions of label and weight too.
+        of_table = {c.name: c for c in split_inputs} | of_table
+        # What a column of the table is declared as holds for the expressions of label, weight and split too.
         of_table |= {c.name: c for c in (*(t for t in targets if t.name not in of_targets), *served)}
         names = {column.name for column in served}
         return cls(
             features=features,
             label=of_targets.get(label.name),
             weight=None if weight is None else of_targets.get(weight.name),
+            split=of_split,
             inputs=inputs,
             label_inputs=target_inputs.get(label.name, ()),
             weight_inputs=() if weight is None else target_inputs.get(weight.name, ()),
+            split_inputs=split_inputs,
             served=served,
-            stored=(*columns, *inputs),
+            exact=exact,
+            stored={column.name: stored_as(column) for column in (*columns, *inputs)}
+            | dict.fromkeys(exact.values(), "bytes_list"),
             read=(*(column for name, column in of_table.items() if name not in names), *served),
         )
 
@@ -228,7 +249,11 @@ def _inputs_of(expression: Expression) -> tuple[Numeric | Categorical, ...]:
 
 
 def _input(name: str, kind: RawKind, optional: bool) -> Numeric | Categorical:
-    return Categorical(name, optional=optional) if kind == "text" else Numeric(name, optional=optional, double=True)
+    return Categorical(name, optional=optional) if kind == "text" else _double(Numeric(name, optional=optional))
+
+
+def _double(column: Numeric) -> Numeric:
+    return dataclasses.replace(column, double=True)
 
 
 def _declared_fix(column: str, declared: Mapping[str, Numeric | Categorical]) -> str:

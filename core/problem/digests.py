@@ -44,8 +44,8 @@ def schema_digest(problem: Mapping[str, Any]) -> str:
 
 
 def training_digest(problem: Mapping[str, Any]) -> str:
-    """Digest of what training reads: all but the gate and the search."""
-    names = (*_EXAMPLES, "training", "hyperparameters", "threshold")
+    """Digest of what training reads or hands on in the Model: all but the gate and the search."""
+    names = (*_EXAMPLES, "training", "hyperparameters", "threshold", "serving")
     return _digest({name: problem[name] for name in names if name in problem})
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from headrace.core.checks import check_count, check_fraction, is_finite
 from headrace.core.errors import ProblemError
@@ -40,7 +41,7 @@ class Numeric:
             column without a name. Only file readers use it: Examples, models and requests have `name`.
         exponent: Examples hold the numbers divided by 2 ** exponent, as float32. Preprocessing measures it where the
             numbers do not fit float32, see `Problem.measured`; it is not declared.
-        double: a column that only expressions read: the model takes it as float64, and Examples hold the text of the
+        double: a column that expressions read: the model takes it as float64, and Examples hold the text of the
             number, which is exact; it is not declared.
 
     Raises:
@@ -241,9 +242,9 @@ class Crossed:
 Feature = Numeric | Categorical | Crossed
 
 
-def is_stored_as_number(column: Numeric | Categorical) -> bool:
-    """Whether Examples hold a column as a float_list; others are texts, in a bytes_list."""
-    return isinstance(column, Numeric) and not column.double
+def stored_as(column: Numeric | Categorical) -> Literal["float_list", "bytes_list"]:
+    """How Examples hold a column: as a float32 in a float_list, or as text in a bytes_list."""
+    return "float_list" if isinstance(column, Numeric) and not column.double else "bytes_list"
 
 
 def check_cross(cross: Crossed, features: Mapping[str, Feature]) -> None:

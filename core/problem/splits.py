@@ -174,28 +174,21 @@ class Splits:
             if getattr(self, field.name) is not None
         }
 
-    def check_column(self, label: str, derived: Mapping[str, Any]) -> None:
+    def check_column(self, label: str) -> None:
         """Checks the column that decides the split.
 
         Args:
             label: the label's name.
-            derived: derived columns, by name.
 
         Raises:
-            ProblemError: it is the label or a derived column.
+            ProblemError: it is the label.
         """
-        if self.column is not None and (self.column == label or self.column in derived):
-            is_label = self.column == label
+        if self.column == label:
             raise ProblemError(
                 "the splits cannot be made by this column",
                 where="Splits",
-                expected="a column of the table other than the label",
-                received=f'"{self.column}", which is {"the label" if is_label else "derived"}',
-                # Boundaries in time and groups are found in passes over one column, before rows are derived.
-                fix=None
-                if is_label
-                else f'Write "{self.column}" to the table, or make it in prepare(batch) of the Problem file '
-                "(reads=[...]): splits are decided before columns are derived",
+                expected="a column of the table, or a derived one, other than the label",
+                received=f'"{self.column}", which is the label',
             )
 
 

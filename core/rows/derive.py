@@ -13,15 +13,12 @@ from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import blank, texts
 from headrace.core.values.numbers import parse_numbers
-from headrace.core.values.scaling import maximum, scaled, unscaled
 
 
 def with_derived(problem: Problem, rows: Rows) -> Rows:
-    """Adds the derived features, and a derived label and weight, to rows as columns of float64 or text.
+    """Adds the derived features, and a derived label, weight and split, to rows as columns of float64, text or time.
 
-    A value that does not fit its column's declaration counts as missing here; that row has its own fault.
-    Features are computed from other features as the model gets them, in float32; and from the columns that only
-    expressions read, like label and weight, from the numbers as they are.
+    A value that is not a number counts as missing here; that row has its own fault.
 
     Args:
         problem: declares the columns.
@@ -31,6 +28,9 @@ def with_derived(problem: Problem, rows: Rows) -> Rows:
     targets = {problem.label.name: (derivation.label, derivation.label_inputs)}
     if problem.weight_column is not None:
         targets[problem.weight_column.name] = (derivation.weight, derivation.weight_inputs)
+    if problem.splits.column is not None and problem.splits.column not in derivation.features:
+        # A derived weight may decide the split.
+        targets.setdefault(problem.splits.column, (derivation.split, derivation.split_inputs))
     if not derivation.features and all(expression is None for expression, _ in targets.values()):
         return rows
     columns = {name: batch.column(name) for name in batch.schema.names}
@@ -39,7 +39,7 @@ def with_derived(problem: Problem, rows: Rows) -> Rows:
     for name, (expression, inputs) in targets.items():
         if expression is not None:
             present = {column.name: blank(table[column.name], problem.missing) for column in inputs}
-            read = {column.name: _values(column, present[column.name], single=False) for column in inputs}
+            read = {column.name: _values(column, present[column.name]) for column in inputs}
             columns |= derive({name: expression}, read, batch.num_rows)
     return dataclasses.replace(rows, batch=pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)))
 
@@ -56,19 +56,12 @@ def derived_features(problem: Problem, columns: Mapping[str, pa.Array], rows: in
     if not derivation.features:
         return {}
     present = {column.name: blank(columns[column.name], problem.missing) for column in derivation.served}
-    read = {column.name: _values(column, present[column.name], single=True) for column in derivation.served}
+    read = {column.name: _values(column, present[column.name]) for column in derivation.served}
     return derive(derivation.features, read, rows)
 
 
-def _values(declared: Numeric | Categorical, column: pa.Array, *, single: bool) -> pa.Array:
+def _values(declared: Numeric | Categorical, column: pa.Array) -> pa.Array:
     if isinstance(declared, Categorical):
         return texts(column)[0]
     values, missing, wrong = parse_numbers(column)
-    single &= not declared.double
-    missing |= wrong | (np.abs(values) > (maximum(declared.exponent) if single else np.inf))
-    values = np.where(missing, np.nan, values)
-    if not single:
-        return pa.array(values)
-    # As the model gets them, also online: values are rounded here as they are there.
-    rounded = scaled(values, declared.exponent)
-    return pa.array(unscaled(rounded, declared.exponent) if declared.exponent else rounded)
+    return pa.array(np.where(missing | wrong, np.nan, values))

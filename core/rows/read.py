@@ -83,12 +83,13 @@ def _sources(problem: Problem) -> dict[str, str]:
     key = {} if problem.key is None else {problem.key: problem.key}
     read = key | {column.name: column.source_column for column in problem.derivation.read}
     column = problem.splits.column
-    return read if column is None or column in read else read | {column: column}
+    return read if column is None or column in read or column in problem.derive else read | {column: column}
 
 
 def split_column(problem: Problem) -> str | None:
-    """The column of the table that decides the split of each row; None where the key or the file does."""
-    return None if problem.splits.column is None else _sources(problem)[problem.splits.column]
+    """The column of the table that decides the split of each row; None where the key, the file or a derived column
+    does."""
+    return None if problem.splits.column is None else _sources(problem).get(problem.splits.column)
 
 
 def _selected(rows: Rows, columns: Mapping[str, str]) -> Rows:

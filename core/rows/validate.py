@@ -68,7 +68,8 @@ class Checked:
 class _Column:
     """A column during validation: its values as read, its typed values, and the rules that they break.
 
-    `kinds` counts text values and typed values of a column whose categories are measured.
+    `kinds` counts text values and typed values of a column whose categories are measured; `exact` is the texts of
+    numbers that expressions read.
     """
 
     source: pa.Array
@@ -76,6 +77,7 @@ class _Column:
     faults: list[rules.Fault]
     kinds: dict[str, Mask] = field(default_factory=dict)
     sizes: Counter[str] = field(default_factory=Counter)
+    exact: pa.Array | None = None
 
     def seen(self, name: str) -> dict[str, Mask]:
         """Counts missing and unknown values, which may be a fault of the data as a whole but not of a row."""
@@ -98,7 +100,9 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
     for declared in (*problem.derivation.inputs, *problem.targets, *problem.columns):
         column = blank(rows.batch.column(declared.name), problem.missing)
         checked[declared.name] = (
-            _check_number(declared, column) if isinstance(declared, Numeric) else _check_category(declared, column)
+            _check_number(declared, column, exact=declared.name in problem.derivation.exact)
+            if isinstance(declared, Numeric)
+            else _check_category(declared, column)
         )
     codes, decisive = _check_split(problem, rows)
     bad = np.zeros(rows.batch.num_rows, np.bool_)
@@ -108,7 +112,9 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
                 bad |= fault.rows
     whole = {i: marked[n] for i, n in enumerate(rows.numbers.tolist()) if n in marked} if marked else {}
     bad[list(whole)] = True
-    batch = pa.RecordBatch.from_arrays([result.values for result in checked.values()], names=list(checked))
+    values = {name: result.values for name, result in checked.items()}
+    values |= {held: checked[name].exact for name, held in problem.derivation.exact.items()}
+    batch = pa.RecordBatch.from_arrays(list(values.values()), names=list(values))
     table = as_in_table(problem, rows)
     quarantined = [
         *rows.refused,
@@ -211,17 +217,20 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
     return codes, [result]
 
 
-def _check_number(declared: Numeric, column: pa.Array) -> _Column:
+def _check_number(declared: Numeric, column: pa.Array, *, exact: bool) -> _Column:
     values, present, faults = parsed_numbers(NumberRule(declared), declared.source_column, column)
+    held = texts(pa.array(values, mask=~present))[0] if exact or declared.double else None
     if declared.double:
-        return _Column(column, texts(pa.array(values, mask=~present))[0], faults)
+        return _Column(column, held, faults)
     if declared.exponent:
-        return _Column(column, pa.array(scaled(values, declared.exponent), mask=~present), faults)
+        stored = pa.array(scaled(values, declared.exponent), mask=~present)
+        return _Column(column, stored, faults, exact=held)
     has_huge = any(fault.reason == "out_of_range" for fault in faults)
     sizes = sizes_seen(declared, values, present, has_huge=has_huge)
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
-    return _Column(column, pa.array(single, mask=None if present.all() else ~present), faults, sizes=sizes)
+    stored = pa.array(single, mask=None if present.all() else ~present)
+    return _Column(column, stored, faults, sizes=sizes, exact=held)
 
 
 def _quarantine(table: Rows, checked: Sequence[_Column], row: int, whole: Mapping[int, Fault]) -> QuarantinedRow:

@@ -26,24 +26,27 @@ class NumberRule:
         declared: the column's declaration.
         mode: "warn" lets values out of the declared bounds through.
         derived: whether the model computes the column itself, so that "warn" lets every value through.
+        feature: whether a column that expressions read is also a feature, which fits float32 like the others.
     """
 
     declared: Numeric
     mode: Mode = "enforce"
     derived: bool = False
+    feature: bool = False
 
     @property
     def dtype(self) -> type[np.float32 | np.float64]:
         """The dtype of the model's input: float64 where the model divides it by 2 ** exponent, or derives from it."""
-        return np.float64 if self._is_wide else np.float32
+        return np.float64 if self.declared.exponent or self.declared.double else np.float32
 
     @property
     def _is_wide(self) -> bool:
-        return bool(self.declared.exponent) or self.declared.double
+        return bool(self.declared.exponent) or (self.declared.double and not self.feature)
 
     @cached_property
     def _largest(self) -> float:
-        return float(np.finfo(np.float64).max) if self.declared.double else maximum(self.declared.exponent)
+        is_double = self.declared.double and not self.feature
+        return float(np.finfo(np.float64).max) if is_double else maximum(self.declared.exponent)
 
     def bounds(self, bits: int = 64) -> tuple[float, float]:
         """Minimum and maximum allowed, inclusive, of floats of 16, 32 or 64 bits."""

@@ -50,8 +50,15 @@ def shown(value: Any) -> str:
     elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and abs(value) < _WRITTEN_OUT):
         text = text_of(value)
     else:
-        text = str(value)
+        text = _text(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
 
 
 def listed(values: Sequence[str]) -> str:

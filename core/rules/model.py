@@ -66,7 +66,7 @@ class ModelRules:
 
         def rule(column: Numeric | Categorical, *, derived: bool) -> Rule:
             if isinstance(column, Numeric):
-                return NumberRule(column, mode, derived)
+                return NumberRule(column, mode, derived, feature=column.name in derivation.exact)
             named = column.vocabulary is not None or column.hash_buckets is not None
             learned = () if named else categories.get(column.name, ())
             return CategoryRule(column, tuple(learned[: column.max_vocabulary]), mode, derived)

@@ -10,11 +10,12 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.artifacts import registered
 from headrace.core.artifacts.model import ModelArtifact, open_model
-from headrace.core.errors import DataError, UsageError
+from headrace.core.errors import DataError, ProblemError, UsageError
 from headrace.core.rules.mode import Mode
 from headrace.core.rules.model import ModelRules
 from headrace.core.saved_model.json.columns import Interface
 from headrace.core.saved_model.json.inputs import Input
+from headrace.core.serving_mode import Serving, serving_of
 from headrace.core.values.spellings import spellings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -35,6 +36,7 @@ class Source:
         golden: the Model's predictions for them, as JSON.
         prepared: whether it expects columns that a Problem file's prepare function computes.
         rules: the rules of a Model; None for other SavedModels.
+        serving: the mode that a Model's Problem declares; None where it declares none.
     """
 
     saved_model: str
@@ -45,6 +47,7 @@ class Source:
     golden: tuple[dict[str, Any], ...] = ()
     prepared: bool = False
     rules: ModelRules | None = None
+    serving: Serving | None = None
 
 
 def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -> Source:
@@ -124,7 +127,23 @@ def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
         tuple(golden.get("predictions", [])),
         bool(model.problem.get("reads")),
         rules,
+        declared_serving(model.problem, storage.join(uri, "problem.json")),
     )
+
+
+def declared_serving(problem: Mapping[str, Any], where: str) -> Serving | None:
+    """The mode that a Model's problem.json declares; None where it declares none.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    declared = problem.get("serving")
+    if declared is None:
+        return None
+    try:
+        return serving_of(declared)
+    except (AttributeError, ProblemError) as error:
+        raise DataError("the serving mode of the Problem is damaged", where=where, received=str(error)) from error
 
 
 def _interface(model: ModelArtifact, known: Mapping[str, Sequence[str]], rules: ModelRules) -> Interface:
@@ -140,7 +159,7 @@ def _interface(model: ModelArtifact, known: Mapping[str, Sequence[str]], rules: 
                     str(c["name"]),
                     c["kind"],
                     bool(c["optional"]),
-                    dtype="float64" if c.get("exponent") or c.get("double") else "float32",
+                    dtype="float64" if c.get("exponent") or c.get("double") or c.get("exact") else "float32",
                     column=c.get("column"),
                     spellings=spellings(known.get(str(c["name"]), ())),
                     missing=tuple(model.problem.get("missing", ())),

@@ -60,7 +60,7 @@ def trial_rows(takes: Takes, *, companions: bool = False) -> dict[str, Any]:
 
 
 def _values(chance: np.random.Generator, taken: ModelInput, companions: bool) -> Any:
-    inner = list(taken.dims) or ([] if taken.width is None else [taken.width or _OPEN_WIDTH])
+    inner = [size or _OPEN_WIDTH for size in taken.dims or ([] if taken.width is None else [taken.width])]
     shape = [PROBE_ROWS, *inner]
     if taken.dtype == "string":
         return tf.constant(chance.choice(np.array(_WORDS, object), shape), tf.string)

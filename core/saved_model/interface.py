@@ -40,14 +40,14 @@ class ModelInput:
         name: in the signature.
         dtype: one of DTYPES.
         width: None for one value per row, [rows]; n for a dense tensor [rows, n]; 0 where the SavedModel leaves the
-            width open, [rows, None].
+            width open, [rows, None], or an inner dimension.
         columns: the columns that feed it: one, or `width` columns in order, or one column of lists.
         optional: whether a value may be missing: the model then gets NaN or "".
         spellings: the spellings of typed values, for a category learned from text; see `values.spellings`.
         missing: texts that stand for a missing value, besides the empty text.
         rule: the rule of a Model; None for inputs of other SavedModels.
         dims: the inner dimensions of a tensor of rank 3 or more, [rows, *dims], whose columns hold nested lists; their
-            product is `width`.
+            product is `width`. A dimension that the SavedModel leaves open is 0.
     """
 
     name: str
@@ -93,7 +93,8 @@ class ModelOutput:
     Attributes:
         name: in the signature, and of its column in the predictions.
         dtype: one of DTYPES.
-        width: None for one value per row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None].
+        width: None for one value per row, [rows] or [rows, 1]; n for [rows, n]; 0 for [rows, None], or where an inner
+            dimension is open.
         binary: whether its strings are bytes, not text.
         listed: whether it is of shape [rows, 1]: the model answers each row with a list of one value.
         dims: as of ModelInput.
@@ -227,7 +228,7 @@ class Takes:
 
 
 def _shape(width: int | None, dims: Sequence[int]) -> str:
-    inner = list(dims) if dims else [] if width is None else [width or "any"]
+    inner = [size or "any" for size in dims] if dims else [] if width is None else [width or "any"]
     return f"[{', '.join(['rows', *map(str, inner)])}]"
 
 

@@ -100,7 +100,7 @@ class SavedModel:
         """The interface to columns: each input is fed from the column of its name.
 
         Args:
-            any_outputs: outputs of open inner dimensions, which JSON may hold, are left out instead of refused.
+            any_outputs: outputs of unknown rank, which JSON may hold, are left out instead of refused.
 
         Raises:
             DataError: columns cannot hold an input or an output; see `signature_specs`.

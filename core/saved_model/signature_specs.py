@@ -26,7 +26,7 @@ from headrace.core.tfrecord import EXAMPLE_COLUMN
 Specs = Mapping[str, Any]
 
 _ROWS = (
-    "one value per row (shape [None]), or as many for every row (shape [None, n], [None, n, m] and so on), of numbers, "
+    "one value per row (shape [None]), or lists of them (shape [None, n], [None, None, m] and so on), of numbers, "
     "booleans or strings"
 )
 
@@ -48,11 +48,12 @@ def takes_of(
         inputs: TensorSpecs by name.
         outputs: TensorSpecs by name.
         arguments: TensorFlow's argument names of the inputs.
-        any_outputs: outputs of open inner dimensions, which JSON may hold, are left out instead of refused.
+        any_outputs: outputs of unknown rank, or of texts with several open dimensions, are left out instead of refused:
+            JSON may hold them.
 
     Raises:
-        DataError: an input or an output is ragged, sparse, of unknown rank, has more than two dimensions that are not
-            all fixed, has another number of rows than the others, or has a dtype that columns cannot hold.
+        DataError: an input or an output is ragged, sparse, of unknown rank, has another number of rows than the others,
+            or has a dtype that columns cannot hold.
     """
     _refuse_composite(where, graph, inputs, frozenset(arguments))
     constants, fed = [], []
@@ -84,16 +85,17 @@ def takes_of(
 
 
 def _is_open(spec: Any) -> bool:
-    """Whether an output is dense, and of an unknown rank, or of inner dimensions that are not fixed."""
-    shape = spec.shape if isinstance(spec, tf.TensorSpec | tf.Tensor) and spec.dtype.name in DTYPES else None
-    return shape is not None and (shape.rank is None or (shape.rank > 2 and None in shape.as_list()[1:]))
+    """Whether an output is dense, and of an unknown rank, or of texts with several open dimensions."""
+    if not isinstance(spec, tf.TensorSpec | tf.Tensor) or spec.dtype.name not in DTYPES:
+        return False
+    return spec.shape.rank is None or (spec.dtype == tf.string and spec.shape.as_list()[1:].count(None) > 1)
 
 
 def _output(where: str, name: str, spec: Any, batch: int | None) -> ModelOutput:
     dtype, shape = _checked(where, f'output "{name}"', spec)
     if not shape:
         return ModelOutput(name, dtype, None, is_bytes(name, dtype), per_call=True)
-    if shape[0] not in (None, batch):
+    if shape[0] not in (None, batch) or (dtype == "string" and shape[1:].count(None) > 1):
         raise _unfit(where, f'output "{name}"', f"{dtype} of shape {_shown(shape)}")
     width, dims = _width(shape), _dims(shape)
     listed = width == 1 and not dims
@@ -128,7 +130,7 @@ def _dims(shape: list[int | None]) -> tuple[int, ...]:
 
 
 def _checked(where: str, what: str, spec: Any) -> tuple[str, list[int | None]]:
-    """The dtype and the shape; of more than two dimensions, all but the first are fixed."""
+    """The dtype and the shape."""
     if isinstance(spec, tf.Tensor):
         # Outputs of a SavedModel of TensorFlow 1.
         spec = tf.TensorSpec.from_tensor(spec)
@@ -137,7 +139,7 @@ def _checked(where: str, what: str, spec: Any) -> tuple[str, list[int | None]]:
         received = f"a {type(spec).__name__.removesuffix('TensorSpec').removesuffix('Tensor').lower()} tensor"
     elif spec.shape.rank is None:
         received = f"{spec.dtype.name} of unknown rank"
-    elif 0 in spec.shape.as_list() or (spec.shape.rank > 2 and None in spec.shape.as_list()[1:]):
+    elif 0 in spec.shape.as_list():
         received = f"{spec.dtype.name} of shape {spec.shape}"
     elif spec.dtype.name not in DTYPES:
         received = f"dtype {spec.dtype.name}"

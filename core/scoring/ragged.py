@@ -24,17 +24,17 @@ def is_ragged(column: Any) -> bool:
 
 def groups_of_one_shape(columns: Mapping[str, Any], rows: int) -> list[Indices] | None:
     """The indices of rows whose lists have equal lengths, by group; None where no column is ragged."""
-    lengths = [np.array([len(row) for row in column], np.int64) for column in columns.values() if is_ragged(column)]
-    if not lengths or not rows:
+    shapes = [np.array([row.shape for row in column], np.int64) for column in columns.values() if is_ragged(column)]
+    if not shapes or not rows:
         return None
-    _, group = np.unique(np.stack(lengths, axis=1), axis=0, return_inverse=True)
+    _, group = np.unique(np.concatenate(shapes, axis=1), axis=0, return_inverse=True)
     group = group.reshape(-1)
     order = np.argsort(group, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
 def dense(column: npt.NDArray[Any], at: Indices) -> npt.NDArray[Any]:
-    """The rows at `at`, whose lists have one length: [rows] or [rows, n]."""
+    """The rows at `at`, whose lists have one shape: [rows], [rows, n] or [rows, *dims]."""
     return np.stack([column[row] for row in at]) if is_ragged(column) else column[at]
 
 
@@ -58,6 +58,6 @@ def concatenated(pieces: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def part_of(column: npt.NDArray[Any], begin: int, end: int) -> npt.NDArray[Any]:
     """Rows of a column; lists of one length are one array, whatever lengths other rows of the column have."""
     part = column[begin:end]
-    if is_ragged(part) and len({len(row) for row in part}) == 1:
+    if is_ragged(part) and len({row.shape for row in part}) == 1:
         return np.stack(list(part))
     return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,9 +29,10 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
     """
     tensors: dict[str, Any] = {}
     for feed in feeds:
-        taken = feed.taken
+        taken, dims = feed.taken, feed.dims or feed.taken.dims
         if feed.numbers is not None:
-            tensor = tf.constant(_inner(taken, filled_up(feed.numbers, filled - rows)))
+            numbers = filled_up(feed.numbers, filled - rows)
+            tensor = tf.constant(numbers.reshape(filled, *dims) if dims else numbers)
             tensors[taken.name] = tf.cast(tensor, tf.bfloat16) if taken.dtype == "bfloat16" else tensor
         else:
             texts = [to_tensor(text, filled) for text in feed.texts]
@@ -38,16 +40,11 @@ def tensors_of(feeds: Sequence[Feed], rows: int, filled: int, blank: str | None)
                 tensors[taken.name] = texts[0]
             else:
                 tensors[taken.name] = tf.stack(texts, axis=1) if texts else tf.fill([filled, 0], "")
-                if taken.dims:
-                    tensors[taken.name] = tf.reshape(tensors[taken.name], [filled, *taken.dims])
+                if dims:
+                    tensors[taken.name] = tf.reshape(tensors[taken.name], [filled, *dims])
     if blank is not None:
         tensors[blank] = tf.fill([filled], "")
     return tensors
-
-
-def _inner(taken: ModelInput, values: Any) -> Any:
-    """[rows, width] as [rows, *dims]."""
-    return values.reshape(len(values), *taken.dims) if taken.dims else values
 
 
 def per_row_of(outputs: Sequence[ModelOutput]) -> Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]:
@@ -120,7 +117,9 @@ def to_binary(tensor: Any) -> pa.Array:
 
 def zeros(taken: ModelInput) -> Feed:
     """One synthetic row of an input."""
+    dims = tuple(size or 1 for size in taken.dims)
+    width = math.prod(dims) if dims else taken.width or 1
     if taken.dtype == "string":
-        return Feed(taken, None, tuple(pa.array([""]) for _ in range(taken.width or 1)))
+        return Feed(taken, None, tuple(pa.array([""]) for _ in range(width)), dims=dims)
     dtype = "float32" if taken.dtype == "bfloat16" else taken.dtype
-    return Feed(taken, np.zeros([1] if taken.width is None else [1, taken.width or 1], dtype))
+    return Feed(taken, np.zeros([1] if taken.width is None else [1, width], dtype), dims=dims)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from headrace.core.errors import DataError
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.predictor import not_finite
@@ -40,7 +42,7 @@ def type_of(output: ModelOutput) -> pa.DataType:
     if output.width is None:
         return inner
     for size in reversed(output.dims):
-        inner = pa.list_(inner, size)
+        inner = pa.list_(inner, size) if size else pa.list_(inner)
     if output.dims:
         return inner
     return pa.list_(inner, output.width) if output.width else pa.list_(inner)
@@ -66,7 +68,8 @@ def columns_of(answers: Mapping[str, Answer], outputs: Sequence[ModelOutput], ro
             flat, bad = pa.array(values), not_finite(values)
         if bad is not None and bad.any():
             made.faults.append(_fault(output, bad.reshape(rows, -1)))
-        made.arrays.append(_shaped(flat, output, rows))
+        shape = answer.shape[1:] if isinstance(answer, np.ndarray) else ()
+        made.arrays.append(_shaped(flat, output, rows, shape))
     return made
 
 
@@ -99,17 +102,22 @@ def _fault(output: ModelOutput, bad: Mask) -> Fault:
     return Fault(None, "not_finite", rows, lambda _: f"the model's output {name} is not a finite number")
 
 
-def _shaped(flat: pa.Array, output: ModelOutput, rows: int) -> pa.Array:
+def _shaped(flat: pa.Array, output: ModelOutput, rows: int, shape: Sequence[int]) -> pa.Array:
+    """The lists of rows. Of texts `shape` is not known: only one of their dimensions is open."""
     if output.width is None:
         return flat
-    if output.dims:
-        for size in reversed(output.dims):
+    declared = output.dims or (output.width,)
+    if len(shape) != len(declared):
+        known = math.prod(size for size in declared if size) * rows
+        shape = [size or (len(flat) // known if known else 0) for size in declared]
+    for level in reversed(range(len(declared))):
+        size = shape[level]
+        if declared[level]:
             flat = pa.FixedSizeListArray.from_arrays(flat, size)
-        return flat
-    if output.width:
-        return pa.FixedSizeListArray.from_arrays(flat, output.width)
-    width = len(flat) // rows if rows else 0
-    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * width, pa.int32()), flat)
+        else:
+            lists = rows * math.prod(shape[:level])
+            flat = pa.ListArray.from_arrays(pa.array(np.arange(lists + 1) * size, pa.int32()), flat)
+    return flat
 
 
 def joined(pieces: Sequence[dict[str, Answer]], outputs: Sequence[ModelOutput]) -> dict[str, Answer]:
@@ -122,7 +130,17 @@ def joined(pieces: Sequence[dict[str, Answer]], outputs: Sequence[ModelOutput]) 
 def _joined(given: ModelOutput, pieces: list[Answer]) -> Answer:
     if not pieces:
         return pa.array([], pa.binary()) if given.dtype == "string" else np.zeros([0], _numpy(given.dtype))
-    return pa.concat_arrays(pieces) if isinstance(pieces[0], pa.Array) else np.concatenate(pieces)
+    if isinstance(pieces[0], pa.Array):
+        return pa.concat_arrays(pieces)
+    shapes = {piece.shape[1:] for piece in pieces}
+    if len(shapes) > 1:
+        raise DataError(
+            f"the model's output {given.name} has other lists in other calls",
+            expected="lists that follow from the row alone",
+            received=" and ".join(sorted(f"shape {['rows', *shape]}" for shape in shapes)),
+            fix="Export it with an output of one width, or score all rows in one call (--batch whole)",
+        )
+    return np.concatenate(pieces)
 
 
 def _numpy(dtype: str) -> str:

@@ -93,11 +93,12 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
             received=str(kind),
             fix=f"Name the columns that {taken.name} is made of, in their order",
         )
+    shapes = None
     if taken.dims:
-        column = flat_lists(column, taken, faults)
+        column, shapes = flat_lists(column, taken, faults)
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     if not taken.width:
-        return _of_any_length(taken, column, lengths, faults)
+        return _of_any_length(taken, column, lengths, shapes, faults)
     width = taken.width
     blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     missing = _mask(pc.is_null(column))
@@ -126,8 +127,14 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
     return feed
 
 
-def _of_any_length(taken: ModelInput, column: pa.Array, lengths: npt.NDArray[Any], faults: list[Fault]) -> Feed:
-    """Lists for an input of any width, with each row's own length."""
+def _of_any_length(
+    taken: ModelInput,
+    column: pa.Array,
+    lengths: npt.NDArray[Any],
+    shapes: npt.NDArray[np.int64] | None,
+    faults: list[Fault],
+) -> Feed:
+    """Lists for an input of any width, with each row's own length, or its shape of nested ones."""
     name = taken.columns[0]
     blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     _blame(faults, name, "missing_value", _mask(pc.is_null(column)) & ~blamed, lambda _: f"{name} is missing")
@@ -136,15 +143,15 @@ def _of_any_length(taken: ModelInput, column: pa.Array, lengths: npt.NDArray[Any
     # A null list of fixed size still has values in the child array, which do not count.
     flat = column.drop_null().flatten()
     if taken.dtype == "string":
-        feed = Feed(taken, None, (_texts(name, taken, flat, inner),), sizes)
+        feed = Feed(taken, None, (_texts(name, taken, flat, inner),), sizes, shapes)
     else:
-        feed = Feed(taken, _numbers(name, taken, flat, inner), (), sizes)
+        feed = Feed(taken, _numbers(name, taken, flat, inner), (), sizes, shapes)
     owner = np.repeat(np.arange(len(sizes)), sizes)
     for fault in inner:
         rows = np.zeros(len(sizes), np.bool_)
         rows[owner[fault.rows]] = True
         _blame(faults, name, fault.reason, rows, lambda value, of=fault.message: of(value))  # type: ignore[misc]
-    return feed if len(sizes) == 0 or (sizes != sizes[0]).any() else feed.take(np.arange(len(sizes)))
+    return feed.take(np.arange(len(sizes)))
 
 
 def _lists_of_one(column: pa.Array) -> pa.Array:

@@ -60,6 +60,6 @@ def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) ->
 def _shape(feeds: Sequence[Feed]) -> tuple[Any, ...]:
     """The list lengths, which must be equal for all rows of a call."""
     return tuple(
-        feed.lengths is not None or (len(feed.texts) if feed.numbers is None else feed.numbers.shape[1:])
+        feed.lengths is not None or (feed.dims, len(feed.texts) if feed.numbers is None else feed.numbers.shape[1:])
         for feed in feeds
     )

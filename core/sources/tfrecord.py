@@ -1,7 +1,7 @@
 """TFRecord source: reads the features of tf.train.Examples as columns, and verifies all checksums.
 
-Shards of an Examples artifact may hold numbers divided by a power of two, which is in its schema.json: they are read in
-their own unit.
+Shards of an Examples artifact may hold numbers divided by a power of two, or a feature's exact number as text besides
+it, as its schema.json says: numbers are read in their own unit, and exact.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.core import storage
-from headrace.core.artifacts.examples import SPLITS, Schema
+from headrace.core.artifacts.examples import SPLITS, Column, Schema
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
 from headrace.core.tfrecord import EXAMPLE_COLUMN
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
+from headrace.core.values.doubles import doubles_of
 from headrace.core.values.scaling import unscaled
 
 # Bytes to read for the columns and the length of a record.
@@ -41,7 +42,7 @@ class TFRecordSource:
         """
         whole = [(EXAMPLE_COLUMN, pa.binary())] if EXAMPLE_COLUMN in wanted else []
         for records in self._records(path, _SAMPLE):
-            batch = _in_own_units(_decoded(path, records, None), _exponents(path))
+            batch = _in_own_units(_decoded(path, records, None), _scaled_columns(path))
             return [*((field.name, _as_text(batch.column(field.name)).type) for field in batch.schema), *whole]
         return whole
 
@@ -55,12 +56,13 @@ class TFRecordSource:
         """Batches of at most `batch_rows` rows, with their numbers."""
         first = 1
         features = [name for name in columns if name != EXAMPLE_COLUMN]
-        exponents = _exponents(path) if features else {}
+        scaled = _scaled_columns(path) if features else {}
+        read = [*features, *(c.exact for n, c in scaled.items() if n in features and c.exact is not None)]
         for records in self._records(path, 4 << 20):
             for start in range(0, len(records), batch_rows):
                 some = records.slice(start, batch_rows)
                 # Records as they lie need no decoding.
-                decoded = _in_own_units(_decoded(path, some, features), exponents) if features else None
+                decoded = _in_own_units(_decoded(path, some, read), scaled) if features else None
                 arrays = [
                     some.cast(pa.binary()) if decoded is None or name == EXAMPLE_COLUMN else _as_text(decoded[name])
                     for name in columns
@@ -95,8 +97,8 @@ def _decoded(path: str, records: pa.LargeBinaryArray, columns: Sequence[str] | N
         raise _unreadable(path, error) from error
 
 
-def _exponents(path: str) -> Mapping[str, int]:
-    """The exponents of the Examples artifact that a shard belongs to, by column; empty for other files."""
+def _scaled_columns(path: str) -> Mapping[str, Column]:
+    """The columns of a shard's Examples artifact whose float_list is not their exact number; empty for other files."""
     artifact, _, split = path.rpartition("/")[0].rpartition("/")
     if split not in SPLITS:
         return {}
@@ -104,19 +106,24 @@ def _exponents(path: str) -> Mapping[str, int]:
     if not storage.exists(storage.join(artifact, "schema.json")):
         return {}
     try:
-        return Schema.read(artifact).exponents
+        return {c.name: c for c in Schema.read(artifact).columns if c.exponent or c.exact is not None}
     except (DataError, KeyError, TypeError):
         return {}
 
 
-def _in_own_units(batch: pa.RecordBatch, exponents: Mapping[str, int]) -> pa.RecordBatch:
-    for name in exponents.keys() & set(batch.schema.names):
-        at, column = batch.schema.get_field_index(name), batch.column(name)
-        if pa.types.is_floating(column.type):
-            own = unscaled(column.to_numpy(zero_copy_only=False), exponents[name])
-            missing = column.is_null().to_numpy(zero_copy_only=False)
-            batch = batch.set_column(at, name, pa.array(own, mask=missing))
-    return batch
+def _in_own_units(batch: pa.RecordBatch, scaled: Mapping[str, Column]) -> pa.RecordBatch:
+    for name in scaled.keys() & set(batch.schema.names):
+        at, column, exact = batch.schema.get_field_index(name), batch.column(name), scaled[name].exact
+        if not pa.types.is_floating(column.type):
+            continue
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        if exact is None:
+            own = unscaled(column.to_numpy(zero_copy_only=False), scaled[name].exponent)
+        else:
+            own = doubles_of([text or b"" for text in batch.column(exact).to_pylist()])
+            missing |= np.isnan(own)
+        batch = batch.set_column(at, name, pa.array(own, mask=missing))
+    return batch.drop_columns([c.exact for c in scaled.values() if c.exact in batch.schema.names])
 
 
 def _unreadable(path: str, error: DataError) -> DataError:

@@ -192,7 +192,8 @@ def _become(request: Request, descriptors: Sequence[int]) -> Request:
     def numbered(text: str) -> str:
         return _DESCRIPTOR.sub(lambda found: str(kept[int(found[1])]), text)
 
-    shared = _resident_bytes(os.getppid()) - _resident_bytes(os.getpid())
+    # The parent of a daemon may be gone already, and a daemon reports no memory.
+    shared = 0 if request.detached else _resident_bytes(os.getppid()) - _resident_bytes(os.getpid())
     os.environ.clear()
     os.environ.update({name: numbered(value) for name, value in request.environment.items()})
     os.environ[PRELOADED_BYTES] = str(max(shared, 0))

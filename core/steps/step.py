@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.core import storage
-from headrace.core.errors import HeadraceError, PlatformError
+from headrace.core.errors import HeadraceError, PlatformError, disk_full
 from headrace.core.signals import raise_on_sigterm
-from headrace.core.steps.repeated import error_of, job_of
+from headrace.core.steps.engine_job import is_of_job, names_of
+from headrace.core.steps.repeated import attempt_of, error_of, job_of
 from headrace.core.steps.workspace import record_uri
 
 # Environment variable with the local engine's process id, set for the steps that it starts.
@@ -60,18 +61,23 @@ def read_record(root: str, step: str, step_identity: str) -> dict[str, Any] | No
     return record
 
 
-def is_of_run(record: Mapping[str, Any], started: float) -> bool:
+def is_of_run(record: Mapping[str, Any], started: float, job: str = "") -> bool:
     """Whether this process's run wrote a record, and not an earlier run.
 
     A local engine marks its run, because a clock may be set back while it runs. No mark reaches the tasks of other
-    engines, which reuse a task only if all its parameters are equal: there the time of the record decides.
+    engines, which reuse a task only if all its parameters are equal: there the engine's name of the run decides, since
+    clocks of machines differ, and the time of the record only where the record has no such name.
 
     Args:
         record: of a step.
         started: start of the run, in seconds since 1970.
+        job: the engine's own name of the run; "" if it is not known.
     """
     mark = os.environ.get(ENGINE_RUN)
-    return bool(record.get("run") == mark if mark else record["started"] >= started)
+    if mark:
+        return bool(record.get("run") == mark)
+    known = is_of_job(record, job)
+    return record["started"] >= started if known is None else known
 
 
 class Step:
@@ -101,7 +107,8 @@ class Step:
     def end_as_before(self, output: str) -> None:
         """Ends a retry at once where an attempt of the same pipeline job failed by a mistake, or at the gate.
 
-        Call it when `identity` is known, before expensive work.
+        Call it when `identity` is known, before expensive work. The first attempt removes a record of that job: the
+        run was started again by hand, and this attempt may be killed before it writes its own.
 
         Args:
             output: URI of an output artifact of the task.
@@ -109,11 +116,16 @@ class Step:
         Raises:
             HeadraceError: that of the attempt.
         """
-        self._job = job_of(output)
+        attempt = attempt_of(os.environ)
+        self._job = job_of(output, attempt)
         if self._job and self.root:
             error = error_of(read_record(self.root, self.name, self.identity), self._job)
-            if error is not None:
+            if error is None:
+                return
+            if attempt != 0:
                 raise error
+            if self.writes:
+                storage.remove(record_uri(self.root, self.name, self.identity))
 
     def progress(
         self, message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False
@@ -158,6 +170,7 @@ class Step:
             "error": None if error is None else error.to_json(),
             **({"run": mark} if mark else {}),
             **({"job": self._job} if self._job else {}),
+            **names_of(os.environ),
         }
 
 
@@ -187,7 +200,7 @@ def running(name: str, *, root: str) -> Iterator[Step]:
         except HeadraceError as error:
             _fail(step, error, error)
         except Exception as error:
-            unexpected = PlatformError(
+            unexpected = disk_full(error) or PlatformError(
                 f"{name} failed unexpectedly",
                 received=f"{type(error).__name__}: {error}",
                 fix="The step's log has the traceback",

@@ -55,11 +55,12 @@ def _load() -> tuple[Any, str]:
         found.headrace_integers.restype = int64
         found.headrace_checksums.argtypes = [pointer, pointer, pointer, int64, pointer]
         found.headrace_checksums.restype = None
+        found.headrace_longest.argtypes, found.headrace_longest.restype = [pointer, int64], int64
         found.headrace_pass.argtypes = [pointer, int64, int64, pointer, pointer]
         found.headrace_pass.restype = int32
         found.headrace_decode.argtypes = [pointer, int64, int64, pointer, pointer, int32, pointer, pointer]
         found.headrace_decode.restype = int32
-        found.headrace_entries.argtypes, found.headrace_entries.restype = [pointer, pointer], int64
+        found.headrace_entries.argtypes, found.headrace_entries.restype = [pointer, int32, pointer], int64
         found.headrace_gather.argtypes = [pointer, int64, int64, pointer, int64, pointer, int32]
         found.headrace_gather.restype = int64
         if not found.headrace_usable():

@@ -278,10 +278,11 @@ EXPORTED int32_t headrace_decode(const uint8_t *data, int64_t size, int64_t reco
   return WHOLE;
 }
 
-/* Copies a dictionary's strings one after the other; with `out` 0 it only says how many bytes they are. */
-EXPORTED int64_t headrace_entries(const Column *column, uint8_t *out) {
+/* Copies a dictionary's strings from number `first` on, one after the other; with `out` 0 it only says how many bytes
+ * they are. */
+EXPORTED int64_t headrace_entries(const Column *column, int32_t first, uint8_t *out) {
   int64_t total = 0;
-  for (int32_t n = 1; n < column->known; n++) {
+  for (int32_t n = first; n < column->known; n++) {
     if (out) memcpy(out + total, column->entries[n], (size_t)column->sizes[n]);
     total += column->sizes[n];
   }

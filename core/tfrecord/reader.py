@@ -6,6 +6,7 @@ serialization, the parser in NumPy does the same.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import struct
@@ -21,15 +22,14 @@ import numpy.typing as npt
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.tfrecord import native
 from headrace.core.tfrecord.checksum import masked_crc32c
+from headrace.core.tfrecord.dictionaries import BYTES, FLOATS, Dictionaries
 from headrace.core.tfrecord.parser import Values, joined, parse
 
 Kind = Literal["bytes_list", "float_list"]
 
 # The offset of every so many records is stored once it was passed.
-_MARKED_ROWS = 256
-# A power of 2; tables of strings grow from so many slots.
-_FIRST_SLOTS = 1024
-_KINDS: Mapping[Kind, int] = {"bytes_list": 1, "float_list": 2}
+_MARKED_ROWS = 1024
+_KINDS: Mapping[Kind, int] = {"bytes_list": BYTES, "float_list": FLOATS}
 _IRREGULAR = 1
 # Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
 _HEAD, _TAIL = 12, 4
@@ -60,13 +60,14 @@ class Decoded:
         columns: names and kinds, in the order of the request.
         numbers: [float columns, rows] float32; an absent feature is NaN.
         codes: [string columns, rows] int32: indices into that column's `values`.
-        values: the distinct values of each string column; the first is empty, for an absent feature.
+        values: the distinct values of each string column, and of rows read before; the first is empty, for an absent
+            feature. In C they are `DistinctStrings`.
     """
 
     columns: Mapping[str, Kind]
     numbers: npt.NDArray[np.float32]
     codes: npt.NDArray[np.int32]
-    values: list[list[bytes]]
+    values: Sequence[list[bytes]]
 
     def by_name(self) -> dict[str, npt.NDArray[Any]]:
         """[rows] of each column: float32, or bytes as objects; an absent string is empty."""
@@ -81,36 +82,9 @@ class Decoded:
         return found
 
 
-class _Column(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("name_bytes", ctypes.c_int64),
-        ("kind", ctypes.c_int32),
-        ("known", ctypes.c_int32),
-        ("values", ctypes.c_void_p),
-        ("entries", ctypes.c_void_p),
-        ("sizes", ctypes.c_void_p),
-        ("words", ctypes.c_void_p),
-        ("slots", ctypes.c_void_p),
-        ("mask", ctypes.c_uint64),
-        ("seen", ctypes.c_int64),
-        ("most", ctypes.c_uint64),
-        ("begin", ctypes.c_uint64),
-    )
-
-
-class _Room(NamedTuple):
-    """Buffers that a call fills, to which `columns` points."""
-
-    numbers: npt.NDArray[np.float32]
-    codes: npt.NDArray[np.int32]
-    columns: Any
-    dictionaries: tuple[Any, ...]
-
-
 @dataclass
 class _File:
-    """A memory-mapped file, and the offset of each 256th record, as far as records were passed."""
+    """A memory-mapped file, and the offset of each 1024th record, as far as records were passed."""
 
     path: str
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -139,6 +113,8 @@ class ExampleReader:
         self._kinds = dict(columns)
         self._parsing = threading.Lock()
         self._columns = {name.encode(): _KINDS[kind] for name, kind in columns.items()}
+        # Their entries point into the files' bytes, which exist as long as the reader.
+        self._idle: list[Dictionaries] = []
 
     def read(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
         """Decodes records.
@@ -164,14 +140,23 @@ class ExampleReader:
             return self._parsed(runs, rows)
 
     def _decoded(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
-        room = self._room(len(rows))
-        held: list[npt.NDArray[np.uint8]] = []
+        kinds = list(self._columns.values())
+        numbers = np.empty((kinds.count(FLOATS), len(rows)), np.float32)
+        codes = np.empty((kinds.count(BYTES), len(rows)), np.int32)
+        # One per thread that reads. A read that fails leaves its own behind, half filled.
+        dictionaries = None
+        with contextlib.suppress(IndexError):
+            dictionaries = self._idle.pop()
+        if dictionaries is None or dictionaries.rows < len(rows):
+            dictionaries = Dictionaries(self._columns, len(rows))
+        dictionaries.begin(numbers, codes)
+        columns = dictionaries.columns
         for run, places in _in_file_order(runs, rows):
             content, at = self._place(run)
-            held.append(content)
-            self._call("decode", run, content, at, run.rows, places.ctypes.data, room.columns, len(room.columns))
-        # The entries of the dictionaries point into the files' bytes: `held` keeps those alive until they are copied.
-        return Decoded(self._kinds, room.numbers, room.codes, self._values(room))
+            self._call("decode", run, content, at, run.rows, places.ctypes.data, columns, len(columns))
+        strings = dictionaries.strings(self._compiled)
+        self._idle.append(dictionaries)
+        return Decoded(self._kinds, numbers, codes, strings)
 
     def records(self, runs: Iterable[Run]) -> list[bytes]:
         """The same records, serialized."""
@@ -211,45 +196,6 @@ class ExampleReader:
                 values.append(list(known))
         shaped = np.array(numbers, np.float32).reshape(-1, len(rows)), np.array(codes, np.int32).reshape(-1, len(rows))
         return Decoded(self._kinds, *shaped, values)
-
-    def _room(self, rows: int) -> _Room:
-        kinds = list(self._columns.values())
-        numbers = np.empty((kinds.count(_KINDS["float_list"]), rows), np.float32)
-        codes = np.empty((kinds.count(_KINDS["bytes_list"]), rows), np.int32)
-        # Half of a hash table's slots stay empty.
-        slots = np.zeros((len(codes), 1 << (2 * rows + 2).bit_length()), np.int32)
-        entries, words = (np.empty((len(codes), rows + 1), each) for each in (np.uintp, np.uint64))
-        sizes = np.zeros((len(codes), rows + 1), np.int32)
-        columns = (_Column * len(kinds))()
-        floats, strings = iter(numbers), iter(zip(codes, slots, entries, words, sizes, strict=True))
-        for column, (name, kind) in zip(columns, self._columns.items(), strict=True):
-            column.name, column.name_bytes, column.kind, column.seen = name, len(name), kind, -1
-            if kind == _KINDS["float_list"]:
-                column.values = next(floats).ctypes.data
-                continue
-            values, table, places, begins, lengths = next(strings)
-            column.known, column.mask, column.most = 1, min(_FIRST_SLOTS, len(table)) - 1, len(table) - 1
-            column.words = begins.ctypes.data
-            column.values, column.slots = values.ctypes.data, table.ctypes.data
-            column.entries, column.sizes = places.ctypes.data, lengths.ctypes.data
-        return _Room(numbers, codes, columns, (slots, entries, words, sizes))
-
-    def _values(self, room: _Room) -> list[list[bytes]]:
-        """The entries of the dictionaries."""
-        sizes = iter(room.dictionaries[-1])
-        found = []
-        for column in room.columns:
-            if column.kind != _KINDS["bytes_list"]:
-                continue
-            content = ctypes.create_string_buffer(self._compiled.headrace_entries(ctypes.byref(column), None) or 1)
-            self._compiled.headrace_entries(ctypes.byref(column), content)
-            packed, at = content.raw, 0
-            strings = [b""]
-            for stop in np.cumsum(next(sizes)[1 : column.known]).tolist():
-                strings.append(packed[at:stop])
-                at = stop
-            found.append(strings)
-        return found
 
     def _place(self, run: Run) -> tuple[npt.NDArray[np.uint8], ctypes.c_int64]:
         """The bytes of the run's file, and the offset at which the run begins."""

@@ -21,12 +21,16 @@ Mask = npt.NDArray[np.bool_]
 # Between these limits Arrow formats a fraction as Python does; outside them it uses an exponent.
 _PLAIN_MINIMUM, _PLAIN_MAXIMUM = 1e-4, 1e14
 _HEXADECIMAL = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), "S2")
+_SECONDS = {unit: Decimal(1).scaleb(-digits) for unit, digits in (("s", 0), ("ms", 3), ("us", 6), ("ns", 9))}
 # Positions of the 16 bytes of a UUID in its text of 36 characters.
 _UUID_PLACES = (0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34)
 
 
 def logical(column: pa.Array) -> pa.Array:
-    """A column in its logical type: without dictionaries, runs, views or extensions, and UUIDs as text."""
+    """A column in its logical type: without dictionaries, runs, views or extensions.
+
+    UUIDs are texts, and durations are seconds, as decimals.
+    """
     kind = column.type
     if is_mixed(kind):
         return texts_in(column)
@@ -43,6 +47,10 @@ def logical(column: pa.Array) -> pa.Array:
         return column.cast(pa.string())
     if pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
         return column.cast(pa.binary())
+    if pa.types.is_duration(kind):
+        # One duration is one number, whatever unit it is counted in.
+        count = column.cast(pa.int64()).cast(pa.decimal128(19, 0))
+        return pc.multiply(count, pa.scalar(_SECONDS[kind.unit], pa.decimal128(10, 9)))
     return column
 
 

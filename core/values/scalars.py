@@ -52,7 +52,7 @@ def number_of(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _decimal_text(value: Decimal) -> str:

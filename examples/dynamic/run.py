@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping

@@ -16,9 +16,7 @@ import argparse
 import csv
 import itertools
 import json
-import os
 import random
-import shutil
 import socket
 import subprocess
 import sys

@@ -1,12 +1,12 @@
-"""Stream scoring in two minutes: predictions, late labels, a drift, an alarm, and a version that arrives as an event.
+"""Stream scoring in minutes: predictions, late labels, a drift, an alarm, and a version that arrives as an event.
 
 Usage: python examples/stream/run.py --flights FLIGHTS.parquet [--output FOLDER] [--rate FLIGHTS_PER_SECOND]
 
 Flights from New York in the first quarter of 2013: two thirds of the rows train version 1, the others are replayed in
 the order of time. After a while all routes become longer (a drift that this script makes). Labels that arrive late show
-it: the metric of version 1 decays, and an alarm event says so. The alarm starts the training of version 2 on the
-labelled flights since then; its promotion is a model event, the scorer switches, and the metric recovers. The last line
-is the path of a page with the timeline.
+it: the metric of version 1 decays, and an alarm event says so. `headrace trigger alarm-topic` starts a run of the
+dynamic training for it, on the labelled flights of the last seconds; its version 2 is compared, promoted, and announced
+as a model event, the scorer switches, and the metric recovers. The last line is the path of a page with the timeline.
 """
 
 # ruff: noqa: T201 - a script reports what it did
@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -34,19 +31,19 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from page import Played, write_page
 from replay import Replay, Row
 from shared import Event, headrace, new_folder
-from topics import ALARMS, TOPICS, Reader, send
+from spans import COLUMNS, Spans, add_span, wait_until
+from topics import ALARMS, TOPICS, Reader
 
 HERE = Path(__file__).resolve().parent
 PROBLEM = HERE / "flights.py"
 APP = "flights"
-COLUMNS = ("flight", "air_time", "distance", "hour", "origin", "carrier")
 TRAINED_ROWS = 12_000
 # From then on, flights take so much longer.
 DRIFT = 1.25
 WINDOW_S, WAIT_S = 5, 4
-# What the second version is trained on.
-NEW_ROWS = 3000
-DEADLINE_S = 240.0
+# A version is trained on the newest spans of labelled flights, of so many seconds.
+SPAN_S, SPANS = 5, 2
+DEADLINE_S = 600.0
 
 
 def main() -> int:
@@ -61,10 +58,13 @@ def main() -> int:
     new_folder(root)
     began = time.time()
     trained, replayed = split_flights(arguments.flights)
-    first = train(root, "v1", trained)
-    print(f"version 1 is trained after {time.time() - began:.0f} s", flush=True)
     with broker(root, arguments.bootstrap) as bootstrap:
-        played = play(root, bootstrap, first, replayed, arguments.rate)
+        settings = first_version(root, bootstrap, trained)
+        print(f"version 1 is trained after {time.time() - began:.0f} s", flush=True)
+        try:
+            played = play(root, bootstrap, settings, replayed, arguments.rate)
+        finally:
+            stop(settings)
     print(f"{len(played.predictions):,} predictions; {time.time() - began:.0f} s in all")
     print(write_page(root / "stream.html", played))
     return 0 if played.recovered else 1
@@ -78,35 +78,33 @@ def split_flights(path: Path) -> tuple[list[Row], list[Row]]:
     return rows[::3][:TRAINED_ROWS], [row for at, row in enumerate(rows) if at % 3]
 
 
-def train(root: Path, version: str, rows: Sequence[Row]) -> Path:
-    """A Model of some labelled flights."""
-    data = root / f"{version}.csv"
-    with data.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(row for row in rows if row["air_time"] is not None)
-    examples, model = root / f"{version}-examples", root / version
-    headrace("preprocess", "--problem", PROBLEM, "--data", data, "--output", examples)
-    headrace("train", "--problem", PROBLEM, "--examples", examples, "--output", model)
-    return model
+def first_version(root: Path, bootstrap: str, rows: Sequence[Row]) -> Any:
+    """Sets up the dynamic training, and trains, promotes and announces its first version."""
+    from headrace.pipelines.dynamic.settings import read
+
+    pipeline = root / "pipeline"
+    options = ("--last-spans", SPANS, "--announce", f"kafka://{bootstrap}/models")
+    headrace("dynamic", "init", "--problem", PROBLEM, "--root", pipeline, *options)
+    settings = read(str(pipeline))
+    add_span(settings, root / "spans", "history", rows)
+    headrace("run", "dynamic", "--root", pipeline)
+    return settings
 
 
-def promote(root: Path, bootstrap: str, model: Path) -> str:
-    """Registers a Model, makes it the champion, and announces it; returns its version."""
-    from headrace.components.registry.folder.registry import Registry
-    from headrace.core.artifacts.registered import digest_of_record
-    from headrace.core.model_events.event import ModelEvent
+def champion(settings: Any) -> str:
+    """The version in use."""
+    from headrace.components.registry.open import open_registry
 
-    registry = Registry(str(root / "registry"))
-    version = registry.register(str(model))
-    registry.promote(version, why="examples/stream")
-    place = registry.path(version)
-    event = ModelEvent(APP, registry.state().epoch, "promote", version, place, digest_of_record(place))
-    send(bootstrap, "models", event.encode())
-    return version
+    return str(open_registry(settings.registry).aliases()["champion"])
 
 
-def play(root: Path, bootstrap: str, first: Path, flights: Sequence[Row], rate: float) -> Played:
+def stop(settings: Any) -> None:
+    """Waits for a run that the last alarm may have started, and stops the endpoint of the dynamic training."""
+    wait_until(lambda: settings.ledger.state().run is None, DEADLINE_S)
+    headrace("endpoint", "stop", settings.endpoint)
+
+
+def play(root: Path, bootstrap: str, settings: Any, flights: Sequence[Row], rate: float) -> Played:
     """Replays the flights until the metric has decayed and recovered."""
     state = {"drift": 1.0}
 
@@ -119,32 +117,37 @@ def play(root: Path, bootstrap: str, first: Path, flights: Sequence[Row], rate: 
         events.append(Event(time.time(), text))
         print(text, flush=True)
 
-    before = promote(root, bootstrap, first)
+    before = champion(settings)
     versions = {before: "version 1"}
-    happened("version 1 is announced")
+    happened("version 1 was announced")
     scorer = ["--group", "scorers", "--route", f"{APP}=flights:predictions", "--model-topic", "models", "--port", "0"]
+    scorer += ["--dead-letter-topic", "dead-letters"]
     joiner = ["--problem", PROBLEM, "--app", APP, "--prediction-topic", "predictions", "--label-topic", "air-times"]
     joiner += ["--metric-topic", "metrics", "--window", f"{WINDOW_S}s", "--label-wait", f"{WAIT_S}s"]
+    trigger = ["--settings", settings.folder, "--tick", "1s"]
+    alarmed = ["--bootstrap", bootstrap, "--alarm-topic", ALARMS]
     with (
-        process(root, "kafka", bootstrap, *scorer, "--dead-letter-topic", "dead-letters", "--alarm-topic", ALARMS),
-        process(root, "labels", bootstrap, *joiner, "--alarm-topic", ALARMS),
+        process(root, "stream", "kafka", *alarmed, *scorer),
+        process(root, "stream", "labels", *alarmed, *joiner),
+        process(root, "trigger", "alarm-topic", *alarmed, *trigger),
         Reader(bootstrap, ["predictions", "metrics", ALARMS]) as reader,
     ):
         replay = Replay(bootstrap, flights, rate, air_time)
+        spans = Spans(settings, root / "spans", replay.labelled, SPAN_S)
         replay.start()
         try:
             wait_for(lambda: reader.windows(before) >= 3, reader, "a metric")
+            spans.start()
             state["drift"] = DRIFT
-            drifted = len(replay.labelled)
             happened(f"all routes take {DRIFT - 1:.0%} longer from now on")
             wait_for(lambda: any(a["alarm"] == "metric" for a in reader.values(ALARMS)), reader, "an alarm")
             alarm = next(a for a in reader.values(ALARMS) if a["alarm"] == "metric")
             happened(f"alarm: {alarm['metric']} is {alarm['value']:.1f}, the gate allows {alarm['threshold']:g}")
-            wait_for(lambda: len(replay.labelled) > drifted + NEW_ROWS + 2 * rate * WAIT_S, reader, "labels")
-            happened("the training of version 2 starts, on the labelled flights since then")
-            # Labels of flights from before the drift may be the first of these.
-            second = train(root, "v2", replay.labelled[-NEW_ROWS:])
-            new = promote(root, bootstrap, second)
+            wait_for(lambda: settings.ledger.state().run is not None, reader, "a training")
+            spans.stop()
+            happened(f"the alarm started a training, on {sum(spans.rows[-SPANS:]):,} flights since then")
+            wait_for(lambda: champion(settings) != before, reader, "a version that is promoted")
+            new = champion(settings)
             versions[new] = "version 2"
             happened("version 2 is trained and announced")
             wait_for(lambda: new in reader.versions(), reader, "version 2")
@@ -202,9 +205,9 @@ def make_topics(bootstrap: str) -> None:
 
 
 @contextmanager
-def process(root: Path, name: str, bootstrap: str, *options: object) -> Iterator[None]:
-    """A `headrace stream` command, ended by SIGTERM."""
-    command = [sys.executable, "-m", "headrace.pipelines.cli", "stream", name, "--bootstrap", bootstrap]
+def process(root: Path, group: str, name: str, *options: object) -> Iterator[None]:
+    """A command of headrace, ended by SIGTERM."""
+    command = [sys.executable, "-m", "headrace.pipelines.cli", group, name]
     with (
         (root / f"{name}.log").open("wb") as log,
         subprocess.Popen([*command, *map(str, options)], stdout=log, stderr=log) as started,
@@ -212,7 +215,7 @@ def process(root: Path, name: str, bootstrap: str, *options: object) -> Iterator
         try:
             yield
             if started.poll() is not None:
-                raise SystemExit(f"headrace stream {name} ended; see {root / name}.log")
+                raise SystemExit(f"headrace {group} {name} ended; see {root / name}.log")
         finally:
             started.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "table",
     metavar="TABLE",
     help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does; none for none "
-    "(default: what the endpoint has).",
+    "(default: what the Model's Problem declares, else what the endpoint has).",
 )
 @option(
     "--cache",

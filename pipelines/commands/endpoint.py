@@ -70,9 +70,11 @@ def status(folder: str, as_json: bool) -> None:
 @json_option
 def list_(root: str, as_json: bool) -> None:
     """List the endpoints of ROOT: live version, address, and whether they answer."""
-    if not storage.local_path(root).is_dir():
+    if not storage.is_remote(root) and not storage.local_path(root).is_dir():
         raise UsageError("the root does not exist", where=root)
-    found = endpoints_of(root)
+    from headrace.pipelines.local_root import work_of
+
+    found = endpoints_of(work_of(root))
     if as_json:
         print_json(found)
         return
@@ -157,11 +159,12 @@ def canary(
     as_json: bool,
     canary: CanarySettings | None,
 ) -> None:
-    """Take one step of a canary of VERSION at Vertex AI or KServe; call it again, every minute or so, until it ends.
+    """Take one step of a canary of VERSION at Vertex AI or KServe.
 
-    VERSION is deployed, with or without traffic. Each call reads what the servers counted, and then widens the canary,
-    promotes it, gives its traffic back, or waits. Exit status 0 while it is under way and once it is promoted, 3 if
-    it was rolled back, 75 if it was withdrawn. Without --canary its steps are 10 and 50 %.
+    Call it again, every minute or so, until the canary ends. VERSION is deployed, with or without traffic. Each call
+    reads what the servers counted, and then widens the canary, promotes it, gives its traffic back, or waits. Exit
+    status 0 while it is under way and once it is promoted, 3 if it was rolled back, 75 if it was withdrawn. Without
+    --canary its steps are 10 and 50 %.
 
     \b
     Example:

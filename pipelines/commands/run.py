@@ -27,7 +27,8 @@ def run() -> None:
     """Run a whole pipeline on this machine.
 
     The pipeline is compiled to a KFP spec, and the spec is run on this machine. A killed run resumes with the same
-    command.
+    command. A root may be in a bucket, gs:// or s3://: artifacts of the steps and the endpoint are then in a working
+    folder of this machine, below ~/.cache/headrace.
     """
     click.get_current_context().with_resource(raise_on_sigterm())
 

@@ -6,11 +6,9 @@ import click
 
 mode = click.option(
     "--mode",
-    default="dynamic",
-    show_default=True,
     type=click.Choice(("dynamic", "static", "hybrid")),
     help="dynamic answers with the model, static from a table of predictions by key, hybrid from the table first and "
-    "else with the model.",
+    "else with the model (default: what the Model's Problem declares, else dynamic).",
 )
 table = click.option(
     "--prediction-table",

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from headrace.pipelines.commands import options
+from headrace.pipelines.commands import kafka_options, options, stream_options
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.stream_pubsub import pubsub
-
 
 # Of periods: windows of a stream are shorter than those of monitoring.
 _UNITS = "smhd"
@@ -26,7 +25,7 @@ stream.add_command(pubsub)
 
 
 @stream.command(cls=GroupedCommand)
-@click.option("--bootstrap", required=True, metavar="HOST:PORT[,...]", help="Brokers.")
+@kafka_options.bootstrap
 @click.option("--group", required=True, metavar="NAME", help="Consumer group: its members share the records.")
 @click.option(
     "--route",
@@ -36,7 +35,7 @@ stream.add_command(pubsub)
     metavar="APP=RECORDS:PREDICTIONS",
     help="Application of model events, topic of its records and topic of its predictions (repeatable).",
 )
-@click.option("--model-topic", required=True, metavar="TOPIC", help="Topic of model events; it is read whole.")
+@click.option("--model-topic", default="", metavar="TOPIC", help="Topic of model events; it is read whole.")
 @click.option(
     "--dead-letter-topic",
     "dead_letters",
@@ -89,19 +88,11 @@ stream.add_command(pubsub)
     "--drain", "drain_s", default=30.0, show_default=True, rare=True, metavar="SECONDS",
     help="Maximum time to finish the batch after SIGTERM, in seconds.",
 )  # fmt: skip
-@option(
-    "--property", "properties", multiple=True, metavar="NAME=VALUE",
-    help="Property of librdkafka, such as security.protocol=SASL_SSL (repeatable).",
-)  # fmt: skip
-@option(
-    "--property-file", default=None, metavar="FILE",
-    help="File of such properties, one per line; for passwords, which other users could read on a command line.",
-)  # fmt: skip
+@stream_options.endpoint
+@kafka_options.properties
 def kafka(
     format_: Any,
     routes: tuple[str, ...],
-    properties: tuple[str, ...],
-    property_file: str | None,
     host: str,
     port: int,
     **given: Any,
@@ -112,7 +103,8 @@ def kafka(
     goes to the dead-letter topic. Offsets are committed after all results are delivered: at least once.
 
     A newer model is loaded while records are scored, verified against the digest in its event, and checked on its
-    golden rows. A bad one is refused, and the one in use stays.
+    golden rows. A bad one is refused, and the one in use stays. With --endpoint-url in the place of --model-topic,
+    records are scored by requests.
 
     \b
     Example:
@@ -124,7 +116,6 @@ def kafka(
     config = KafkaConfig(
         routes=[Route.parse(text) for text in routes],
         format=format_,
-        properties=_properties(properties, property_file),
         **given,
     )
     from headrace.components.stream.kafka.run import score_stream
@@ -135,7 +126,7 @@ def kafka(
 
 @stream.command(cls=GroupedCommand)
 @options.problem
-@click.option("--bootstrap", required=True, metavar="HOST:PORT[,...]", help="Brokers.")
+@kafka_options.bootstrap
 @click.option("--app", required=True, metavar="NAME", help="Application, for the events.")
 @click.option(
     "--prediction-topic", "predictions", required=True, metavar="TOPIC", help="Topic of predictions, in JSON."
@@ -171,17 +162,12 @@ def kafka(
     "--joined-rows", "most", default=1_000_000, show_default=True, rare=True, metavar="N",
     help="Maximum predictions, and maximum labels, in memory; of more, a sample by key is joined.",
 )  # fmt: skip
-@option(
-    "--property", "properties", multiple=True, metavar="NAME=VALUE", help="Property of librdkafka (repeatable)."
-)  # fmt: skip
-@option("--property-file", default=None, metavar="FILE", help="File of such properties, one per line.")
+@kafka_options.properties
 def labels(
     problem: str,
     window: str,
     label_wait: str,
     evaluation: str,
-    properties: tuple[str, ...],
-    property_file: str | None,
     **given: Any,
 ) -> None:
     """Join labels with predictions by key, and publish the metric of each window, until SIGTERM or Ctrl-C.
@@ -196,7 +182,6 @@ def labels(
     config = LabelConfig(
         window_s=period(window, "--window", _UNITS),
         wait_s=period(label_wait, "--label-wait", _UNITS),
-        properties=_properties(properties, property_file),
         **given,
     )
     file = load_problem(problem)
@@ -204,12 +189,6 @@ def labels(
 
     _log()
     join_labels(file.problem, config, evaluation=evaluation, report=_report)
-
-
-def _properties(texts: tuple[str, ...], file: str | None) -> dict[str, str]:
-    from headrace.components.stream.kafka.config import properties_from, read_properties
-
-    return {**(read_properties(file) if file else {}), **properties_from(texts)}
 
 
 def _log() -> None:

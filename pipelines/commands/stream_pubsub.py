@@ -6,18 +6,20 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.core.errors import UsageError
 from headrace.core.signals import stop_on_signals
-from headrace.pipelines.commands import options
+from headrace.pipelines.commands import options, stream_options
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands.option_groups import GroupedCommand, group, option
 
+if TYPE_CHECKING:
+    from headrace.components.score.options import EndpointOptions
+
 _models = group("Model")
-_endpoint = group("Endpoint")
 # How long predictions of a window of time are waited for.
 _GRACE_SECONDS = 10
 
@@ -89,34 +91,7 @@ _GRACE_SECONDS = 10
     help="Minimum time between two looks for a newer model.",
 )
 @options.rules
-@_endpoint(
-    "--endpoint-url",
-    default="",
-    metavar="URL",
-    help="Score by requests to this endpoint, http(s)://HOST/v1/models/NAME:predict, in the place of --models.",
-)
-@_endpoint(
-    "--endpoint-token-variable",
-    default="",
-    metavar="NAME",
-    help="Environment variable of the workers with a bearer token (default: Google's credentials on *.googleapis.com).",
-)
-@_endpoint(
-    "--endpoint-rows",
-    "rows_per_request",
-    default=960,
-    show_default=True,
-    metavar="N",
-    help="Maximum records per request; 1 makes each record a request.",
-)
-@_endpoint(
-    "--endpoint-concurrency",
-    "concurrency",
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Maximum concurrent requests per process.",
-)
+@stream_options.endpoint
 @click.option(
     "--id-attribute",
     default="",
@@ -146,10 +121,7 @@ def pubsub(
     model_roots: tuple[str, ...],
     look_seconds: float,
     rules: Any,
-    endpoint_url: str,
-    endpoint_token_variable: str,
-    rows_per_request: int,
-    concurrency: int,
+    endpoint: EndpointOptions | None,
     id_attribute: str,
     duplicates_seconds: int,
     batch_records: int,
@@ -172,14 +144,13 @@ def pubsub(
           --dead-letters projects/my-project/topics/births-dead --runner DataflowRunner --project my-project ...
     """
     chosen = runner_command.chosen(runner)
-    from headrace.components.score.options import EndpointOptions
     from headrace.components.stream.pubsub.by_http import ByHttp
     from headrace.components.stream.pubsub.config import PubSubConfig
     from headrace.components.stream.pubsub.in_process import InProcess
     from headrace.core import storage
     from headrace.core.beam.windows import Windows
 
-    if bool(models) == bool(endpoint_url):
+    if bool(models) == (endpoint is not None):
         raise UsageError(
             "the model is not named" if not models else "the model is named twice",
             where="stream pubsub",
@@ -187,15 +158,8 @@ def pubsub(
         )
     here = storage.is_remote(models) or models.startswith("projects/")
     source: Any
-    if endpoint_url:
-        source = ByHttp(
-            EndpointOptions(
-                endpoint_url,
-                token_variable=endpoint_token_variable,
-                rows_per_request=rows_per_request,
-                concurrency=concurrency,
-            )
-        )
+    if endpoint is not None:
+        source = ByHttp(endpoint)
     else:
         source = InProcess(
             app,

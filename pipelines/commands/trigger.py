@@ -13,6 +13,7 @@ from headrace.pipelines.commands import trigger_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
+from headrace.pipelines.commands.trigger_alarm_topic import alarm_topic
 from headrace.pipelines.commands.trigger_deployment import function, service
 from headrace.pipelines.commands.trigger_messages import messages
 from headrace.pipelines.commands.trigger_serve import serve
@@ -34,6 +35,7 @@ trigger.add_command(serve)
 trigger.add_command(function)
 trigger.add_command(service)
 trigger.add_command(messages)
+trigger.add_command(alarm_topic)
 
 
 @trigger.command(cls=GroupedCommand)

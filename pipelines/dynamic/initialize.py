@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from headrace.components.announce.destinations import check_destination
@@ -13,7 +14,6 @@ from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
-from headrace.core.storage.lock import locked
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, PlatformName
 from headrace.pipelines.submission.place import Place
 from headrace.pipelines.submission.place import settings as settings_of
@@ -58,7 +58,7 @@ def initialize(
         for one in options.get("announce", ())
     )
     if platform == "local":
-        from headrace.pipelines.local_run import check_root, check_writable
+        from headrace.pipelines.local_root import check_root, check_writable
 
         check_root(root, name, inputs={"--problem": problem})
         check_writable(root)
@@ -81,12 +81,13 @@ def initialize(
         # Triggers read a copy of the options.
         settings = replace(settings, place=replace(place, options_file=storage.join(settings.folder, _OPTIONS)))
     settings.check_place(replace=replace_settings)
-    if place is not None:
-        # The lock's file marks a folder as one of headrace's, before the settings are in it.
-        with nullcontext() if storage.is_remote(root) else locked(settings.folder):
-            _compile(settings, place, allow_tags)
+    files = {} if place is None else _compiled(settings, place, allow_tags)
     copies.write(copies.contents(file, root))
-    return settings.write(replace=replace_settings)
+    # First, because they say whose folder it is; the same call writes the files that a kill left out.
+    written = settings.write(replace=replace_settings)
+    for uri, content in files.items():
+        storage.write_bytes(uri, content)
+    return written
 
 
 def _places(root: str, name: str, platform: PlatformName, place: Place | None) -> tuple[str, str]:
@@ -146,11 +147,14 @@ def _traffic_log(place: Place, *, by_canary: bool) -> str:
     return str(endpoint.traffic_log)
 
 
-def _compile(settings: DynamicSettings, place: Place, allow_tags: bool) -> None:
-    """Compiles the pipeline next to the settings, with a copy of the options of `place`."""
+def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> dict[str, bytes]:
+    """The compiled pipeline, and a copy of the options of `place`, by the URI next to the settings."""
     from headrace.pipelines.compiler import compile_to
 
     if place.platform == "vertex" and not settings.root.startswith("gs://"):
         raise UsageError("Vertex AI cannot read the path", where="--root", expected="gs://...", received=settings.root)
-    compile_to("dynamic", place.platform, settings.spec, options_file=place.options_file, allow_tags=allow_tags)
-    storage.write_bytes(storage.join(settings.folder, _OPTIONS), storage.read_bytes(place.options_file))
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        spec = Path(folder, "pipeline.yaml")
+        compile_to("dynamic", place.platform, str(spec), options_file=place.options_file, allow_tags=allow_tags)
+        compiled = spec.read_bytes()
+    return {settings.spec: compiled, storage.join(settings.folder, _OPTIONS): storage.read_bytes(place.options_file)}

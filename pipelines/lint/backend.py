@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.lint.finding import Finding
+from headrace.pipelines.lint.parse import settings_version
 from headrace.pipelines.lint.spec import Spec
 
 _VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)(\.[0-9]+)?\Z")
@@ -72,6 +73,18 @@ def check(spec: Spec, version: tuple[int, int]) -> Iterator[Finding]:
         if need.version > version:
             received = f"{need.what} needs {written(need.version)}, the backend is {written(version)}"
             yield Finding("K014", need.where, received)
+
+
+def check_newer(found: Iterable[Finding], version: tuple[int, int]) -> Iterator[Finding]:
+    """Refuses fields that the installed messages do not have, for a backend that has these messages or older ones.
+
+    Args:
+        found: of parsing, with the version of the messages.
+        version: of the backend.
+    """
+    known = version_of(settings_version())
+    for one in found:
+        yield Finding("K014", one.where, one.received) if version <= known else one
 
 
 def _final_status(spec: Spec) -> Iterator[Need]:

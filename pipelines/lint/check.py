@@ -29,12 +29,14 @@ def lint(path: str, platform: str, *, backend: str = "") -> list[Finding]:
 def lint_spec(spec: Spec, platform: str, *, backend: str = "") -> list[Finding]:
     """As `lint`, of a spec that was read. A spec that the platforms' parsers refuse is checked no further."""
     version = backends.version_of(backend) if backend else None
-    parsed, refused = parse(spec, platform)
-    if refused:
-        return sorted(refused)
+    parsed, parsing = parse(spec, platform)
+    if any(one.refused for one in parsing):
+        return sorted(one for one in parsing if one.refused)
     found = {*PLATFORMS[platform](parsed), *check_images(parsed), *check_tags(parsed)}
-    if version is not None:
-        found.update(backends.check(parsed, version))
+    if version is None:
+        found.update(parsing)
+    else:
+        found.update(backends.check(parsed, version), backends.check_newer(parsing, version))
     return sorted(found, key=lambda finding: (not finding.refused, finding))
 
 

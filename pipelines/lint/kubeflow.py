@@ -75,7 +75,24 @@ def _container(name: str, container: Mapping[str, Any], pod: Mapping[str, Any]) 
         yield Finding("K003", name, launcher)
 
 
+def _uncompiled(spec: Spec, task: Task) -> Iterator[Finding]:
+    """Finds what the backend's compiler of workflows does not have."""
+    label = str(task.component.get("executorLabel", ""))
+    executor = spec.executors().get(label, {})
+    faults = {
+        "a loop over artifacts": "artifactIterator" in task.spec,
+        f"component {task.component_name!r} does not exist": not task.component,
+        f"executor {label!r} does not exist": bool(label) and label not in spec.executors(),
+        "an importer under a condition": "importer" in executor and "condition" in task.spec.get("triggerPolicy", {}),
+        "a resolver": "resolver" in executor,
+        "a custom job of Vertex AI": "customJob" in executor,
+    }
+    for fault in (text for text, found in faults.items() if found):
+        yield Finding("K018", task.where, fault)
+
+
 def _task(spec: Spec, task: Task) -> Iterator[Finding]:
+    yield from _uncompiled(spec, task)
     retries = task.spec.get("retryPolicy", {}).get("maxRetryCount")
     if retries and task.in_loop:
         yield Finding("K008", task.where, f"{retries} retries")

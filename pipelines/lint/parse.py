@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 from headrace.core.errors import UsageError
@@ -20,8 +21,8 @@ def parse(spec: Spec, platform: str) -> tuple[Spec, list[Finding]]:
         platform: vertex or kubeflow; Vertex AI does not read the settings of kfp-kubernetes.
 
     Returns:
-        The spec, in which each field has the type of its message and null is left out, and what a parser refuses.
-        Where something is refused, no other rule can be checked.
+        The spec, in which each field has the type of its message and null is left out, and what a parser refuses, or
+        may refuse. Where something is refused, no other rule can be checked.
 
     Raises:
         UsageError: kfp-kubernetes, which has the messages of its settings, is not installed.
@@ -40,8 +41,27 @@ def parse(spec: Spec, platform: str) -> tuple[Spec, list[Finding]]:
     if platform == "kubeflow" and executors:
         message = _executor_config()
         for name, one in executors.items():
-            executors[name] = _parsed(one, message(), f"platforms.kubernetes, {name}", found)
+            executors[name] = _settings(one, message, f"platforms.kubernetes, {name}", found)
     return dataclasses.replace(spec, pipeline=pipeline, platform=settings), found
+
+
+def settings_version() -> str:
+    """Version of the installed messages of the settings of pods, as 2.17."""
+    return ".".join(metadata.version("kfp-kubernetes").split(".")[:2])
+
+
+def _settings(value: Mapping[str, Any], message: Any, where: str, found: list[Finding]) -> dict[str, Any]:
+    """Settings of a pod; a field that only a newer kfp-kubernetes than the installed one may have is left out."""
+    refused: list[Finding] = []
+    strict = _parsed(value, message(), where, refused)
+    if not refused:
+        return strict
+    known: list[Finding] = []
+    result = _parsed(value, message(), where, known, unknown=True)
+    found += known or [
+        Finding("K017", where, f"{one.received} (kfp-kubernetes {settings_version()})") for one in refused
+    ]
+    return result
 
 
 def _executor_config() -> Any:
@@ -71,6 +91,8 @@ def _parsed(
         json_format.ParseDict(plain, message, ignore_unknown_fields=unknown)
         result: dict[str, Any] = json_format.MessageToDict(message)
     except (json_format.Error, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        found.append(Finding("A003", where, " ".join(str(error).split()) or type(error).__name__))
+        # The list of fields that protobuf adds is longer than all else.
+        said = " ".join(str(error).split()).partition(" Available Fields")[0]
+        found.append(Finding("A003", where, said or type(error).__name__))
         return {}
     return result

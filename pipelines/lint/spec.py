@@ -131,7 +131,7 @@ def read_spec(path: str) -> Spec:
             "the file is not a compiled pipeline spec",
             where=path,
             expected="the output of kfp.compiler.Compiler().compile, with root and deploymentSpec",
-            received="an Argo workflow, compiled by KFP 1" if argo else "something else",
+            received="an Argo workflow, which KFP 1 or a backend compiled" if argo else "something else",
         )
     return spec_of(documents)
 

@@ -120,10 +120,12 @@ class KubeflowPlatform(FolderRegistry):
         """Fields of `kserve.ServiceConfig`."""
         options = self._options
         config = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
+        serving = config.pop("serving")
         if not config["traffic_log"]:
             del config["traffic_log"]
         return {
             **config,
+            **({} if serving is None else {"serving": serving.to_json()}),
             "node_selector": dict(options.endpoint.node_selector),
             "tolerations": [toleration.to_kubernetes() for toleration in options.endpoint.tolerations],
             "image": self._images.serve,

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.components.deploy.kserve.service import KNATIVE, MODES, mode_of
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import check_mode
+from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms.images import ROLES, VERTEX_ALONE
-from headrace.pipelines.platforms.options import check
+from headrace.pipelines.platforms.options import check, check_serving
 
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
 _CPU = re.compile(r"[0-9]+(\.[0-9]+)?m?\Z")
@@ -23,7 +25,6 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute", "")
 _POLICIES = ("Always", "IfNotPresent", "Never")
-_MODES = ("Serverless", "Standard", "RawDeployment")
 
 
 @dataclass(frozen=True)
@@ -225,12 +226,16 @@ class ServingOptions:
     timeout_minutes: int = 15
     rules: str = "enforce"
     traffic_log: str = ""
+    serving: Serving | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
+        check_serving(self.serving, ("gs://", "s3://"))
         check(bool(_CPU.match(self.cpu)), "cpu is not valid", expected="such as 2 or 500m", received=self.cpu)
         check(bool(_QUANTITY.match(self.memory)), "memory is not valid", expected="such as 8Gi", received=self.memory)
-        check(self.mode in _MODES, "mode is not valid", expected=" or ".join(_MODES), received=self.mode)
+        # ModelMesh loads models into servers of its own; headrace's is an image.
+        check(self.mode in MODES, "mode is not valid", expected=" or ".join(MODES), received=self.mode)
+        knative = mode_of(self.mode) == KNATIVE
         _check_accelerator(self.accelerator, self.accelerator_count)
         check(0 <= self.traffic <= 100, "traffic is not valid", expected="0 to 100", received=self.traffic)
         check(
@@ -240,8 +245,7 @@ class ServingOptions:
             received=f"traffic = {self.traffic}, mode = {self.mode}",
         )
         check(
-            self.min_replicas >= (0 if self.mode == "Serverless" else 1)
-            and self.max_replicas >= max(1, self.min_replicas),
+            self.min_replicas >= (0 if knative else 1) and self.max_replicas >= max(1, self.min_replicas),
             "the numbers of replicas are not valid",
             expected="min_replicas <= max_replicas; min_replicas = 0 only in the Serverless mode",
             received=f"{self.min_replicas} to {self.max_replicas}",

@@ -197,7 +197,10 @@ def _run(spec: str, arguments: Mapping[str, Any], root: str, output: _StepOutput
 
 
 class _StepOutput(io.TextIOBase):
-    """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step."""
+    """Receives all output of kfp and the tasks: events go to the listener, the rest to the log of the running step.
+
+    A log that cannot be written, as on a full disk, is lost: the steps report that themselves, in their events.
+    """
 
     def __init__(self, logs: Path, listener: Listener, hidden: Sequence[str], forwarding: Forwarding) -> None:
         self._logs = logs
@@ -205,7 +208,8 @@ class _StepOutput(io.TextIOBase):
         # In a line of JSON too.
         self._hidden = {form for secret in hidden if secret for form in (secret, json.dumps(secret)[1:-1])}
         self._listener = listener
-        self._log: IO[str] = (logs / "engine.log").open("a", encoding="utf-8")
+        self._log: IO[str] = io.StringIO()
+        self._switch("engine.log")
         self._line = ""
 
     def writable(self) -> bool:
@@ -222,13 +226,14 @@ class _StepOutput(io.TextIOBase):
 
     def flush(self) -> None:
         if not self._log.closed:
-            self._log.flush()
+            with contextlib.suppress(OSError):
+                self._log.flush()
 
     def close(self) -> None:
         if not self.closed:
             if self._line:
                 self._take(self._line)
-            self._log.close()
+            self._close_log()
         super().close()
 
     def _take(self, line: str) -> None:
@@ -244,13 +249,24 @@ class _StepOutput(io.TextIOBase):
                 self._forwarding.end()
             self._listener(event)
             if event["event"] in ("finished", "failed"):
-                self._log.write(event["message"] + "\n")
+                self._write_log(event["message"])
                 self._switch("engine.log")
         elif cached is not None:
             self._listener({"event": "cached", "step": cached[1], "message": "cached"})
         elif line.strip():
+            self._write_log(line)
+
+    def _write_log(self, line: str) -> None:
+        with contextlib.suppress(OSError):
             self._log.write(line + "\n")
 
+    def _close_log(self) -> None:
+        with contextlib.suppress(OSError):
+            self._log.close()
+
     def _switch(self, name: str) -> None:
-        self._log.close()
-        self._log = (self._logs / name).open("a", encoding="utf-8")
+        self._close_log()
+        try:
+            self._log = (self._logs / name).open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError:
+            self._log = io.StringIO()

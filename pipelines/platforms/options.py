@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from headrace.core import storage
-from headrace.core.errors import UsageError
+from headrace.core.errors import UsageError, UserError
+from headrace.core.serving_mode import Serving
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         where: name of the table, for messages.
 
     Raises:
-        UsageError: an unknown key, a missing key, a value of another type, or a value that the dataclass refuses.
+        UserError: an unknown key, a missing key, a value of another type, or a value that the dataclass refuses.
     """
     hints = typing.get_type_hints(kind)
     fields = {known.name: known for known in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -64,7 +65,7 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise UsageError(f"{missing[0]} is missing", where=f"[{where}]", expected=_name(hints[missing[0]]))
     try:
         return kind(**values)
-    except UsageError as error:
+    except UserError as error:
         raise error.at(f"[{where}]") from error.__cause__
 
 
@@ -83,6 +84,9 @@ def as_json(options: Any, *, without: str = "", **more: str) -> str:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     """Converts `value` to the type of the field."""
+    if typing.get_origin(hint) is typing.Literal:
+        # The dataclass checks the words.
+        hint = str
     if isinstance(hint, types.UnionType):
         # TOML has no null: an optional value is omitted, or has the other type.
         hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
@@ -125,3 +129,23 @@ def check(right: bool, what: str, *, expected: str, received: object, fix: str |
     """
     if not right:
         raise UsageError(what, expected=expected, received=repr(received), fix=fix)
+
+
+def check_serving(serving: Serving | None, stores: tuple[str, ...]) -> None:
+    """Checks the serving mode of an endpoint whose servers run in containers.
+
+    Args:
+        serving: the mode; None for what the Model's Problem declares.
+        stores: beginnings of the URIs that the servers can read.
+
+    Raises:
+        UsageError: it needs a table that is not named, or one that they cannot read.
+    """
+    if serving is None or serving.mode == "dynamic":
+        return
+    check(
+        serving.table.startswith(stores),
+        "the servers cannot read the table" if serving.table else f"{serving.mode} serving needs a table",
+        expected=f"serving.table = {' or '.join(f'{store}...' for store in stores)}",
+        received=serving.table,
+    )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from headrace.components.serve.processes import MODULE as ENDPOINT_SERVER
 from headrace.core.steps import fork_server
@@ -24,6 +24,8 @@ _SCRIPT = re.compile(
     r'"\$program_path/ephemeral_component\.py"\s+"\$@"\s*'
 )
 _EXECUTOR = "kfp.dsl.executor_main"
+# The option of kfp's executor that is followed by the task's inputs.
+_ARGUMENTS = "--executor_input"
 _COMPONENT = re.compile(r"^\s+from headrace\.components\.", re.MULTILINE)
 # Functions, each an argument of kfp's executor by itself.
 _WITH_TENSORFLOW = frozenset({"train", "evaluate", "tune", "score"})
@@ -85,9 +87,14 @@ class TaskProcesses:
 
     @contextlib.contextmanager
     def used_by_kfp(self) -> Iterator[None]:
-        """Has kfp.local run its tasks here."""
+        """Has kfp.local run its tasks here, with the arguments as they were given."""
         from kfp.local import subprocess_task_handler
 
+        with _arguments_kept(subprocess_task_handler), self._instead_of_new_processes(subprocess_task_handler):
+            yield
+
+    @contextlib.contextmanager
+    def _instead_of_new_processes(self, subprocess_task_handler: Any) -> Iterator[None]:
         if {name: value for name, value in os.environ.items() if name not in _OF_RUN} != self._environment:
             # A Problem file that was loaded since has set what TensorFlow may read when it is imported.
             self._end()
@@ -142,6 +149,25 @@ class TaskProcesses:
             environment[fork_server.FORK_SERVER] = fork_server.descriptor(0)
         request = fork_server.Request(f"{_EXECUTOR}:executor_main", arguments, environment, os.getcwd())  # noqa: PTH109
         return server.run(request, kept)
+
+
+@contextlib.contextmanager
+def _arguments_kept(subprocess_task_handler: Any) -> Iterator[None]:
+    """Keeps kfp.local from replacing "python3" by the interpreter in the arguments of tasks, such as a path of data."""
+    replace = getattr(subprocess_task_handler, "replace_python_executable", None)
+    if replace is None:
+        yield
+        return
+
+    def replaced(full_command: list[str], new_executable: str) -> list[str]:
+        at = full_command.index(_ARGUMENTS) if _ARGUMENTS in full_command else len(full_command)
+        return [*replace(full_command[:at], new_executable), *full_command[at:]]
+
+    subprocess_task_handler.replace_python_executable = replaced
+    try:
+        yield
+    finally:
+        subprocess_task_handler.replace_python_executable = replace
 
 
 def kind_of(command: Sequence[str]) -> str | None:

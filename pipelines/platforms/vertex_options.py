@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import check_mode
+from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
-from headrace.pipelines.platforms.options import check
+from headrace.pipelines.platforms.options import check, check_serving
 from headrace.pipelines.platforms.vertex_scheduling import DEFAULT_WAIT_HOURS, Scheduling, check_flex_start
 from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 
@@ -215,6 +216,7 @@ class EndpointOptions:
         inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds.
         traffic_log: gs:// prefix where the servers write their counts of requests, which a canary is decided by; "" for
             none.
+        serving: mode of the version's servers, and its table; without it, what the Model's Problem declares.
     """
 
     machine_type: str = "n1-standard-4"
@@ -229,9 +231,11 @@ class EndpointOptions:
     dedicated: bool = False
     inference_timeout_s: int = 600
     traffic_log: str = ""
+    serving: Serving | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
+        check_serving(self.serving, ("gs://",))
         vertex_rules.check_machine(self.machine_type, self.accelerator, self.accelerator_count, shared=True)
         if not 1 <= self.min_replicas <= self.max_replicas:
             received = f"{self.min_replicas} to {self.max_replicas}"

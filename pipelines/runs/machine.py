@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.deploy.local.status import Listed, endpoints_of
+from headrace.pipelines.local_root import work_of
 from headrace.pipelines.runs.records import RunRecord, list_runs
 
 
@@ -41,5 +42,5 @@ def machine_status(root: str) -> MachineStatus:
         root=root,
         latest=runs[0] if runs else None,
         under_way=tuple(run for run in runs if run.status == "running"),
-        endpoints=endpoints_of(root),
+        endpoints=endpoints_of(work_of(root)),
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import is_locked
+from headrace.pipelines.local_root import work_folder
 from headrace.pipelines.runs import start_record
 
 Status = Literal["succeeded", "refused", "failed", "running", "interrupted", "unreadable"]
@@ -141,7 +142,7 @@ def _read(folder: str, run_id: str) -> RunRecord:
     start, summary = read_start(folder), read_summary(folder)
     if summary is not None:
         return _finished(folder, run_id, summary)
-    running = not storage.is_remote(folder) and is_locked(folder)
+    running = is_locked(work_folder(folder))
     return RunRecord(
         run_id=run_id,
         folder=folder,

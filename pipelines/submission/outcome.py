@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
+from headrace.core.steps.engine_job import is_pod_of
 from headrace.core.steps.workspace import summary_uri
 from headrace.pipelines.submission.run import Run, Task
 from headrace.pipelines.submission.tasks import gated, leaves
@@ -29,9 +30,18 @@ def read_summary(run: Run) -> dict[str, Any] | None:
         return None
     # Other attempts of the same run, and other runs of the same schedule, write to the same path, as their parameters
     # are equal.
-    if summary is None or summary.get("started") != started or summary.get("finished", math.inf) < (run.created or 0.0):
+    if summary is None or summary.get("started") != started or not _is_of(run, summary):
         return None
     return summary
+
+
+def _is_of(run: Run, summary: Mapping[str, Any]) -> bool:
+    """Whether a run wrote a summary: by the engine's name of the run, or else by the time, if clocks agree."""
+    job = str(summary.get("job") or "").rpartition("/")[2]
+    pods = (pod for task in run.tasks.values() for pod in task.jobs)
+    if job and (run.reference.rpartition("/")[2] == job or any(is_pod_of(pod, job) for pod in pods)):
+        return True
+    return float(summary.get("finished", math.inf)) >= (run.created or 0.0)
 
 
 def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None:

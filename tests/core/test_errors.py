@@ -3,7 +3,15 @@
 import pytest
 
 from headrace.core import errors
-from headrace.core.errors import DataError, GateRefused, HeadraceError, PlatformError, ProblemError, UsageError
+from headrace.core.errors import (
+    DataError,
+    GateRefused,
+    HeadraceError,
+    PlatformError,
+    ProblemError,
+    UsageError,
+    disk_full,
+)
 
 
 def test_paragraph_says_what_where_expected_received_and_what_to_do() -> None:
@@ -46,3 +54,33 @@ def test_every_public_error_is_in_the_tree_at_the_head_of_the_module() -> None:
     ]
     assert errors.__doc__ is not None
     assert [name for name in kinds if name not in errors.__doc__] == []
+
+
+def test_a_very_long_value_is_shown_by_its_beginning_and_its_end() -> None:
+    received = "a" + "b" * 200_000 + "c"
+    error = UsageError("the names are wrong", where="--names", received=received)
+    assert len(error.text) < 2_500
+    assert "Received: abb" in error.text
+    assert "bbc (200,002 characters)." in error.text
+    assert HeadraceError.from_json(error.to_json()).received == received
+
+
+def test_half_of_a_surrogate_pair_is_written_as_its_number() -> None:
+    error = UsageError("no column", where="\ud800", received="x", table=[["column"], ["\udfff"]])
+    assert error.text.encode() == b"\\ud800: no column. Received: x.\n\n  column\n  \\udfff"
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (RuntimeError("ResourceExhaustedError: /a/b.tmp; No space left on device"), True),
+        (OSError(13, "Permission denied"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_a_full_disk_by_its_message(error: Exception, full: bool) -> None:
+    found = disk_full(error)
+    assert (found is not None) is full
+    if found is not None:
+        assert (found.exit_status, found.what, found.received) == (75, "the disk is full", str(error))

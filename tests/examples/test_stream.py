@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from peers.kafka import Broker
 from support.html_page import Page
+from support.triggered import settings_below
 
 from headrace.core.problem.file import load_problem
 
@@ -24,7 +25,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "stream"
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The example's modules, which import each other by their short names."""
     found = {}
-    for name in ("shared", "replay", "topics", "page"):
+    for name in ("shared", "replay", "spans", "topics", "page"):
         folder = EXAMPLE.parent if name == "shared" else EXAMPLE
         spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
         assert spec is not None
@@ -76,6 +77,25 @@ def test_a_reader_keeps_what_it_has_read(kafka: Broker, modules: dict[str, Modul
         assert reader.versions() == {"v1", "v2"}
         assert reader.windows("v1") == 1
         assert reader.values("alarms") == []
+
+
+def test_labels_become_spans_until_a_run_begins(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    settings = settings_below(tmp_path / "root")
+    labelled = [flight(1, 100.0)]
+    spans = modules["spans"].Spans(settings, tmp_path / "spans", labelled, 0.05)
+    spans.start()
+    labelled += [flight(2, 120.0), flight(3, None)]
+    inbox = settings.ledger.inbox
+    assert modules["spans"].wait_until(inbox.versions, 60, 0.02)
+    run = settings.ledger.change(lambda state: state.started(inbox.versions(), "run-1", state.next_fence))
+    assert run.run is not None
+    spans.join(60)
+    (arrival,) = inbox.read(inbox.versions())
+    assert (arrival.span, arrival.reason) == ("labels-0001", "file")
+    header, row = Path(arrival.data).read_text().splitlines()
+    assert header == "flight,air_time,distance,hour,origin,carrier"
+    assert row == "2,120.0,500,6,JFK,AA"
+    assert spans.rows == [2]
 
 
 def played_of(page: ModuleType, *values: tuple[str, float]) -> Any:

@@ -15,6 +15,7 @@ SCHEMA = json.loads(
     (Path(__file__).parents[1] / "components" / "deploy" / "kserve" / "inference_service.schema.json").read_text()
 )
 _MODE = "serving.kserve.io/deploymentMode"
+_NEW_NAMES = {"RawDeployment": "Standard", "Serverless": "Knative"}
 
 
 class KserveCluster:
@@ -82,10 +83,11 @@ class KserveCluster:
         jsonschema.validate(body, SCHEMA)
         if self._release < 20:
             body["spec"].pop("canary", None)
+        if self._release >= 16:
+            annotations = body["metadata"]["annotations"]
+            annotations[_MODE] = _NEW_NAMES.get(annotations[_MODE], annotations[_MODE])
         if body["spec"].get("canary"):
-            assert body["metadata"]["annotations"][_MODE] == "Standard"
-            assert sum(one["trafficPercent"] for one in body["spec"]["canary"]) <= 100
-            assert all("maxReplicas" not in one["predictor"] for one in body["spec"]["canary"])
+            self._check_canaries(body)
         changed = self.held is None or body["spec"] != self.held["spec"]
         numbers = {
             "generation": meta["generation"] + changed,
@@ -95,17 +97,30 @@ class KserveCluster:
         if changed:
             self._left = self._looks
 
+    def _check_canaries(self, body: dict[str, Any]) -> None:
+        """As validateCanarySpecs of KServe 0.20."""
+        stable, entries = body["spec"]["predictor"], body["spec"]["canary"]
+        if body["metadata"]["annotations"][_MODE] != "Standard":
+            raise ApiException(status=400, reason="canary is only supported in Standard deployment mode")
+        names = [one["predictor"]["name"] for one in entries]
+        if stable.get("name") in names or len({*names}) < len(names):
+            raise ApiException(status=400, reason="canary predictor.name conflicts with stable predictor name")
+        assert sum(one["trafficPercent"] for one in entries) <= 100
+        assert all("maxReplicas" not in one["predictor"] for one in entries)
+        assert all(one["predictor"].get("minReplicas", 1) <= stable.get("minReplicas", 1) for one in entries)
+
     def _reconcile(self, held: dict[str, Any]) -> None:
-        mode = held["metadata"]["annotations"].get(_MODE, "Standard")
-        if mode == "Standard" and self._release < 16:
+        mode = held["metadata"]["annotations"].get(_MODE, "")
+        if mode not in (("RawDeployment", "Serverless") if self._release < 16 else ("Standard", "Knative")):
             mode = "Serverless"
+        knative = mode in ("Serverless", "Knative")
         status = held.setdefault("status", {})
         status["observedGeneration"] = held["metadata"]["generation"]
         status["url"] = "http://natality.models.example.com"
-        status["deploymentMode"] = "Knative" if mode == "Serverless" else "Standard"
+        status["deploymentMode"] = mode
         status["conditions"] = [{"type": "Ready", "status": "True"}]
         part = status.setdefault("components", {}).setdefault("predictor", {})
-        if mode == "Serverless":
+        if knative:
             self._serverless(held["spec"]["predictor"], part)
         else:
             status["canaryStatuses"] = [

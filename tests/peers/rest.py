@@ -42,11 +42,13 @@ class RestServer:
         url: where it answers.
         faults: those still to come.
         requests: "METHOD path" of every request that came, in order.
+        content_types: of the bodies of those that change something, in order.
     """
 
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    content_types: list[str] = field(default_factory=list)
 
     def fail(self, pattern: str, code: int, *, times: int = 1, after: bool = False, message: str = "injected") -> None:
         """Lets requests fail; a code of 0 cuts the connection."""
@@ -84,6 +86,8 @@ def answering(
             path = re.sub(rf"\A/{prefix}", "", unquote(parts.path))
             said = f"{self.command} {path}"
             running.requests.append(said)
+            if self.command != "GET":
+                running.content_types.append(self.headers.get("Content-Type", ""))
             fault = running.next_fault(said)
             if fault is not None and not fault.after:
                 return self._fault(fault)

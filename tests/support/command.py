@@ -42,7 +42,7 @@ def _captured() -> Iterator[list[str]]:
     """Sends both outputs to files, by number too; the list holds what was written once the block has ended."""
     before, texts = (sys.stdout, sys.stderr), list[str]()
     kept = [os.dup(number) for number in (1, 2)]
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+", errors="backslashreplace") as stderr:
         for stream in before:
             stream.flush()
         for number, stream in ((1, stdout), (2, stderr)):

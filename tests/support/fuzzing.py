@@ -26,10 +26,12 @@ def register_profiles() -> None:
     settings.load_profile("test")
 
 
-def max_examples(number: int) -> settings:
+def max_examples(number: int, *, fuzz: int = 0) -> settings:
     """Settings of a property test whose examples are dearer, or worth more of them, than most.
 
     Args:
         number: of examples in `make test`, where 100 are usual; `make fuzz` tries as many times more as of others.
+        fuzz: of examples in a round of `make fuzz`, where that is another number.
     """
-    return settings(max_examples=number * settings().max_examples // 100)
+    times = settings().max_examples // 100
+    return settings(max_examples=fuzz if fuzz and times > 1 else number * times)

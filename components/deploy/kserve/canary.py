@@ -66,9 +66,31 @@ def check_kept(wanted: Mapping[str, Any], applied: Mapping[str, Any], where: str
         UsageError: it was dropped; no traffic has changed.
     """
     if "canary" in wanted["spec"] and not applied.get("spec", {}).get("canary"):
-        raise UsageError(
-            "the cluster's KServe has no spec.canary",
-            where=where,
-            expected="KServe 0.20 or later, or the Serverless mode",
-            fix='Deploy with traffic = 100, or use mode = "Serverless"',
-        )
+        raise no_canary(where)
+
+
+def no_canary(where: str) -> UsageError:
+    """The error of a canary of the Standard mode at a cluster without spec.canary."""
+    return UsageError(
+        "the cluster's KServe has no spec.canary",
+        where=where,
+        expected="KServe 0.20 or later, or the Serverless mode",
+        fix='Deploy with traffic = 100, or use mode = "Serverless"',
+    )
+
+
+def renamed(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with another name of the canary where the stable predictor has it, of an earlier promotion.
+
+    Args:
+        wanted: the manifest.
+        held: the InferenceService that exists.
+    """
+    taken = held.get("spec", {}).get("predictor", {}).get("name")
+    entries = [
+        {**one, "predictor": {**one["predictor"], "name": f"{one['predictor']['name'][:38]}-2"}}
+        if one["predictor"]["name"] == taken
+        else one
+        for one in wanted["spec"].get("canary", [])
+    ]
+    return {**wanted, "spec": {**wanted["spec"], "canary": entries}} if entries else dict(wanted)

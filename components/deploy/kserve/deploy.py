@@ -8,21 +8,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.components.deploy.kserve.canary import canary_entry, check_kept, first, patch
+from headrace.components.deploy.kserve.canary import canary_entry, check_kept, first, patch, renamed
+from headrace.components.deploy.kserve.installed import Installed, fitted
 from headrace.components.deploy.kserve.service import (
     API_VERSION,
     GROUP,
+    KNATIVE,
     MODE,
     PLURAL,
-    SERVERLESS,
     Services,
-    refused,
+    mode_of,
+    translate_errors,
     wait,
 )
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.serving_mode import serving_of
 
 _ENDPOINT = re.compile(r"kserve://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/([a-z]([-a-z0-9]{0,38}[a-z0-9])?)\Z")
 # Where KServe's storage initializer puts the files of STORAGE_URI.
@@ -42,8 +45,8 @@ class ServiceConfig:
         accelerator, accelerator_count: a resource such as nvidia.com/gpu, and the number of devices.
         min_replicas, max_replicas: bounds of autoscaling; with a minimum of 0 KServe scales an idle server to zero.
         traffic: percentage of the requests for this version; at 100 the field is omitted.
-        mode: Serverless (Knative, splits traffic by canaryTrafficPercent), Standard (a plain Deployment, splits by
-            spec.canary from KServe 0.20 on), or RawDeployment, the name of Standard in KServe 0.15 and older.
+        mode: Serverless or Knative (splits traffic by canaryTrafficPercent), RawDeployment or Standard (a plain
+            Deployment, splits by spec.canary from KServe 0.20 on): one of `service.MODES`.
         claim, mount: a PersistentVolumeClaim, and its mount path within the registry's path; "" for a bucket.
         node_selector: labels of the nodes.
         tolerations: of taints, in the form of Kubernetes.
@@ -52,6 +55,7 @@ class ServiceConfig:
         timeout_minutes: maximum time until it is ready, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
         traffic_log: where each server writes its counts of requests, for canaries; "" for none.
+        serving: mode, table and cache_rows of the servers; {} for what the Model's Problem declares.
     """
 
     image: str
@@ -74,9 +78,11 @@ class ServiceConfig:
     timeout_minutes: int = 15
     rules: Mode = "enforce"
     traffic_log: str = ""
+    serving: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
+        serving_of(self.serving)
 
 
 def config_of(settings: Mapping[str, Any]) -> ServiceConfig:
@@ -126,6 +132,13 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
     resources = {"cpu": config.cpu, "memory": config.memory}
     if config.accelerator:
         resources[config.accelerator] = str(config.accelerator_count)
+    serving = serving_of(config.serving)
+    environment = {
+        "STORAGE_URI": storage_uri(model, config),
+        **({} if serving is None else serving.variables),
+    }
+    # A static server reads a table alone; its Model is mounted, as rollbacks know versions by their Models.
+    source = () if serving is not None and serving.mode == "static" else (_MOUNTED,)
     predictor: dict[str, Any] = {
         "minReplicas": config.min_replicas,
         "maxReplicas": config.max_replicas,
@@ -135,15 +148,16 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
                 "image": config.image,
                 "imagePullPolicy": config.image_pull_policy,
                 "command": ["python", "-m", "headrace.components.serve.server"],
-                "args": [_MOUNTED, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_options(config)],  # noqa: S104
-                "env": [{"name": "STORAGE_URI", "value": storage_uri(model, config)}],
+                "args": [*source, "--name", name, "--host", "0.0.0.0", "--port", str(_PORT), *_options(config)],  # noqa: S104
+                "env": [{"name": name, "value": value} for name, value in environment.items()],
                 "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
                 "readinessProbe": {"httpGet": {"path": "/health", "port": _PORT}, "periodSeconds": 5},
                 "resources": {"requests": resources, "limits": resources},
             }
         ],
     }
-    if config.traffic < 100 and config.mode == SERVERLESS:
+    knative = mode_of(config.mode) == KNATIVE
+    if config.traffic < 100 and knative:
         predictor["canaryTrafficPercent"] = config.traffic
     if config.service_account:
         predictor["serviceAccountName"] = config.service_account
@@ -163,7 +177,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
             "annotations": {MODE: config.mode, VERSION: model_version},
         },
         "spec": {"predictor": predictor}
-        if config.traffic == 100 or config.mode == SERVERLESS
+        if config.traffic == 100 or knative
         else {"canary": [canary_entry(predictor, model_version, config.traffic)]},
     }
 
@@ -197,17 +211,27 @@ def apply(
     wanted: Mapping[str, Any],
     *,
     timeout_s: float,
+    known: Installed | None = None,
     report: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Creates or updates an InferenceService, and waits until it is ready.
 
+    Args:
+        services: of the cluster.
+        wanted: the manifest.
+        timeout_s: maximum time until it is ready, in seconds.
+        known: what the cluster's KServe knows; nothing by default.
+        report: receives progress.
+        clock, sleep: of time, in seconds.
+
     Returns:
         Its URL.
 
     Raises:
-        UsageError: access denied, no KServe in the cluster, or a rejected manifest.
+        UsageError: access denied, no KServe in the cluster or one that does not know what is wanted, or a rejected
+            manifest.
         PlatformError: it was not ready in time.
     """
     from kubernetes.client import ApiException
@@ -215,16 +239,15 @@ def apply(
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     where = f"InferenceService {namespace}/{name}"
     address = (GROUP, API_VERSION, namespace, PLURAL)
-    try:
+    wanted = fitted(wanted, known or Installed(), where)
+    with translate_errors(where):
         try:
-            services.get_namespaced_custom_object(*address, name)
+            held = services.get_namespaced_custom_object(*address, name)
         except ApiException as error:
             if error.status != 404:
                 raise
             applied = services.create_namespaced_custom_object(*address, first(wanted))
         else:
-            applied = services.patch_namespaced_custom_object(*address, name, patch(wanted))
+            applied = services.patch_namespaced_custom_object(*address, name, patch(renamed(wanted, held)))
             check_kept(wanted, applied, where)
         return wait(services, namespace, name, applied, timeout_s=timeout_s, report=report, clock=clock, sleep=sleep)
-    except ApiException as error:
-        raise refused(error, where) from error

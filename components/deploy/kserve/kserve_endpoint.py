@@ -14,7 +14,6 @@ from typing import Any
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceStatus
-from headrace.components.deploy.kserve.canary import canary_name
 from headrace.components.deploy.kserve.deploy import VERSION, names_of
 from headrace.components.deploy.kserve.memory import (
     MEMORY,
@@ -29,7 +28,7 @@ from headrace.components.deploy.kserve.memory import (
     version_of,
     with_storage,
 )
-from headrace.components.deploy.kserve.service import API_VERSION, GROUP, PLURAL, Services, refused, wait
+from headrace.components.deploy.kserve.service import API_VERSION, GROUP, PLURAL, Services, translate_errors, wait
 from headrace.components.deploy.observed import observed
 from headrace.components.deploy.state import Action, Change, EndpointState, Pending
 from headrace.components.registry.state import Origin
@@ -87,6 +86,10 @@ class KserveEndpoint:
         found = self._read = self._get()
         memory = memory_of(found, self._name)
         return observed(memory.state, traffic_of(found, memory), list(memory.models), self._service, self._name)
+
+    def deployments(self) -> Mapping[str, str]:
+        """None: an InferenceService is the only one that its servers are of."""
+        return {}
 
     def write(self, state: EndpointState, before: EndpointState) -> None:
         """Replaces the annotation of the object that `state` read."""
@@ -186,7 +189,10 @@ class KserveEndpoint:
         stable = predictor_status(found).get("latestRolledoutRevision", "")
         if canary is not None:
             # Promoted without a restart: the predictor takes the canary's name, and the entry goes.
-            predictor: dict[str, Any] = {"name": canary_name(version), "containers": canary["predictor"]["containers"]}
+            predictor: dict[str, Any] = {
+                "name": canary["predictor"]["name"],
+                "containers": canary["predictor"]["containers"],
+            }
             applied = self._patch({"predictor": predictor, "canary": None}, None, found, version)
         elif version_of(spec["predictor"]) == version:
             applied = self._patch({"predictor": {"canaryTrafficPercent": None}, "canary": None}, None, found, version)
@@ -222,14 +228,15 @@ class KserveEndpoint:
         from kubernetes.client import ApiException
 
         where = f"InferenceService {self._namespace}/{self._service}"
-        try:
-            found: dict[str, Any] = self._services.get_namespaced_custom_object(
-                GROUP, API_VERSION, self._namespace, PLURAL, self._service
-            )
-        except ApiException as error:
-            if error.status == 404:
-                raise UsageError("the endpoint does not exist", where=where) from error
-            raise refused(error, where) from error
+        with translate_errors(where):
+            try:
+                found: dict[str, Any] = self._services.get_namespaced_custom_object(
+                    GROUP, API_VERSION, self._namespace, PLURAL, self._service
+                )
+            except ApiException as error:
+                if error.status == 404:
+                    raise UsageError("the endpoint does not exist", where=where) from error
+                raise
         return found
 
     def _patch(
@@ -254,16 +261,17 @@ class KserveEndpoint:
         body = {"apiVersion": f"{GROUP}/{API_VERSION}", "kind": "InferenceService", "metadata": meta}
         if spec:
             body["spec"] = dict(spec)
-        try:
-            patched: dict[str, Any] = self._services.patch_namespaced_custom_object(
-                GROUP, API_VERSION, self._namespace, PLURAL, self._service, body
-            )
-        except ApiException as error:
-            where = f"InferenceService {self._namespace}/{self._service}"
-            if error.status == _CONFLICT:
+        where = f"InferenceService {self._namespace}/{self._service}"
+        with translate_errors(where):
+            try:
+                patched: dict[str, Any] = self._services.patch_namespaced_custom_object(
+                    GROUP, API_VERSION, self._namespace, PLURAL, self._service, body
+                )
+            except ApiException as error:
+                if error.status != _CONFLICT:
+                    raise
                 raise PlatformError(
                     "another process changed the endpoint at the same time", where=where, fix="Try again"
                 ) from error
-            raise refused(error, where) from error
         self._read = patched
         return patched

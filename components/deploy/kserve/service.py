@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from headrace.core.errors import PlatformError, UsageError
@@ -11,10 +12,23 @@ from headrace.core.progress import Progress, silent
 
 GROUP, API_VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 MODE = "serving.kserve.io/deploymentMode"
-SERVERLESS = "Serverless"
-# The names of the modes before and after KServe 0.16.
-_SAME_MODE = {"RawDeployment": "Standard", "Serverless": "Knative"}
+# The modes, by their names since KServe 0.16 and before.
+STANDARD, KNATIVE = "Standard", "Knative"
+_OLD_NAMES = {"RawDeployment": STANDARD, "Serverless": KNATIVE}
+MODES = (*_OLD_NAMES, *_OLD_NAMES.values())
+# The field of canaries of the Standard mode.
+CANARY = "canary"
 _SECONDS_BETWEEN_LOOKS = 5.0
+
+
+def mode_of(name: str) -> str:
+    """A mode by its name since KServe 0.16, in which a cluster and an option may name it otherwise."""
+    return _OLD_NAMES.get(name, name)
+
+
+def old_name_of(mode: str) -> str:
+    """The name in KServe 0.15 and older of a mode that `mode_of` gives."""
+    return next((old for old, new in _OLD_NAMES.items() if new == mode), mode)
 
 
 class Services(Protocol):
@@ -96,7 +110,7 @@ def _check_mode(found: Mapping[str, Any], where: str) -> None:
     """Refuses a cluster that does not know the requested mode: it falls to its default without a word."""
     wanted = str(found["metadata"].get("annotations", {}).get(MODE, ""))
     actual = str(found.get("status", {}).get("deploymentMode", ""))
-    if wanted and actual and _SAME_MODE.get(wanted, wanted) != _SAME_MODE.get(actual, actual):
+    if wanted and actual and mode_of(wanted) != mode_of(actual):
         raise UsageError(
             "the cluster runs the InferenceService in another mode",
             where=where,
@@ -106,7 +120,31 @@ def _check_mode(found: Mapping[str, Any], where: str) -> None:
         )
 
 
+@contextmanager
+def translate_errors(where: str) -> Iterator[None]:
+    """Turns an error of the cluster's client into one that says what to do.
+
+    Args:
+        where: the object, for messages.
+
+    Raises:
+        UsageError: the cluster refused the request.
+        PlatformError: it failed, or did not respond.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        raise refused(error, where) from error
+    except HTTPError as error:
+        what = "the cluster failed or did not respond"
+        raise PlatformError(what, where=where, received=str(error), fix="Try again") from error
+
+
 def refused(error: Any, where: str) -> UsageError | PlatformError:
+    """The error that a status of the cluster means."""
     received = f"{error.status} {error.reason}"
     if error.status == 404:
         return UsageError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.kserve.deploy import apply, config_of, manifest
+from headrace.components.deploy.kserve.installed import installed
 from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
 from headrace.components.registry.origin import origin
 from headrace.core import storage
@@ -47,7 +48,10 @@ def run(
             ) from error
         check(Claim.from_json(claim or {}))
         services = client.CustomObjectsApi()
-        url = apply(services, wanted, timeout_s=config.timeout_minutes * 60.0, report=step.progress)
+        known = installed(services.api_client)
+        if known.unknown:
+            step.progress(f"the cluster does not say {known.unknown}: it is tried", lasting=True)
+        url = apply(services, wanted, timeout_s=config.timeout_minutes * 60.0, known=known, report=step.progress)
         KserveEndpoint(endpoint, services).record(origin("deployed by a pipeline"))
         what = {"version": version, "url": url, "traffic": config.traffic, "manifest": wanted}
         storage.write_json(deployment.path, what)

@@ -7,8 +7,10 @@ first effect. A killed process leaves the old state or the new one, and the same
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.local import control
@@ -27,6 +29,8 @@ from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.ledger.claim import Claim, check
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import Mode
+from headrace.core.saved_model.find import declared_serving
+from headrace.core.serving_mode import Serving as ProblemServing
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import check_output
 
@@ -47,7 +51,7 @@ class DeployConfig:
         keep_versions: number of versions to keep besides the live and the previous one.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
         table: folder of published prediction tables, which the servers answer from first; "" for none, and None for
-            what the endpoint has.
+            what the Model's Problem declares, or else what the endpoint has.
         cache_rows: maximum number of fresh answers that a server with `table` caches.
         log_share: fraction of the predicted rows that the servers log in `requests/` of the folder, in [0, 1]; None for
             what the endpoint has, at first 0.
@@ -94,11 +98,38 @@ class DeployConfig:
             raise UsageError("lock_timeout_s and keep_versions are not below 0", where="DeployConfig")
 
     def serving(self, state: EndpointState | None) -> Serving:
-        """Options of the servers of an endpoint with a state, or of a new one."""
+        """Options of the servers of an endpoint with a state, or of a new one.
+
+        Raises:
+            UsageError: the Model's Problem declares a mode that needs another deployment.
+            DataError: its problem.json is damaged.
+        """
         share = self.log_share if self.log_share is not None else 0.0 if state is None else state.log_share
-        if self.table is None and state is not None:
-            return Serving(self.rules, state.table, state.cache_rows, share)
-        return Serving(self.rules, self.table or "", self.cache_rows, share)
+        if self.table is not None:
+            return Serving(self.rules, self.table, self.cache_rows, share)
+        had = (
+            Serving(self.rules, log_share=share)
+            if state is None
+            else replace(state.serving, rules=self.rules, log_share=share)
+        )
+        declared = None if is_pinned(self.model) else _declared(self.model)
+        if declared is None:
+            return had
+        if declared.mode == "static":
+            raise UsageError(
+                "the Problem of the Model declares static serving, which uses no model",
+                where=self.model,
+                expected="a table alone as the version of the endpoint",
+                fix="headrace deploy --endpoint DIR --prediction-table TABLE, or name --prediction-table none here",
+            )
+        if declared.mode == "hybrid" and not (declared.table or had.table):
+            raise UsageError(
+                "the Problem of the Model declares hybrid serving, and no table is named",
+                where=self.model,
+                expected="Serving(table=...) in the Problem, or --prediction-table TABLE",
+            )
+        table = declared.table or (had.table if declared.mode == "hybrid" else "")
+        return Serving(self.rules, table, declared.cache_rows, share)
 
 
 def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
@@ -161,12 +192,22 @@ def _record_registry(folder: EndpointFolder, registry: str) -> None:
         folder.write(replace(state, registry=registry), state)
 
 
+def _problem(model: str) -> tuple[Mapping[str, Any], str]:
+    """The Problem of a Model as JSON, and where it stands."""
+    where = storage.join(model, "problem.json")
+    problem = storage.read_json(where)
+    return (problem if isinstance(problem, dict) else {}), where
+
+
+def _declared(model: str) -> ProblemServing | None:
+    return declared_serving(*_problem(model))
+
+
 def _problem_name(model: str) -> str:
     if is_pinned(model):
         return read_pinned(model).name
-    where = storage.join(model, "problem.json")
-    problem = storage.read_json(where)
-    name = problem.get("name") if isinstance(problem, dict) else None
+    problem, where = _problem(model)
+    name = problem.get("name")
     if not isinstance(name, str) or not _NAME.match(name):
         raise DataError("the problem has no name", where=where, expected="a name", received=repr(name))
     return name

@@ -75,6 +75,10 @@ class VertexEndpoint:
         name = self._name.rpartition("/")[2]
         return observed(written, deployed.traffic, list(deployed.ids), name, self._name)
 
+    def deployments(self) -> Mapping[str, str]:
+        """Ids of the deployed models, which their servers have in AIP_DEPLOYED_MODEL_ID."""
+        return self._deployed().ids
+
     def write(self, state: EndpointState, before: EndpointState) -> None:
         """Replaces the state that `state` read."""
         if self._read is None:

@@ -15,6 +15,8 @@ from headrace.core.rules.fault import listed
 from headrace.core.text import counted
 from headrace.core.values.columns import as_text
 
+# Why a column is neither label nor feature.
+KEY_NOTE, UNIQUE_NOTE = "it is the key", "a unique value in every row"
 # Maximum number of classes of a label, and minimum rows per class of a proposed label.
 _CLASSES, _CLASS_ROWS = 50, 5
 # Minimum fraction of rows with a value, for a proposed label.
@@ -96,7 +98,7 @@ def _why_no_label(column: Inferred) -> str:
         return column.note
     if column.kind == "categorical" and column.distinct > _CLASSES:
         return f"{column.distinct:,} classes"
-    return column.note or "a unique value in every row" if column.identifies else ""
+    return column.note or UNIQUE_NOTE if column.identifies else ""
 
 
 def choose_label(
@@ -111,12 +113,12 @@ def choose_label(
     expected = f"a number, or 2 to {_CLASSES} classes"
     if asked:
         found = _named(columns, asked, "--label")
-        why = "it is the key" if found is key else _why_no_label(found)
+        why = KEY_NOTE if found is key else _why_no_label(found)
         if why and (found is key or found.kind != "numeric"):
             raise UsageError(f"{asked} cannot be the label", where="--label", expected=expected, received=why)
         return found
     if not candidates:
-        seen = "; ".join(f'"{c.name}": {"it is the key" if c is key else _why_no_label(c)}' for c in columns[:5])
+        seen = "; ".join(f'"{c.name}": {KEY_NOTE if c is key else _why_no_label(c)}' for c in columns[:5])
         raise DataError("no column can be the label", where=data, expected=expected, received=seen)
     return candidates[0]
 

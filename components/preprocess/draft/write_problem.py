@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.components.preprocess.draft import probe
-from headrace.components.preprocess.draft.choose import choose_key, choose_label, key_candidates, label_candidates
+from headrace.components.preprocess.draft.choose import (
+    KEY_NOTE,
+    UNIQUE_NOTE,
+    choose_key,
+    choose_label,
+    key_candidates,
+    label_candidates,
+)
 from headrace.components.preprocess.draft.infer import Inferred, infer, missing_texts, quoted
 from headrace.components.preprocess.draft.read import FirstRows, first_rows
 from headrace.components.preprocess.draft.source_text import SourceText
@@ -75,7 +82,9 @@ def draft(
     the_label = choose_label(columns, labels, label, the_key, data)
     others = [column for column in columns if column is not the_key and column is not the_label]
     if not any(column.usable for column in others):
-        seen = "; ".join(f"{quoted(column.name)}: {column.note}" for column in others[:5]) or "no other columns"
+        reasons = {} if the_key is None else {the_key.name: KEY_NOTE}
+        reasons |= {column.name: column.note or UNIQUE_NOTE for column in others[:5]}
+        seen = "; ".join(f"{quoted(name)}: {why}" for name, why in reasons.items()) or "no other columns"
         raise DataError(
             "no column can be a feature",
             where=data,

@@ -18,6 +18,7 @@ def register(
     rules: str = "enforce",
     claim: dict = {},  # type: ignore[type-arg]  # noqa: B006
     traffic_log: str = "",
+    serving: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> str:
     """Uploads a blessed model as a version of its entry in the Model Registry; creates the entry if needed.
 
@@ -37,6 +38,7 @@ def register(
         claim: output of `claim`, of a run of dynamic training, which changes nothing once it was overtaken; or {}.
         traffic_log: gs:// prefix where the version's servers write their counts of requests, which a canary is decided
             by; "" for none.
+        serving: mode, table and cache_rows of the version's servers; {} for what the Model's Problem declares.
 
     Returns:
         The version, as projects/PROJECT/locations/REGION/models/ID@VERSION.
@@ -55,6 +57,7 @@ def register(
         rules,
         claim=claim,
         traffic_log=traffic_log,
+        serving=serving,
     )
 
 

@@ -25,6 +25,7 @@ from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.ledger.claim import Claim, check
 from headrace.core.rules.mode import Mode, check_mode
+from headrace.core.serving_mode import Serving, serving_of
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 from headrace.core.steps.workspace import registry_uri
@@ -47,6 +48,7 @@ class UploadConfig:
         encryption_key: of Cloud KMS, or "".
         rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
         traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for none.
+        serving: mode of the servers; None for what the Model's Problem declares.
 
     Raises:
         UsageError: a name that the service would reject, or a model that it cannot read.
@@ -60,6 +62,7 @@ class UploadConfig:
     encryption_key: str = ""
     rules: Mode = "enforce"
     traffic_log: str = ""
+    serving: Serving | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.rules, where="rules")
@@ -128,7 +131,8 @@ def upload(config: UploadConfig) -> str:
 
 def _variables(config: UploadConfig) -> dict[str, str]:
     rules = {} if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
-    return rules | ({"HEADRACE_TRAFFIC_LOG": config.traffic_log} if config.traffic_log else {})
+    log = {"HEADRACE_TRAFFIC_LOG": config.traffic_log} if config.traffic_log else {}
+    return rules | log | (config.serving.variables if config.serving is not None else {})
 
 
 def description_of(version: str) -> str:
@@ -168,6 +172,7 @@ def run(
     rules: str = "enforce",
     claim: Mapping[str, Any] | None = None,
     traffic_log: str = "",
+    serving: Mapping[str, Any] | None = None,
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -183,6 +188,7 @@ def run(
             encryption_key=encryption_key,
             rules=rules,  # type: ignore[arg-type]
             traffic_log=traffic_log,
+            serving=serving_of(serving or {}),
         )
         registered = register(config, root, judged, aliases, Claim.from_json(claim or {}))
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}

@@ -24,6 +24,7 @@ from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
 from headrace.core.artifacts.kinds import PREDICTIONS
+from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.beam.counters import format_counters, quarantined
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
@@ -125,6 +126,11 @@ def score(
         storage.remove(context.work)
         manifest.write(folder)
     report(format_counters(metrics, _UNITS))
+    for column in _never_learned(manifest):
+        report(
+            f'warning: no value of "{column}" is one that the model learned: are they spelled as in the training data?',
+            lasting=True,
+        )
     report(f"wrote {manifest.rows_out:,} predictions", done=manifest.rows_in, total=manifest.rows_in)
     return ScoreResult(
         identity=manifest.identity,
@@ -194,6 +200,12 @@ def model_of(config: ScoreConfig) -> Model:
         intra_op_threads=config.intra_op_threads or None,
         rules=config.rules,
     )
+
+
+def _never_learned(manifest: PredictionsManifest) -> list[str]:
+    """The columns of which every predicted row has an unknown category."""
+    unknown = ((manifest.rules or {}).get("predicted") or {}).get("unknown_value") or {}
+    return [column for column, count in unknown.items() if count == manifest.rows_out > 0]
 
 
 def _check_nested(config: ScoreConfig, outputs: Sequence[ModelOutput]) -> None:

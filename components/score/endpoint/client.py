@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from headrace.components.score.endpoint.not_finite import NotFinite, rows_said
 from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds
 from headrace.components.score.endpoint.refused_rows import RefusedRows, rows_of
+from headrace.components.score.endpoint.reply import BrokenReply
 from headrace.components.score.endpoint.tokens import FixedToken, GoogleTokens, Tokens
-from headrace.components.score.endpoint.wire import BrokenReply
 from headrace.components.score.options import EndpointOptions
 from headrace.core import http
 from headrace.core.errors import PlatformError, UsageError

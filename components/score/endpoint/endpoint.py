@@ -14,6 +14,7 @@ from headrace.components.score.config import ScoreConfig
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response
 from headrace.components.score.endpoint.refused_rows import enforced
+from headrace.components.score.endpoint.reply import BrokenReply
 from headrace.components.score.options import EndpointOptions
 from headrace.core.errors import UsageError
 from headrace.core.saved_model.binding import declared, keyed, with_key_input, with_optional
@@ -76,6 +77,7 @@ class Endpoint:
             from headrace.components.score.batch.run import model_of
 
             model = model_of(config).load()
+            wire.check_shapes(model.takes, options.url)
             return cls(options, model.takes, model.model_version, begun=begun, must_warn=config.rules == "warn")
         takes, version, answers_as, mode = found
         if config.rules == "warn" and mode == "enforce":
@@ -108,7 +110,7 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
         try:
             return json.loads(response.content), response.version
         except ValueError as error:
-            raise wire.BrokenReply(f"it is not JSON: {error}") from error
+            raise BrokenReply(f"it is not JSON: {error}") from error
 
     found = client.get(url, read)
     if found is None:

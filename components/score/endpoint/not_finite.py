@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.bisect import RowsFailed
-from headrace.core.scoring.to_columns import Answer
+
+if TYPE_CHECKING:
+    from headrace.core.scoring.to_columns import Answer
 
 # The message of `serve.protocol.refusal`, which a batch prediction job embeds in its own message.
 _SAID = re.compile(r'"not_finite":\s*(\{[^{}]*\})')
@@ -111,6 +112,9 @@ def can_be_blank(outputs: Sequence[ModelOutput]) -> bool:
 
 def blank(outputs: Sequence[ModelOutput], rows: int, nan: Collection[str] = ()) -> dict[str, Answer]:
     """Placeholder predictions for rows that will be quarantined because the outputs `nan` are NaN."""
+    # The image of the Kafka scorer lacks it, and reads messages alone.
+    import pyarrow as pa
+
     made: dict[str, Answer] = {}
     for given in outputs:
         if given.dtype == "string":

@@ -14,6 +14,7 @@ from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response, Stopped, Timing, TooLarge
 from headrace.components.score.endpoint.not_finite import answers_around
 from headrace.components.score.endpoint.refused_rows import RefusedRows, enforced
+from headrace.components.score.endpoint.reply import reply_of
 from headrace.components.score.endpoint.request_size import RequestSize
 from headrace.components.score.endpoint.tokens import Tokens
 from headrace.components.score.options import EndpointOptions
@@ -203,7 +204,7 @@ class EndpointScorer(RowScorer):
             keys = _filled(columns[self.takes.key_input], filled)
 
         def read(response: Response) -> dict[str, Answer]:
-            reply = wire.reply_of(response.content, self._options.form)
+            reply = reply_of(response.content, self._options.form)
             self._check_version(response.version or reply.deployed)
             return wire.answers_of(reply.predictions, self.takes, filled, keys, rows)
 

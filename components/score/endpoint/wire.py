@@ -6,12 +6,12 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from headrace.components.score.endpoint.reply import BrokenReply
 from headrace.components.score.options import Form
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import (
@@ -31,25 +31,6 @@ from headrace.core.scoring.to_columns import Answer
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64", "HALF": "float16"}
 # Python types of JSON values, by numpy's kind; kinds that are missing here are integers.
 _JSON_KINDS: Mapping[str, set[type]] = {"f": {int, float, type(None)}, "b": {bool}}
-# Fields with which Vertex AI names the model of a response.
-_VERTEX_VERSION = ("deployedModelId", "modelVersionId")
-
-
-class BrokenReply(Exception):
-    """The response is not valid; the message has the reason."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The response of a prediction server.
-
-    Attributes:
-        predictions: one value per row; for the form "inputs", an array per output, or the array of the only output.
-        deployed: the deployed model, if the server names it as Vertex AI does; or "".
-    """
-
-    predictions: Any
-    deployed: str = ""
 
 
 def columns_to_json(feeds: Sequence[Feed]) -> dict[str, list[Any]]:
@@ -72,23 +53,6 @@ def body(columns: Mapping[str, list[Any]], form: Form, signature: str) -> bytes:
     rows: Any = instances(columns) if form == "instances" else columns
     more = {} if signature == SERVING_DEFAULT else {"signature_name": signature}
     return json.dumps({form: rows, **more}, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def reply_of(content: bytes, form: Form) -> Reply:
-    """Parses the body of a response.
-
-    Raises:
-        BrokenReply: it is not the response of a prediction server.
-    """
-    name, kinds = ("predictions", (list,)) if form == "instances" else ("outputs", (dict, list))
-    try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise BrokenReply(f"it is not JSON: {error}") from error
-    if not isinstance(answer, dict) or not isinstance(answer.get(name), kinds):
-        raise BrokenReply(f"it has no {name}")
-    said = [str(answer[field]) for field in _VERTEX_VERSION if answer.get(field)]
-    return Reply(answer[name], ", version ".join(said))
 
 
 def answers_of(
@@ -167,15 +131,32 @@ def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
     sizes = [int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])]
     shapeless = info["tensor_shape"].get("unknown_rank") or not sizes or sizes[0] != -1
     if shapeless or (len(sizes) > 2 and min(sizes[1:]) < 1) or dtype not in DTYPES:
-        raise DataError(
-            f"the signature's {name} cannot be fed from columns",
-            where=where,
-            expected="one value per row, or a fixed number of values per row, of numbers, booleans or strings",
-            received=f"{kind} of shape {sizes}",
-        )
+        raise _unfit(name, f"{kind} of shape {sizes}", where)
     if len(sizes) > 2:
         return ModelInput(name, dtype, math.prod(sizes[1:]), (name,), dims=tuple(sizes[1:]))
     return ModelInput(name, dtype, None if len(sizes) == 1 else max(sizes[1], 0), (name,))
+
+
+def check_shapes(takes: Takes, where: str) -> None:
+    """Refuses nested lists whose sizes the model leaves open, which requests and replies do not state.
+
+    Raises:
+        DataError: the model has such an input or output.
+    """
+    tensors: list[ModelInput | ModelOutput] = [*takes.inputs, *takes.outputs]
+    for each in tensors:
+        if 0 in each.dims:
+            raise _unfit(each.name, f"{each.dtype} of shape {each.shape}", where)
+
+
+def _unfit(name: str, received: str, where: str) -> DataError:
+    return DataError(
+        f"the signature's {name} cannot be fed from columns, or be read as one, by requests",
+        where=where,
+        expected="one value per row, or a fixed number of values per row, of numbers, booleans or strings",
+        received=received,
+        fix="Score with the SavedModel itself (--approach direct)",
+    )
 
 
 def _values(feed: Feed) -> list[Any]:

@@ -107,21 +107,23 @@ class BigQuerySink(Sink):
             closing(bigquery.client(target.payer)) as client,
         ):
             beside = _make_table_beside(client, target, run, _columns(uris) if uris else [])
+            # Without it, jobs of a region are not found.
+            location = client.get_table(beside, retry=bigquery.retry()).location
             try:
                 if uris and folder.startswith("gs://"):
                     batches = [uris[i : i + _FILES_OF_A_JOB] for i in range(0, len(uris), _FILES_OF_A_JOB)]
                     for number, batch in enumerate(batches):
-                        _load(client, beside, f"headrace-{run}-{number}", batch)
+                        _load(client, beside, f"headrace-{run}-{number}", location, batch)
                 else:
                     with ThreadPoolExecutor(_LOADS_AT_ONCE) as pool:
                         names = [f"headrace-{run}-{number}" for number in range(len(uris))]
-                        list(pool.map(lambda name, uri: _load(client, beside, name, uri), names, uris))
+                        list(pool.map(lambda name, uri: _load(client, beside, name, location, uri), names, uris))
                 loaded = int(client.get_table(beside, retry=bigquery.retry()).num_rows or 0)
                 if loaded != rows:
                     raise PlatformError(
                         "rows are missing in BigQuery", where=beside, expected=f"{rows:,} rows", received=f"{loaded:,}"
                     )
-                _replace(client, beside, target.name, f"headrace-{run}-copy")
+                _replace(client, beside, target.name, f"headrace-{run}-copy", location)
             finally:
                 client.delete_table(beside, not_found_ok=True, retry=bigquery.retry())
         return Published((), rows, destination=target.uri)
@@ -137,7 +139,7 @@ def _make_table_beside(client: Any, target: Table, run: str, columns: list[Any])
     return name
 
 
-def _load(client: Any, table: str, job: str, what: str | list[str]) -> None:
+def _load(client: Any, table: str, job: str, location: str, what: str | list[str]) -> None:
     """Adds a local file, or files of a bucket, to a table."""
     from google.cloud.bigquery import LoadJobConfig
     from google.cloud.bigquery.format_options import ParquetOptions
@@ -146,25 +148,27 @@ def _load(client: Any, table: str, job: str, what: str | list[str]) -> None:
     options.enable_list_inference = True
     config = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
     config.parquet_options = options
+    named = {"job_id": job, "location": location, "job_config": config}
     try:
         if isinstance(what, list):
-            begun = client.load_table_from_uri(what, table, job_id=job, job_config=config, retry=bigquery.retry())
+            begun = client.load_table_from_uri(what, table, retry=bigquery.retry(), **named)
         else:
             with storage.open_input(what) as file:
-                begun = client.load_table_from_file(file, table, job_id=job, job_config=config)
+                begun = client.load_table_from_file(file, table, **named)
     except api.Conflict:
-        begun = client.get_job(job, retry=bigquery.retry())
+        begun = client.get_job(job, location=location, retry=bigquery.retry())
     begun.result(retry=bigquery.retry())
 
 
-def _replace(client: Any, source: str, target: str, job: str) -> None:
+def _replace(client: Any, source: str, target: str, job: str, location: str) -> None:
     from google.cloud.bigquery import CopyJobConfig
 
     config = CopyJobConfig(write_disposition="WRITE_TRUNCATE")
     try:
-        begun = client.copy_table(source, target, job_id=job, job_config=config, retry=bigquery.retry())
+        named = {"job_id": job, "location": location, "job_config": config}
+        begun = client.copy_table(source, target, retry=bigquery.retry(), **named)
     except api.Conflict:
-        begun = client.get_job(job, retry=bigquery.retry())
+        begun = client.get_job(job, location=location, retry=bigquery.retry())
     begun.result(retry=bigquery.retry())
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.not_finite import are_real, blank, can_be_blank, rows_said
+from headrace.components.score.endpoint.reply import BrokenReply
 from headrace.components.score.vertex_job.row_ids import NamedRows, Naming, names_of
 from headrace.core.errors import PlatformError
 from headrace.core.progress import Progress, silent
@@ -170,7 +171,7 @@ class Results:
         def call(begin: int, end: int) -> dict[str, Answer]:
             try:
                 answers = wire.answers_of(predictions[begin:end], takes, end - begin)
-            except wire.BrokenReply as error:
+            except BrokenReply as error:
                 raise RowsFailed(f"its prediction is not valid: {error}") from error
             return {given.name: _by_row(given, answers[given.name], end - begin) for given in takes.outputs}
 

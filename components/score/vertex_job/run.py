@@ -25,6 +25,7 @@ from headrace.core.artifacts.model import version_of
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
+from headrace.core.saved_model.find import find_source
 from headrace.core.signals import Terminated, raise_on_sigterm
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_paths
@@ -108,6 +109,7 @@ def prepared(
     scorer = (source or run.model_of(config)).load()
     _check_same(model, scorer)
     _check_rules(model, config, scorer)
+    _check_mode(model, config)
     work = plan(config, options, scorer, f"{model.name.partition('@')[0]}@{model.version_id}")
     form = form_of(config.data, work.paths, scorer.takes, options, config.partition_by)
     formats = list(model.supported_input_storage_formats)
@@ -293,6 +295,21 @@ def _check_rules(model: Model, config: ScoreConfig, scorer: Scores) -> None:
     environment = {each.name: each.value for each in model.container_spec.env}
     if environment.get("HEADRACE_RULES", "enforce") != "warn":
         raise enforced(model.name)
+
+
+def _check_mode(model: Model, config: ScoreConfig) -> None:
+    """Refuses a registered container that answers from a table, which earlier features were scored for."""
+    environment = {each.name: each.value for each in model.container_spec.env}
+    declared = find_source(config.model, name="model").serving
+    mode = environment.get("HEADRACE_MODE") or ("dynamic" if declared is None else declared.mode)
+    if mode != "dynamic":
+        raise UsageError(
+            "a batch prediction job would be answered from a table of predictions",
+            where=model.name,
+            expected="a registered version that is served in dynamic mode",
+            received=mode,
+            fix="Score with --approach direct",
+        )
 
 
 def _has_results(folder: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -21,6 +22,8 @@ from headrace.components.serve.protocols.json_body import encode
 Phase = Literal["head", "body", "whole", "idle"]
 
 _CHECK_S = 0.25
+# Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
+_CUTS = 32
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
 _CONTINUE = b"HTTP/1.1 100 "
@@ -85,15 +88,20 @@ class Connections:
         limits = self.limits
         loop = asyncio.get_running_loop()
         now = loop.time()
+        cuts = 0
         for kind, seconds, what in (
             ("head", limits.head_time_s, "the headers did not arrive"),
             ("body", limits.body_time_s, "the body did not arrive"),
             ("writing", limits.body_time_s, "the response was not read"),
         ):
-            for connection, since in list(self._waiting[kind].items()):
+            for connection, since in list(islice(self._waiting[kind].items(), _CUTS + 1)):
                 if since + seconds > now:
                     break
+                if cuts == _CUTS:
+                    self._timer = loop.call_later(0, self._check)
+                    return
                 self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
+                cuts += 1
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
 
 
@@ -142,6 +150,8 @@ class Connection(HttpToolsProtocol):
         self._noted: Phase | None = None
         self._head_bytes = 0
         self._pieces = 0
+        # What came after the requests that are being answered is not HTTP.
+        self._broken = False
         self._extensions = {CONNECTED: self._is_open}
 
     def _is_open(self) -> bool:
@@ -161,20 +171,19 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses what arrives, and notes what is still missing."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._broken:
             return
         if self._phase in ("head", "idle"):
             self._head_bytes += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._broken:
             return
         if self._phase == "idle":
             # The first bytes of a request line.
             self._phase = "head"
         phase = self._phase
         if phase == "head" and self._head_bytes > self._shared.limits.max_head_bytes:
-            self._shared.refused("the headers are too large")
-            self.cut(431, f"the headers are too large. Expected at most {self._shared.limits.max_head_bytes} bytes.")
+            self._refuse_head()
         elif phase != self._noted:
             self._note(phase)
 
@@ -184,6 +193,20 @@ class Connection(HttpToolsProtocol):
         if phase != "whole":
             self._shared.wait(self, phase)
         self._noted = phase
+
+    def _refuse_head(self) -> None:
+        self._shared.refused("the headers are too large")
+        self.cut(431, f"the headers are too large. Expected at most {self._shared.limits.max_head_bytes} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keeps a header; those after a chunked body are read by nobody, and are bounded as the others are."""
+        if self._phase != "body":
+            super().on_header(name, value)
+            return
+        before, most = self._head_bytes, self._shared.limits.max_head_bytes
+        self._head_bytes += len(name) + len(value) + len(b": \r\n")
+        if before <= most < self._head_bytes:
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """Begins a request."""
@@ -211,13 +234,16 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Ends the request, for which the client now waits."""
         self._phase = "whole"
+        self._head_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Waits for the next request."""
         self.transport.flush()
         super().on_response_complete()
-        if self._phase == "whole" and not self.pipeline:
+        if self._broken and self.cycle.response_complete:
+            self.send_400_response("")
+        elif self._phase == "whole" and not self.pipeline:
             self._phase = "idle"
             self._note("idle")
 
@@ -232,7 +258,11 @@ class Connection(HttpToolsProtocol):
         self._shared.proceed(self, "writing")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is not HTTP."""
+        """Refuses what is not HTTP, after the responses to whole requests before it."""
+        if self._phase != "body" and self.cycle is not None and not self.cycle.response_complete:
+            self._broken = True
+            self.flow.pause_reading()
+            return
         self._shared.refused("not HTTP")
         self.cut(400, "the request is not valid HTTP")
 

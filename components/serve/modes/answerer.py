@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.saved_model.json.columns import Interface
+from headrace.core.serving_mode import Mode
 
-Mode = Literal["dynamic", "static", "hybrid"]
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 

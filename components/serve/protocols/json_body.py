@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from typing import Any, NoReturn
 
 import orjson
@@ -24,7 +25,7 @@ def parse(body: bytes, expected: str) -> dict[str, Any]:
         expected: the form of the object, for messages.
 
     Raises:
-        DataError: it is not JSON, has too many values, or is not an object.
+        DataError: it is not JSON, has too many values, is not an object, or a name is there twice in an object.
     """
     if len(body) > MAX_VALUES and (values := body.count(b",")) >= MAX_VALUES:
         raise DataError("the body has too many values", expected=f"less than {MAX_VALUES:,}", received=f"{values:,}")
@@ -35,7 +36,54 @@ def parse(body: bytes, expected: str) -> dict[str, Any]:
         raise DataError("the body is not JSON", expected=expected, received=reason if body else "nothing") from error
     if not isinstance(request, dict):
         raise DataError("the body is not an object", expected=expected)
+    # Else some names are written otherwise, nested, in a text, or there twice.
+    plain = body.count(b'":') == _names(request) and not (
+        b" :" in body or b"\n:" in body or b"\t:" in body or b"\r:" in body
+    )
+    if not plain:
+        _refuse_twice(body, expected)
     return request
+
+
+def _names(request: dict[str, Any]) -> int:
+    """The number of names in a request and in the objects of its arrays; most requests have no others."""
+    lists = (value for value in request.values() if type(value) is list and value and type(value[0]) is dict)
+    return len(request) + sum(len(row) for row in chain.from_iterable(lists) if type(row) is dict)
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON that knows a name which it has twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = None
+        if len(self) < len(pairs):
+            seen: set[str] = set()
+            self.twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+
+
+def _refuse_twice(body: bytes, expected: str) -> None:
+    """Raises DataError for a name that an object has twice: readers of JSON differ in which value counts."""
+    twice: list[str] = []
+
+    def noted(pairs: list[tuple[str, Any]]) -> _Object:
+        found = _Object(pairs)
+        if found.twice is not None:
+            twice.append(found.twice)
+        return found
+
+    try:
+        request = json.loads(body, object_pairs_hook=noted)
+    except RecursionError as error:
+        raise DataError("the body is not JSON", expected=expected, received="it is nested too deeply") from error
+    if not twice:
+        return
+    # The name of a row, of which there may be thousands, is found by its place.
+    for name, value in request.items():
+        for row, inner in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(inner, _Object) and inner.twice is not None:
+                raise DataError("the name is there twice", where=f"{name}[{row}].{inner.twice}", expected="once")
+    raise DataError("the name is there twice", where=twice[0], expected="once")
 
 
 def encode(value: Any) -> bytes:

@@ -127,8 +127,8 @@ def _value(given: Input) -> dict[str, Any]:
     if given.optional:
         return {"anyOf": [schema, {"type": "null"}]}
     if isinstance(given, TensorInput) and given.width is not None:
-        size = {"minItems": given.width, "maxItems": given.width} if given.width else {}
-        return {"type": "array", "items": schema, **size}
+        for size in reversed(given.dims or (given.width,)):
+            schema = {"type": "array", "items": schema, **({"minItems": size, "maxItems": size} if size else {})}
     return schema
 
 

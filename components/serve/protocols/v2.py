@@ -30,6 +30,7 @@ DATATYPES = {
 }
 _KNOWN = frozenset(DATATYPES.values())
 _HEADER = b"inference-header-content-length"
+_MOST_DIGITS = 19
 
 
 def decode(body: bytes, headers: Headers, description: Description, *, max_instances: int) -> Call:
@@ -47,7 +48,8 @@ def decode(body: bytes, headers: Headers, description: Description, *, max_insta
     text, binary = body, b""
     for header, value in headers:
         if header == _HEADER:
-            if not value.isdigit() or int(value) > len(body):
+            # Python converts no text of thousands of digits.
+            if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) > len(body):
                 raise DataError(
                     "Inference-Header-Content-Length is not valid",
                     expected=f"at most the body's {len(body)} bytes",
@@ -101,9 +103,10 @@ def _head(tensor: Any, where: str, description: Description) -> tuple[str, list[
     sizes = shape if isinstance(shape, list) else []
     given = _tensor_input(description, name)
     dims = () if given is None else given.dims
-    fits = sizes[1:] == list(dims) if dims else len(sizes) <= 2
+    fits = len(sizes) == len(dims) + 1 if dims else len(sizes) <= 2
+    fits &= all(size in (0, got) for size, got in zip(dims, sizes[1:], strict=False))
     if not sizes or not fits or not all(type(size) is int and 0 <= size <= 1 << 31 for size in sizes):
-        expected = f"[rows, {', '.join(map(str, dims))}]" if dims else "[rows] or [rows, n]"
+        expected = f"[rows, {', '.join(str(size or 'any') for size in dims)}]" if dims else "[rows] or [rows, n]"
         raise DataError("the shape is not valid", where=f"{where}.shape", expected=expected, received=shown(shape))
     if not isinstance(datatype, str) or datatype not in _KNOWN:
         raise DataError(

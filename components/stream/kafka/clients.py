@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from headrace.components.stream.kafka.config import KafkaConfig
-from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.models.outcome import member_name
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
 _log = logging.getLogger("headrace.stream")
 
 Properties = dict[str, Any]
+
+
+class Connection(Protocol):
+    """The options that every client has.
+
+    Attributes:
+        bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
+        properties: of librdkafka.
+        topics: all topics that are read or written, each once.
+    """
+
+    @property
+    def bootstrap(self) -> str: ...
+    @property
+    def properties(self) -> Mapping[str, str]: ...
+    @property
+    def topics(self) -> Sequence[str]: ...
+
 
 # What no second attempt corrects: credentials, rights, and what the client cannot do.
 _OURS = frozenset(
@@ -53,44 +70,39 @@ def record_consumer(config: KafkaConfig, on_commit: Callable[..., None] = lambda
         config: options.
         on_commit: called with the result of a commit, by `poll`.
     """
-    return _made(
-        Consumer,
-        config,
-        {
-            "group.id": config.group,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "on_commit": on_commit,
-            "fetch.wait.max.ms": 20,
-            "queued.max.messages.kbytes": config.batch_bytes >> 10,
-            "fetch.max.bytes": config.batch_bytes,
-        },
-    )
+    fetched = {"queued.max.messages.kbytes": config.batch_bytes >> 10, "fetch.max.bytes": config.batch_bytes}
+    return group_consumer(config, config.group, **fetched, **{"on_commit": on_commit, "fetch.wait.max.ms": 20})
 
 
-def model_consumer(config: KafkaConfig) -> Consumer:
-    """A reader of the whole model topic."""
-    return _whole(config, f"{config.group}-models")
+def group_consumer(config: Connection, group: str, **own: Any) -> Consumer:
+    """A member of a group, which begins with the oldest message, and commits only what it is told to.
+
+    Args:
+        config: brokers and properties.
+        group: its name.
+        own: further properties, which options of the user may replace.
+    """
+    group_of = {"group.id": group, "auto.offset.reset": "earliest"}
+    return _made(Consumer, config, group_of | {"enable.auto.commit": False, "enable.auto.offset.store": False} | own)
 
 
-def label_consumer(config: LabelConfig) -> Consumer:
-    """A reader of predictions and labels."""
-    return _whole(config, f"{config.app}-labels")
+def whole_consumer(config: Connection, name: str) -> Consumer:
+    """A reader of whole topics, from their beginning, that is told where each partition ends.
+
+    Args:
+        config: brokers and properties.
+        name: a group id, which the client requires; the group is never joined nor committed to.
+    """
+    own = {"group.id": name, "enable.auto.commit": False, "enable.partition.eof": True}
+    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
 
 
-def producer(config: KafkaConfig | LabelConfig) -> Producer:
+def producer(config: Connection) -> Producer:
     """An idempotent producer: what it sends again is not there twice."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
 
 
-def _whole(config: KafkaConfig | LabelConfig, group: str) -> Consumer:
-    """A reader of whole topics; the group id is required, and never joined or committed to."""
-    own = {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True}
-    return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
-
-
-def _made(kind: type, config: KafkaConfig | LabelConfig, own: Properties) -> Any:
+def _made(kind: type, config: Connection, own: Properties) -> Any:
     properties: Properties = {
         "bootstrap.servers": config.bootstrap,
         "client.id": member_name(),
@@ -125,7 +137,7 @@ class _Warnings:
             _log.warning("kafka: %s: %s", error.name(), error.str())
 
 
-def check_topics(consumer: Consumer, config: KafkaConfig | LabelConfig) -> None:
+def check_topics(consumer: Consumer, config: Connection) -> None:
     """Checks that the broker answers, and that all topics exist.
 
     Raises:

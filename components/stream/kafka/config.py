@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.records.codec import FORMATS, Format
 from headrace.components.stream.without_model import WithoutModel, check_without_model
 from headrace.core.checks import check_count, check_positive, check_word
@@ -61,8 +62,9 @@ class KafkaConfig:
         bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
         group: consumer group.
         routes: topics of each application, one or more.
-        model_topic: topic of model events.
         dead_letters: topic of records without a prediction.
+        model_topic: topic of model events; "" with an endpoint.
+        endpoint: that scores the records of the only route by requests, in the place of models in this process.
         alarms: topic of alarm events; "" for the log alone.
         format: of record values.
         rules: whether rows that break the Model's rules are refused.
@@ -82,8 +84,9 @@ class KafkaConfig:
     bootstrap: str
     group: str
     routes: Sequence[Route]
-    model_topic: str
     dead_letters: str
+    model_topic: str = ""
+    endpoint: EndpointOptions | None = None
     alarms: str = ""
     format: Format = "json"
     rules: Mode = "enforce"
@@ -105,23 +108,20 @@ class KafkaConfig:
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise UsageError(f"two routes have one {what}", where="--route", received=", ".join(twice))
+        if not self.dead_letters:
+            raise UsageError("dead_letters is empty", where="stream kafka", expected="a topic")
         for topic in self.topics:
-            if not _TOPIC.match(topic):
-                raise UsageError(
-                    "the name of the topic is not valid",
-                    where="stream kafka",
-                    expected="1 to 249 letters, digits, ., - and _",
-                    received=repr(topic),
-                )
+            check_topic(topic, "stream kafka")
         # Routes may share a topic of predictions.
         uses = [*(route.records for route in self.routes), *{route.predictions for route in self.routes}]
-        uses += [self.model_topic, self.dead_letters, *([self.alarms] if self.alarms else [])]
+        uses += self._others
         twice = sorted({topic for topic in uses if uses.count(topic) > 1})
         if twice:
             raise UsageError(
                 "a topic is used twice", where="stream kafka", received=", ".join(twice),
-                expected="other topics to write than to read, and one of its own each for events, dead letters and alarms",
+                expected="other topics to write than to read, and one each for events, dead letters and alarms",
             )  # fmt: skip
+        self._check_scoring()
         check_word(self.format, "format", FORMATS, where="--format")
         check_mode(self.rules)
         check_without_model(self.without_model)
@@ -134,8 +134,48 @@ class KafkaConfig:
     @property
     def topics(self) -> list[str]:
         """All topics, each once."""
-        named = [self.model_topic, self.dead_letters, *([self.alarms] if self.alarms else [])]
-        return sorted({*named, *(topic for route in self.routes for topic in (route.records, route.predictions))})
+        return sorted(
+            {*self._others, *(topic for route in self.routes for topic in (route.records, route.predictions))}
+        )
+
+    @property
+    def _others(self) -> list[str]:
+        """The topics that routes share."""
+        return [topic for topic in (self.model_topic, self.dead_letters, self.alarms) if topic]
+
+    def _check_scoring(self) -> None:
+        if bool(self.model_topic) == (self.endpoint is not None):
+            raise UsageError(
+                "the model is named twice" if self.model_topic else "the model is not named",
+                where="stream kafka",
+                expected="--model-topic TOPIC, or --endpoint-url URL",
+            )
+        if self.endpoint is None:
+            return
+        if len(self.routes) > 1:
+            raise UsageError(
+                "an endpoint has the model of one application", where="--route", expected="one route",
+                received=", ".join(route.app for route in self.routes), fix="Start a group for each application",
+            )  # fmt: skip
+        if self.format != "json":
+            raise UsageError(
+                "records are sent to an endpoint as they are", where="--format", expected="json", received=self.format
+            )
+
+
+def check_topic(topic: str, where: str) -> None:
+    """Checks the name of a topic.
+
+    Raises:
+        UsageError: it is not valid.
+    """
+    if not _TOPIC.match(topic):
+        raise UsageError(
+            "the name of the topic is not valid",
+            where=where,
+            expected="1 to 249 letters, digits, ., - and _",
+            received=repr(topic),
+        )
 
 
 def check_properties(properties: Mapping[str, str]) -> None:

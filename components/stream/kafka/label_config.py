@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.components.stream.kafka.config import check_properties
+from headrace.components.stream.kafka.config import check_properties, check_topic
 from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 
@@ -45,6 +45,8 @@ class LabelConfig:
         for name in ("bootstrap", "app", "predictions", "labels", "metrics", "alarms"):
             if not getattr(self, name):
                 raise UsageError(f"{name} is empty", where="stream labels", expected="a text that is not empty")
+        for topic in self.topics:
+            check_topic(topic, "stream labels")
         read, written = {self.predictions, self.labels}, {self.metrics, self.alarms}
         if read & written or len(read) == 1:
             raise UsageError("a topic is used twice", where="stream labels", received=", ".join(self.topics))

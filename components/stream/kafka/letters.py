@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from confluent_kafka import Message
 
 from headrace.components.stream.kafka.outbox import Outgoing
-from headrace.components.stream.models.load import LoadedModel
+from headrace.components.stream.models.used import UsedModel
 from headrace.components.stream.records.score import Rejected
 
 PREFIX = "headrace-"
@@ -23,7 +23,7 @@ def dead_letter(
     message: Message,
     rejected: Rejected,
     app: str,
-    loaded: LoadedModel | None,
+    used: UsedModel | None,
     *,
     whole: bool = True,
     keyed: bool = True,
@@ -35,7 +35,7 @@ def dead_letter(
         message: the record.
         rejected: why it has no prediction.
         app: the application.
-        loaded: the model that was in use, if there was one.
+        used: the model that was in use, if there was one.
         whole: whether it holds the record's value; one that is too large to be sent again does not.
         keyed: whether it holds the record's key and headers.
     """
@@ -48,8 +48,10 @@ def dead_letter(
         ("partition", str(message.partition())),
         ("offset", str(message.offset())),
     ]
-    if loaded is not None:
-        facts += [("model-version", loaded.event.version), ("model-epoch", str(loaded.event.epoch))]
+    if used is not None and used.version:
+        facts.append(("model-version", used.version))
+    if used is not None and used.epoch is not None:
+        facts.append(("model-epoch", str(used.epoch)))
     if rejected.rows:
         facts.append(("rows", ",".join(map(str, rejected.rows))))
     if not whole and value is not None:

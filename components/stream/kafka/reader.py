@@ -15,7 +15,8 @@ _log = logging.getLogger("headrace.stream")
 Place = tuple[str, int]
 OnCommit = Callable[[KafkaError | None, Sequence[TopicPartition]], None]
 
-_COMMIT_POLL_S = 0.05
+# A poll that gives a commit's result returns only with a record, or at its timeout.
+_COMMIT_POLL_S = 0.002
 # What a commit brings along: a client gives its result only together with records.
 _BATCHES_READ = 4
 
@@ -47,13 +48,24 @@ class RecordReader:
         self._stash_bytes = 0
         self._revoked: set[Place] = set()
         self._paused: set[Place] = set()
-        # The result of the last commit, once it is known.
+        # The commit that was begun: its offsets, as they were sent, whether its result is to come, why it could not
+        # begin, the partitions that were taken away since, and its result once it is known.
+        self._committing: dict[Place, int] = {}
+        self._sent: set[tuple[str, int, int]] = set()
+        self._under_way = False
+        self._failed: KafkaError | None = None
+        self._lost: set[Place] = set()
         self._committed: list[KafkaError | None] = []
 
     @property
     def held(self) -> dict[str, int]:
         """Number of held records, by topic."""
         return {topic: len(messages) for topic, messages in self._held.items()}
+
+    @property
+    def revoked(self) -> Collection[Place]:
+        """Partitions that were taken away since the last batch was taken: their next owner reads its records again."""
+        return self._revoked
 
     def subscribe(self) -> None:
         """Joins the group."""
@@ -117,26 +129,50 @@ class RecordReader:
             self._consumer.resume(_partitions(places & self._assigned()))
             self._paused -= places
 
-    def commit(self, offsets: Mapping[Place, int], wait: Callable[[], None], retried: Callable[[], None]) -> None:
-        """Commits offsets of the batch that was taken last; arguments and errors as of `commit.commit`."""
+    def commit(self, offsets: Mapping[Place, int]) -> None:
+        """Begins to commit offsets of the batch that was taken last, without waiting; see `settle`."""
+        self._committing = dict(offsets)
+        self._lost = {place for place in offsets if place in self._revoked}
+        self._under_way = False
+        left = [TopicPartition(*place, offset) for place, offset in offsets.items() if place not in self._lost]
+        if left:
+            self._failed = self._begin(left)
+            self._under_way = True
+
+    def settle(self, wait: Callable[[], None], retried: Callable[[], None]) -> None:
+        """Waits until the last commit is made; arguments and errors as of `commit.commit`."""
+        if not self._committing:
+            return
+        offsets, self._committing = self._committing, {}
 
         def attempt(left: list[TopicPartition]) -> KafkaError | None:
-            self._committed.clear()
-            self._stash_bytes = sum(map(len, self._stash))
-            try:
-                # Not synchronously: while the broker is down, that call returns after minutes.
-                self._consumer.commit(offsets=left, asynchronous=True)
-            except KafkaException as error:
-                found: KafkaError = error.args[0]
-                return found
-            while not self._committed:
+            if not self._under_way:
+                self._failed = self._begin(left)
+            self._under_way = False
+            places = {(tp.topic, tp.partition) for tp in left}
+            while self._failed is None and not self._committed:
+                if places <= self._lost:
+                    return None
                 if self._full:
                     self._pause(self._assigned() - self._paused)
                 self._poll(_COMMIT_POLL_S)
                 wait()
-            return self._committed[-1]
+            return self._failed if self._failed is not None else self._committed[-1]
 
-        commit(attempt, offsets, lost=self._revoked, wait=wait, retried=retried)
+        commit(attempt, offsets, lost=self._lost, wait=wait, retried=retried)
+        self.resume()
+
+    def _begin(self, offsets: list[TopicPartition]) -> KafkaError | None:
+        self._committed.clear()
+        self._sent = {(tp.topic, tp.partition, tp.offset) for tp in offsets}
+        self._stash_bytes = sum(map(len, self._stash))
+        try:
+            # Not synchronously: while the broker is down, that call returns after minutes.
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            found: KafkaError = error.args[0]
+            return found
+        return None
 
     @property
     def _full(self) -> bool:
@@ -144,7 +180,9 @@ class RecordReader:
         return len(self._stash) >= _BATCHES_READ * self._most or self._stash_bytes >= self._most_bytes
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        self._committed.append(error or next((tp.error for tp in partitions if tp.error is not None), None))
+        # The result of a commit that was given up may come late.
+        if {(tp.topic, tp.partition, tp.offset) for tp in partitions} == self._sent:
+            self._committed.append(error or next((tp.error for tp in partitions if tp.error is not None), None))
 
     def _poll(self, wait_s: float) -> None:
         """Serves the client's callbacks; a record that arrives meanwhile is the first of the next batch."""
@@ -193,6 +231,7 @@ class RecordReader:
         _log.info("partitions taken away: %s", _shown(partitions))
         places = {(tp.topic, tp.partition) for tp in partitions}
         self._revoked |= places
+        self._lost |= places
         # The client remembers a pause beyond the assignment: a partition that comes back would never be read.
         self._consumer.resume(_partitions(places & self._paused))
         self._paused -= places

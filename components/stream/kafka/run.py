@@ -7,17 +7,21 @@ import os
 import threading
 
 from headrace.components.stream.kafka import clients
+from headrace.components.stream.kafka.by_endpoint import ByEndpoint
 from headrace.components.stream.kafka.config import KafkaConfig
+from headrace.components.stream.kafka.in_process import InProcess
 from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.model_topic import ModelTopic
 from headrace.components.stream.kafka.outbox import Outbox
 from headrace.components.stream.kafka.reader import RecordReader
 from headrace.components.stream.kafka.scorer import KafkaScorer
+from headrace.components.stream.kafka.scoring import Scoring
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.fold import StreamModels
 from headrace.components.stream.models.load import load_model
 from headrace.components.stream.models.outcome import member_name
 from headrace.components.stream.monitor_port import monitor_port
+from headrace.components.stream.records.by_http import HttpScorer
 from headrace.components.stream.records.codec import codec_of
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.problem import Problem
@@ -37,12 +41,49 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         report: receives progress.
 
     Raises:
-        UsageError: a topic does not exist, access is denied, or the port is in use.
+        UsageError: a topic does not exist, access is denied, a token is missing, or the port is in use.
         PlatformError: no broker answers at the start, the model failed, or the last batch could not be delivered.
     """
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        _score(config, host, port, report, stop)
+
+
+def _score(config: KafkaConfig, host: str, port: int, report: Progress, stop: threading.Event) -> None:
+    metrics = StreamMetrics(lambda: scoring.in_use)
+    scoring = _scoring(config, metrics, report)
+    outbox = Outbox(lambda: clients.producer(config), lambda by: metrics.count("retries_total", by, what="delivery"))
+    scorer = KafkaScorer(
+        config,
+        scoring,
+        metrics,
+        RecordReader(
+            lambda on_commit: clients.record_consumer(config, on_commit),
+            [route.records for route in config.routes],
+            config.batch_records,
+            config.batch_bytes,
+        ),
+        outbox,
+        member=member_name(),
+        stop=stop,
+    )
+    with monitor_port(host, port, metrics) as url:
+        report(f"health and metrics at {url}")
+        try:
+            scorer.run(lambda: report(f"{config.group}: reading records", lasting=True))
+        finally:
+            scorer.close()
+    report("the batch is finished, and the group is left")
+
+
+def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> Scoring:
+    """What scores the batches; errors as of `score_stream`."""
     codec = codec_of(config.format)
-    model_consumer = clients.model_consumer(config)
-    clients.check_topics(model_consumer, config)
+    consumer = clients.whole_consumer(config, f"{config.group}-models")
+    clients.check_topics(consumer, config)
+    if config.endpoint is not None:
+        consumer.close()
+        return ByEndpoint(config.routes[0].app, HttpScorer(config.endpoint), metrics)
     report("loading TensorFlow")
     # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -56,31 +97,7 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
         return load_model(event, rules=config.rules, roots=config.model_roots)
 
     models = StreamModels((route.app for route in config.routes), load)
-    metrics = StreamMetrics(lambda: models.in_use)
-    outbox = Outbox(lambda: clients.producer(config), lambda by: metrics.count("retries_total", by, what="delivery"))
-    scorer = KafkaScorer(
-        config,
-        codec,
-        models,
-        metrics,
-        RecordReader(
-            lambda on_commit: clients.record_consumer(config, on_commit),
-            [route.records for route in config.routes],
-            config.batch_records,
-            config.batch_bytes,
-        ),
-        ModelTopic(model_consumer, config.model_topic, models.read),
-        outbox,
-        member=member_name(),
-        stop=(stop := threading.Event()),
-    )
-    with monitor_port(host, port, metrics) as url, stop_on_signals(stop):
-        report(f"health and metrics at {url}")
-        try:
-            scorer.run(lambda: report(f"{config.group}: reading records", lasting=True))
-        finally:
-            scorer.close()
-    report("the batch is finished, and the group is left")
+    return InProcess(codec, models, ModelTopic(consumer, config.model_topic, models.read), metrics)
 
 
 def join_labels(problem: Problem, config: LabelConfig, *, evaluation: str = "", report: Progress = silent) -> None:
@@ -103,7 +120,7 @@ def join_labels(problem: Problem, config: LabelConfig, *, evaluation: str = "", 
     from headrace.components.stream.labels.report import MetricReport
 
     made = MetricReport(problem, config.app, evaluated_metric(evaluation, metric_of(problem)))
-    consumer = clients.label_consumer(config)
+    consumer = clients.whole_consumer(config, f"{config.app}-labels")
     clients.check_topics(consumer, config)
     stop = threading.Event()
     outbox = Outbox(lambda: clients.producer(config))

@@ -1,9 +1,9 @@
 """Kafka scorer: a member of a group that reads records, scores what has arrived as one batch, delivers, and commits.
 
-At least once: offsets are committed after all results of a batch are delivered. A member that dies leaves at most one
-batch to be scored twice. There is no claim of exactly once.
+At least once: offsets are committed after all results of a batch are delivered, while the next batch is scored, whose
+results wait for the commit. A member that dies leaves at most one batch to be scored twice. No claim of exactly once.
 
-Only the loop's thread uses the clients. Models are loaded in other threads, and switched to between two batches.
+Only the loop's thread uses the clients. Models are loaded, and endpoints asked, in other threads.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from confluent_kafka import Message
 
 from headrace.components.stream.kafka import letters
 from headrace.components.stream.kafka.config import KafkaConfig
-from headrace.components.stream.kafka.model_topic import ModelTopic
 from headrace.components.stream.kafka.outbox import Outbox, Outgoing
 from headrace.components.stream.kafka.reader import Place, RecordReader, place_of
+from headrace.components.stream.kafka.scoring import Scoring
 from headrace.components.stream.metrics import StreamMetrics
-from headrace.components.stream.models.fold import StreamModels
-from headrace.components.stream.records.codec import Codec
-from headrace.components.stream.records.score import TOO_LARGE, Rejected, no_model, score_records
+from headrace.components.stream.models.used import UsedModel
+from headrace.components.stream.records.score import TOO_LARGE, Rejected
 from headrace.core.errors import PlatformError
 
 # A wait for the broker that is longer than this polls the group, so that the member is not taken for dead.
@@ -39,11 +38,9 @@ class KafkaScorer:
 
     Args:
         config: options.
-        codec: of records.
-        models: of the applications.
+        scoring: of batches, not yet started.
         metrics: of the scorer.
         reader: of records, not yet subscribed.
-        topic: reader of the model topic, not yet started.
         outbox: for results and alarms.
         member: name of this scorer in alarms.
         stop: set by a termination signal.
@@ -52,31 +49,29 @@ class KafkaScorer:
     def __init__(
         self,
         config: KafkaConfig,
-        codec: Codec,
-        models: StreamModels,
+        scoring: Scoring,
         metrics: StreamMetrics,
         reader: RecordReader,
-        topic: ModelTopic,
         outbox: Outbox,
         *,
         member: str,
         stop: threading.Event,
     ) -> None:
         self._config = config
-        self._codec = codec
-        self._models = models
+        self._scoring = scoring
         self._metrics = metrics
         self._reader = reader
-        self._topic = topic
         self._outbox = outbox
         self._member = member
         self._stop = stop
         self._routes = {route.records: route for route in config.routes}
+        # Of the last batch of each application.
+        self._used: dict[str, UsedModel | None] = {}
         self._began = self._lag_at = 0.0
         self._give_up_at: float | None = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Reads the model topic, loads models, and scores records until `stop` is set; then finishes the batch.
+        """Learns of the models, and scores records until `stop` is set; then finishes the batch.
 
         Args:
             ready: called once records are read.
@@ -85,26 +80,28 @@ class KafkaScorer:
             UsageError: access is denied, or a topic does not exist.
             PlatformError: the model failed, or the last batch could not be delivered in time.
         """
-        self._topic.start()
-        if not self._topic.read_to_end(self._stop.is_set, tick=self._metrics.turn):
+        if not self._scoring.start(self._stop.is_set, self._metrics.turn):
             return
-        while not self._models.settled and not self._stop.is_set():
+        while not self._scoring.settled and not self._stop.is_set():
             self._tend()
             time.sleep(_SETTLING_S)
+        if self._stop.is_set():
+            return
         self._reader.subscribe()
         self._metrics.taking = True
         ready()
         while not self._stop.is_set():
             self.turn()
         self._metrics.taking = False
+        self._began = time.monotonic()
+        self._settle()
 
     def turn(self) -> None:
         """One turn of the loop: model events, and one batch of what has arrived."""
-        self._topic.poll()
         self._tend()
         for topic, held in self._reader.held.items():
             app = self._routes[topic].app
-            if self._models[app].model is not None:
+            if self._scoring.has_model(app):
                 for batch in self._reader.release(topic):
                     self._process(batch)
                 held = 0
@@ -112,18 +109,20 @@ class KafkaScorer:
         messages = self._reader.take(self._config.poll_s)
         if messages:
             self._process(messages)
+        else:
+            self._began = time.monotonic()
+            self._settle()
         self._measure_lag()
 
     def close(self) -> None:
         """Leaves the group, and waits for alarms that are being sent."""
         self._reader.close()
-        self._topic.close()
+        self._scoring.close()
         self._outbox.close(self._config.drain_s)
 
     def _tend(self) -> None:
         self._metrics.turn()
-        self._models.tend()
-        for outcome in self._models.outcomes():
+        for outcome in self._scoring.turn():
             self._metrics.model(outcome)
             if outcome.alarming and self._config.alarms:
                 alarm = outcome.alarm(member=self._member, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -137,35 +136,38 @@ class KafkaScorer:
             batches.setdefault(str(message.topic()), []).append(message)
         results: list[Result] = []
         offsets: dict[Place, int] = {}
-        created: list[int] = []
+        scored: list[Message] = []
         for topic, batch in batches.items():
-            if self._models[self._routes[topic].app].model is None and self._config.without_model == "hold":
+            if self._config.without_model == "hold" and not self._scoring.has_model(self._routes[topic].app):
                 self._reader.hold(topic, batch)
                 continue
             results += self._results(topic, batch)
-            created += [message.timestamp()[1] for message in batch]
+            scored += batch
             # Messages of a partition are in order.
             offsets |= {place_of(message): int(message.offset() or 0) + 1 for message in batch}
         if not offsets:
             return
-        self._deliver(results)
+        # A member that is killed leaves one batch whose results are there and whose offsets are not, and not two.
+        self._settle()
+        gone = set(self._reader.revoked)
+        self._deliver([result for result in results if place_of(result[0]) not in gone])
+        created = [message.timestamp()[1] for message in scored if place_of(message) not in gone]
         self._metrics.latencies(created, time.time())
-        self._reader.commit(offsets, self._wait, lambda: self._metrics.count("retries_total", what="commit"))
+        self._reader.commit({place: offset for place, offset in offsets.items() if place not in gone})
         self._reader.resume()
+
+    def _settle(self) -> None:
+        """Waits until the offsets of the last batch are committed."""
+        self._reader.settle(self._wait, lambda: self._metrics.count("retries_total", what="commit"))
 
     def _results(self, topic: str, batch: Sequence[Message]) -> list[Result]:
         """The messages to deliver for records of one application, each with its record."""
         route, metrics = self._routes[topic], self._metrics
-        app, loaded = route.app, self._models[route.app].model
-        values = [message.value() for message in batch]
+        app = route.app
         oldest = min(message.timestamp()[1] for message in batch)
         metrics.gauge("lag_seconds", max(0.0, time.time() - oldest / 1000), app=app)
-        begin = time.perf_counter()
-        if loaded is None:
-            scored = no_model(values, app)
-        else:
-            scored = score_records(values, loaded, self._codec, lambda counts: metrics.rules(app, counts))
-            metrics.batch(len(batch), time.perf_counter() - begin)
+        used, scored = self._scoring.score(app, [message.value() for message in batch], self._wait)
+        self._used[app] = used
         found: list[Result] = []
         predicted = 0
         for message, one in zip(batch, scored, strict=True):
@@ -174,7 +176,7 @@ class KafkaScorer:
                 found.append((message, letters.prediction(route.predictions, message, one.prediction)))
             if one.rejected is not None:
                 metrics.count("records_total", app=app, result=one.rejected.reason)
-                letter = letters.dead_letter(self._config.dead_letters, message, one.rejected, app, loaded)
+                letter = letters.dead_letter(self._config.dead_letters, message, one.rejected, app, used)
                 found.append((message, letter))
         if predicted:
             metrics.count("records_total", predicted, app=app, result="predicted")
@@ -199,20 +201,20 @@ class KafkaScorer:
     def _without_value(self, message: Message, refused: str, keyed: bool) -> Outgoing:
         app = self._routes[str(message.topic())].app
         why = Rejected(TOO_LARGE, f"the message to {refused} is larger than is accepted")
-        loaded = self._models[app].model
-        return letters.dead_letter(self._config.dead_letters, message, why, app, loaded, whole=False, keyed=keyed)
+        used = self._used.get(app)
+        return letters.dead_letter(self._config.dead_letters, message, why, app, used, whole=False, keyed=keyed)
 
     def _wait(self) -> None:
-        """Called while a batch waits for the broker: stays in the group, and gives up when the process must end."""
+        """Called while a batch waits for another process: stays in the group, and gives up when this one must end."""
         now = time.monotonic()
         self._metrics.turn()
         if self._stop.is_set():
             self._give_up_at = self._give_up_at or now + self._config.drain_s
             if now > self._give_up_at:
                 raise PlatformError(
-                    "the last batch was not delivered in time",
+                    "the last batch was not scored and delivered in time",
                     where=self._config.bootstrap,
-                    expected=f"delivery within {self._config.drain_s:g} s after the termination signal",
+                    expected=f"its results delivered within {self._config.drain_s:g} s after the termination signal",
                     fix="Nothing is lost: its records were not committed, and are read again",
                 )
         if now - self._began > _PATIENCE_S:

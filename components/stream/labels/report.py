@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from headrace.components.monitor.alarms import Alarm, Alarms, utc
 from headrace.components.monitor.judge import Judged, judge_metric, metric_of
+from headrace.components.stream.labels.alarm import MetricAlarm
 from headrace.components.stream.labels.join import MeasuredWindow
 from headrace.core.problem import Monitor, Problem
 
@@ -58,18 +59,4 @@ class MetricReport:
 
     def alarm_event(self, alarm: Alarm, window: MeasuredWindow, member: str) -> bytes:
         """The alarm as an event."""
-        content = {
-            "kind": "StreamAlarm",
-            "format": 1,
-            "alarm": alarm.kind,
-            "member": member,
-            "at": alarm.at,
-            "app": self._app,
-            "version": window.version,
-            "id": alarm.id,
-            "metric": alarm.feature,
-            "value": alarm.value,
-            "threshold": alarm.threshold,
-            "window": alarm.window,
-        }
-        return json.dumps(content).encode()
+        return MetricAlarm(self._app, window.version, alarm).encode(member)

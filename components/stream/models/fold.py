@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from headrace.components.stream.models.app_models import AppModels
-from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.models.outcome import ModelOutcome
+from headrace.components.stream.models.used import UsedModel
 from headrace.core.errors import DataError
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.scoring.online.model import OnlineModel
@@ -43,9 +43,10 @@ class StreamModels:
         return self._apps[app]
 
     @property
-    def in_use(self) -> dict[str, LoadedModel | None]:
+    def in_use(self) -> dict[str, UsedModel | None]:
         """The model in use of each application."""
-        return {app: models.model for app, models in self._apps.items()}
+        loaded = {app: models.model for app, models in self._apps.items()}
+        return {app: None if model is None else model.used for app, model in loaded.items()}
 
     @property
     def settled(self) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from headrace.components.stream.models.used import UsedModel
 from headrace.core import storage
 from headrace.core.artifacts import registered
-from headrace.core.errors import DataError, PlatformError
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.find import Source, find_source
@@ -32,6 +33,11 @@ class LoadedModel:
     event: ModelEvent
     model: OnlineModel
 
+    @property
+    def used(self) -> UsedModel:
+        """What predictions name of it."""
+        return UsedModel(self.event.version, self.event.epoch)
+
 
 def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[str] = ()) -> OnlineModel:
     """Loads the Model of an event, and checks it.
@@ -42,22 +48,24 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
         roots: folders that Models may be in; any folder, if there are none.
 
     Raises:
-        Unreachable: the Model's record is not there, or a file cannot be read; another attempt may succeed.
+        Unreachable: the Model's record is not there, a file cannot be read, or access is denied; another attempt may
+            succeed.
         DataError: it is another Model than that of the event, a file is missing or damaged, its predictions differ
             from its golden rows or are not finite, or depend on the rows beside them.
-        UsageError: the signature does not exist, or access is denied.
+        UsageError: the signature does not exist, or no Model can be at the place.
         PlatformError: the model failed.
     """
     _check_place(event.model, roots)
     with ExitStack() as copies:
         try:
-            source = _verified(event, rules)
+            _verify(event)
+            source = _source(event, rules)
             # Copied here, so that an error of the network is not taken for one of the model.
             folder = copies.enter_context(storage.at_hand(source.saved_model))
         except Unreachable:
             raise
         except (PlatformError, OSError) as error:
-            reason = error.paragraph if isinstance(error, PlatformError) else str(error)
+            reason = error.paragraph if isinstance(error, HeadraceError) else str(error)
             raise Unreachable("the Model of the event cannot be read", where=event.model, received=reason) from error
         # The golden check makes the first predictions, and tells a bad row from a platform that failed.
         model = OnlineModel(replace(source, saved_model=str(folder), warm_up=()), signature=event.signature)
@@ -72,13 +80,20 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
     return model
 
 
-def _verified(event: ModelEvent, rules: Mode) -> Source:
-    if not storage.exists(storage.join(event.model, registered.RECORD)):
-        raise Unreachable(
-            "the Model of the event is not there", where=event.model, expected=f"a folder with {registered.RECORD}"
-        )
-    registered.check_record(event.model, event.digest)
-    registered.verify(event.model)
+def _verify(event: ModelEvent) -> None:
+    try:
+        if not storage.exists(storage.join(event.model, registered.RECORD)):
+            raise Unreachable(
+                "the Model of the event is not there", where=event.model, expected=f"a folder with {registered.RECORD}"
+            )
+        registered.check_record(event.model, event.digest)
+        registered.verify(event.model)
+    except UsageError as error:
+        # A right that is missing now, or credentials that have expired, are no fault of the model.
+        raise Unreachable("the Model of the event cannot be read", where=event.model, received=str(error)) from error
+
+
+def _source(event: ModelEvent, rules: Mode) -> Source:
     source = find_source(event.model, name=event.app, rules=rules)
     if source.version != event.version:
         raise DataError(
@@ -99,3 +114,6 @@ def _check_place(model: str, roots: Sequence[str]) -> None:
             where=model,
             expected=" or ".join(roots) if roots else 'a path without ".."',
         )
+    if not storage.is_remote(model):
+        # Refuses schemes that cannot be read.
+        storage.local_path(model)

@@ -14,13 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.score.endpoint import wire
 from headrace.components.score.endpoint.client import Client, Response, TooLarge
 from headrace.components.score.endpoint.not_finite import NotFinite
 from headrace.components.score.endpoint.refused_rows import RefusedRows
+from headrace.components.score.endpoint.reply import BrokenReply, reply_of
 from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import LONGEST_MESSAGE, VERSION, Rejected, Scored, rejected_for
+from headrace.components.stream.records.score import LONGEST_MESSAGE, VERSION, Rejected, Scored, rejected_for, rows_of
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.scoring.bisect import RowsFailed, answered
 
@@ -55,11 +55,12 @@ class HttpScorer:
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="ask")
         self._output = ""
 
-    def score(self, values: Sequence[bytes]) -> tuple[str, list[Scored]]:
+    def score(self, values: Sequence[bytes | None], stop: threading.Event | None = None) -> tuple[str, list[Scored]]:
         """Scores a batch of records.
 
         Args:
-            values: of the records, one or more, each a JSON object.
+            values: of the records, one or more, each a JSON object; None for a record without a value.
+            stop: set when the results are no longer needed.
 
         Returns:
             The version that the endpoint named last, "" if it names none, and the result of each record, in order.
@@ -70,16 +71,16 @@ class HttpScorer:
             PlatformError: the endpoint failed at each attempt.
         """
         results: list[Scored | None] = [None] * len(values)
-        good: list[int] = []
+        good: dict[int, bytes] = {}
         for place, value in enumerate(values):
             try:
-                self._codec.rows(value)
-                good.append(place)
+                rows_of(value, self._codec)
+                good[place] = value or b""
             except DataError as error:
                 results[place] = Scored(None, rejected_for("malformed_row", error))
-        stop = threading.Event()
-        parts = self._parts(good, values)
-        futures = [self._pool.submit(self._part, part, values, stop) for part in parts]
+        stop = stop or threading.Event()
+        parts = self._parts(good)
+        futures = [self._pool.submit(self._part, part, good, stop) for part in parts]
         version = ""
         for part, (found, named) in zip(parts, _results(futures, stop), strict=True):
             version = named or version
@@ -87,12 +88,12 @@ class HttpScorer:
                 results[place] = one
         return version, [result for result in results if result is not None]
 
-    def _parts(self, places: Sequence[int], values: Sequence[bytes]) -> list[list[int]]:
+    def _parts(self, values: Mapping[int, bytes]) -> list[list[int]]:
         """The records of each request, by the limits of rows and bytes; a larger record is a request of its own."""
         parts: list[list[int]] = []
         size = 0
-        for place in places:
-            bytes_of = len(values[place]) + 1
+        for place, value in values.items():
+            bytes_of = len(value) + 1
             full = not parts or len(parts[-1]) >= self._options.rows_per_request
             if full or size + bytes_of > self._options.bytes_per_request:
                 parts.append([])
@@ -102,7 +103,7 @@ class HttpScorer:
         return parts
 
     def _part(
-        self, places: Sequence[int], values: Sequence[bytes], stop: threading.Event
+        self, places: Sequence[int], values: Mapping[int, bytes], stop: threading.Event
     ) -> tuple[list[Scored], str]:
         """The results of records that are one request, if none of them is refused."""
         left = list(places)
@@ -131,7 +132,7 @@ class HttpScorer:
             break
         return [found[place] for place in places], version
 
-    def _ask(self, places: Sequence[int], values: Sequence[bytes], stop: threading.Event, first: int) -> _Answer:
+    def _ask(self, places: Sequence[int], values: Mapping[int, bytes], stop: threading.Event, first: int) -> _Answer:
         """One request; `first` is the number of its first row in the part.
 
         Raises:
@@ -142,9 +143,9 @@ class HttpScorer:
         body = b'{"instances":[' + b",".join(values[place] for place in places) + b"]}"
 
         def read(response: Response) -> _Answer:
-            reply = wire.reply_of(response.content, "instances")
+            reply = reply_of(response.content, "instances")
             if len(reply.predictions) != len(places):
-                raise wire.BrokenReply(f"{len(reply.predictions)} predictions for {len(places)} records")
+                raise BrokenReply(f"{len(reply.predictions)} predictions for {len(places)} records")
             return _Answer(reply.predictions, response.version or reply.deployed)
 
         try:

@@ -88,9 +88,7 @@ def score_records(
     rejected: dict[int, Rejected] = {}
     for record, value in enumerate(values):
         try:
-            if value is None:
-                raise DataError("the record has no value", expected="a row of features")
-            decoded = codec.rows(value)
+            decoded = rows_of(value, codec)
         except DataError as error:
             rejected[record] = rejected_for("malformed_row", error)
             continue
@@ -98,6 +96,17 @@ def score_records(
         rows += decoded
     predictions, faults = _predict(rows, loaded, tell)
     return _results(len(values), owners, predictions, faults, rejected, codec)
+
+
+def rows_of(value: bytes | None, codec: Codec) -> list[Row]:
+    """The rows of a record.
+
+    Raises:
+        DataError: it has no value, or a damaged one.
+    """
+    if value is None:
+        raise DataError("the record has no value", expected="a row of features")
+    return codec.rows(value)
 
 
 def no_model(values: Sequence[bytes | None], app: str) -> list[Scored]:

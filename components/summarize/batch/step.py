@@ -88,7 +88,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
 
     def add(name: str, identity: str) -> bool:
-        steps.append(step_of(facts.root, name, identity, facts.started, reusable=name in _CACHED))
+        steps.append(step_of(facts.root, name, identity, facts.started, reusable=name in _CACHED, job=facts.job))
         return is_done(steps[-1])
 
     reached = add("champion", lineage.champion_identity(facts.registry, facts.version))
@@ -110,7 +110,7 @@ def collect(facts: BatchFacts) -> list[dict[str, Any]]:
     record = read_record(facts.root, "prepare", prepared) if prepared else None
     job = False
     # Only pipelines that run a batch prediction job themselves have this step before scoring.
-    if record is not None and (record["status"] == "succeeded" or is_of_run(record, facts.started)):
+    if record is not None and (record["status"] == "succeeded" or is_of_run(record, facts.started, facts.job)):
         reached = job = add("prepare", prepared)
     reached = add("score", scored if reached else "") and reached
     if job and steps[-1]["status"] == "skipped":

@@ -144,7 +144,7 @@ def _add(facts: DynamicFacts, steps: list[dict[str, Any]], name: str, identity: 
 
 
 def _step(facts: DynamicFacts, name: str, identity: str) -> dict[str, Any]:
-    return step_of(facts.root, name, identity, facts.started, reusable=name in _CACHED)
+    return step_of(facts.root, name, identity, facts.started, reusable=name in _CACHED, job=facts.job)
 
 
 def _end(facts: DynamicFacts, claimed: Mapping[str, Any], conclusion: Conclusion) -> Conclusion:

@@ -13,7 +13,6 @@ from headrace.components.train.input.examples import Split, damage_of, said_by, 
 from headrace.components.train.model.distinct_values import ByValue, decoded
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.problem.features import is_stored_as_number
 from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
 from headrace.core.values.doubles import doubles_of
 
@@ -108,11 +107,9 @@ def _traced(problem: Problem, prepare: Prepare) -> tuple[Callable[[Any], Any], A
 def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     """Features, inputs of derived ones and the key (as "key") of the first `limit` rows of a split, as numpy arrays.
 
-    Numbers are float32 as Examples hold them, or float64 of inputs; texts are bytes.
+    Numbers are float32 as Examples hold them, or float64 of inputs and in `derivation.exact`; texts are bytes.
     """
-    kinds: dict[str, Kind] = {
-        c.name: "float_list" if is_stored_as_number(c) else "bytes_list" for c in problem.derivation.stored
-    }
+    kinds: dict[str, Kind] = dict(problem.derivation.stored)
     runs, left = [], min(limit, split.rows)
     for file, rows in enumerate(split.shard_rows):
         runs.append(Run(file, 0, min(rows, left)))
@@ -123,9 +120,9 @@ def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     except (DataError, OSError) as error:
         raise damage_of(split) or unreadable(", ".join(split.files), str(error)) from error
     columns = read.by_name()
-    for column in problem.derivation.inputs:
-        if isinstance(column, Numeric):
-            columns[column.name] = doubles_of(columns[column.name].tolist())
+    doubles = [column.name for column in problem.derivation.inputs if isinstance(column, Numeric)]
+    for name in (*doubles, *problem.derivation.exact.values()):
+        columns[name] = doubles_of(columns[name].tolist())
     key = columns.pop(problem.key_name)
     return {**columns, "key": key}
 

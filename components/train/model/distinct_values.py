@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from headrace.components.train.model.towers import embedding_input, one_hot_of, starts
 from headrace.components.train.model.wide_and_deep import (
+    NORMALIZE,
     NUMBERS,
+    SCALE,
     Statistics,
     bucket_layer,
     build_preprocessing,
@@ -25,9 +27,10 @@ from headrace.components.train.model.wide_and_deep import (
     vocabulary_layer,
 )
 from headrace.core.problem import Categorical, ModelKind, Problem
+from headrace.core.tfrecord.dictionaries import DistinctStrings
 
-# Up to so many pairs, a mark for each possible pair is faster than sorting those of the rows.
-_MARKED_PAIRS = 1 << 16
+# Up to so many pairs, a table of all possible pairs is faster than sorting those of the rows.
+_TABLE_PAIRS = 1 << 16
 # Memory of the values of a column that are remembered, in bytes, and of each besides its characters.
 _REMEMBERED_BYTES, _VALUE_BYTES = 32 << 20, 200
 # Tracing the call of a layer takes as long as some calls without it.
@@ -40,7 +43,7 @@ class Strings(NamedTuple):
 
     Attributes:
         codes: [rows] int32, indices into `values`.
-        values: distinct values.
+        values: distinct values. What is computed of `DistinctStrings` is kept with them.
     """
 
     codes: npt.NDArray[np.int32]
@@ -83,10 +86,7 @@ class ByValue:
         strings = {column.name for column in problem.columns if isinstance(column, Categorical)}
         # The model itself computes crosses of three or more features and crosses with numbers.
         self._crosses = {
-            cross.name: (
-                cross.features,
-                _Remembered[tuple[bytes, bytes]](_of_pairs(layers[cross_layer(cross.name)]), _pair_bytes),
-            )
+            cross.name: (cross.features, _Pairs(_of_pairs(layers[cross_layer(cross.name)])))
             for cross in problem.crosses
             if cross_layer(cross.name) in layers and len(cross.features) == 2 and strings.issuperset(cross.features)
         }
@@ -98,6 +98,7 @@ class ByValue:
         # The tables of each output; an embedding's is its own.
         self._tables = {"wide": tables, "deep": one_hot_of(tables)}
         self._tables.update((embedding_input(table.name), [table]) for table in tables)
+        self._normalized = _normalized(layers) if "numeric" in self.model.output else None
         left = {table.name for name in self.model.output for table in self._tables.get(name, ())}
         left -= self._crosses.keys() | self._strings.keys()
         self._rest = self._rest_of(left, layers)
@@ -119,8 +120,10 @@ class ByValue:
             name: np.take(numbers.of(features[name].values), features[name].codes)
             for name, numbers in self._strings.items()
         }
-        for name, ((first, second), numbers) in self._crosses.items():
-            indices[name] = _crossed(features[first], features[second], numbers)
+        for name, ((first, second), pairs) in self._crosses.items():
+            indices[name] = pairs.of(features[first], features[second])
+        if self._normalized is not None:
+            indices["numeric"] = self._normalized(features[NUMBERS])
         if self._rest is not None:
             indices.update(self._rest(features))
         return {name: self._output(name, indices) for name in self.model.output}
@@ -137,10 +140,8 @@ class ByValue:
         return rows
 
     def _rest_of(self, left: Set[str], layers: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any] | None:
-        """What is not looked up by value: numbers, their buckets, and crosses with them or of several texts."""
+        """What is not looked up by value: buckets of numbers, and crosses with them or of several texts."""
         outputs = {name: (layers.get(cross_layer(name)) or layers[bucket_layer(name)]).output for name in left}
-        if "numeric" in self.model.output:
-            outputs["numeric"] = self.model.output["numeric"]
         if not outputs:
             return None
         crossed = {part for cross in self._problem.crosses if cross.name in left for part in cross.features}
@@ -161,6 +162,23 @@ class ByValue:
         return rest
 
 
+def _normalized(layers: Mapping[str, Any]) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """The model's normalization of numbers, [rows, numbers]. Tracing it takes longer than reading small data."""
+    normalize, scale = layers[NORMALIZE], layers.get(SCALE)
+    mean, variance = np.asarray(normalize.mean), np.asarray(normalize.variance)
+    deviation = np.maximum(np.sqrt(variance), np.float32(keras.config.epsilon()))
+    factors = None if scale is None else np.asarray(scale.scale, np.float32)
+
+    def normalized(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            found: npt.NDArray[np.float32] = (values if factors is None else values * factors) - mean
+            found /= deviation
+        found[np.isnan(found)] = 0.0
+        return found
+
+    return normalized
+
+
 class _Remembered(Generic[Value]):
     """Row numbers by value, each computed once; all are forgotten when they use too much memory.
 
@@ -176,6 +194,17 @@ class _Remembered(Generic[Value]):
 
     def of(self, values: Sequence[Value]) -> npt.NDArray[np.int32]:
         """[values] row numbers."""
+        if not isinstance(values, DistinctStrings):
+            return self._looked_up(values)
+        # Other threads may append to the values, and compute the same numbers.
+        numbers: npt.NDArray[np.int32] = values.derived.get(self, np.zeros(0, np.int32))
+        if len(numbers) < len(values):
+            new: Sequence[Any] = values[len(numbers) :]
+            numbers = np.concatenate([numbers, self._looked_up(new)])
+            values.derived[self] = numbers
+        return numbers
+
+    def _looked_up(self, values: Sequence[Value]) -> npt.NDArray[np.int32]:
         known = self._known
         numbers = [known.get(value, -1) for value in values]
         if -1 in numbers:
@@ -190,6 +219,49 @@ class _Remembered(Generic[Value]):
                     self._known.update(new)
             numbers = [new[value] if number < 0 else number for value, number in zip(values, numbers, strict=True)]
         return np.array(numbers, np.int32)
+
+
+class _Pairs:
+    """Row numbers of a cross of two columns, each pair of values computed once."""
+
+    def __init__(self, compute: Callable[[Sequence[tuple[bytes, bytes]]], Any]) -> None:
+        self._numbers = _Remembered[tuple[bytes, bytes]](compute, _pair_bytes)
+
+    def of(self, first: Strings, second: Strings) -> npt.NDArray[np.int32]:
+        """[rows] row numbers."""
+        rows, columns = len(first.values), len(second.values)
+        if rows * columns > _TABLE_PAIRS:
+            present, places = np.unique(first.codes.astype(np.int64) * columns + second.codes, return_inverse=True)
+            of_present = self._of_codes(first, second, *np.divmod(present, columns))
+            return of_present[places]
+        table = self._table(first.values, second.values, rows, columns)
+        flat = table.reshape(-1)
+        pairs = first.codes * np.int32(table.shape[1]) + second.codes
+        numbers: npt.NDArray[np.int32] = flat.take(pairs)
+        unknown = np.unique(pairs[numbers < 0])
+        if len(unknown):
+            flat[unknown] = self._of_codes(first, second, *np.divmod(unknown, table.shape[1]))
+            numbers = flat.take(pairs)
+        return numbers
+
+    def _of_codes(self, first: Strings, second: Strings, left: Any, right: Any) -> npt.NDArray[np.int32]:
+        return self._numbers.of(
+            [(first.values[a], second.values[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+        )
+
+    def _table(self, first: Sequence[bytes], second: Sequence[bytes], rows: int, columns: int) -> npt.NDArray[np.int32]:
+        """The row numbers of pairs, at least [rows, columns]; -1 of those that were not computed yet."""
+        table = np.zeros((0, 0), np.int32)
+        if isinstance(first, DistinctStrings):
+            other, before = first.derived.get(self, (second, table))
+            table = before if other is second else table
+        if table.shape[0] < rows or table.shape[1] < columns:
+            wider = np.full((max(rows, table.shape[0]), max(columns, table.shape[1])), -1, np.int32)
+            wider[: table.shape[0], : table.shape[1]] = table
+            table = wider
+            if isinstance(first, DistinctStrings):
+                first.derived[self] = second, table
+        return table
 
 
 def _of_values(layer: Any) -> Callable[[Sequence[bytes]], Any]:
@@ -222,25 +294,3 @@ def _traced_later(function: Callable[..., Any], signature: Sequence[Any]) -> Cal
 
 def _texts(values: Sequence[bytes]) -> Any:
     return tf.constant(np.array(values, np.object_))
-
-
-def _crossed(first: Strings, second: Strings, rows: _Remembered[tuple[bytes, bytes]]) -> npt.NDArray[np.int32]:
-    """[rows] row numbers of a cross of two columns."""
-    count = len(second.values)
-    every = len(first.values) * count
-    pairs = first.codes.astype(np.int64) * count + second.codes
-    if every <= _MARKED_PAIRS:
-        marks = np.zeros(every, np.bool_)
-        marks[pairs] = True
-        present = np.flatnonzero(marks)
-        places = pairs
-    else:
-        present, places = np.unique(pairs, return_inverse=True)
-    left, right = np.divmod(present, count)
-    values = [(first.values[a], second.values[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
-    numbers = rows.of(values)
-    if every <= _MARKED_PAIRS:
-        table = np.empty(every, np.int32)
-        table[present] = numbers
-        numbers = table
-    return np.take(numbers, places)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.model.scaled_numbers import divided, multiplied, own_units
+from headrace.components.train.model.scaled_numbers import divided, own_units
 from headrace.components.train.model.trained_model import Model
 from headrace.components.train.model.users.code import blaming
 from headrace.core import storage
@@ -215,11 +215,9 @@ def _save(folder: Path, model: Model, problem: Problem) -> None:
     def serve(**inputs: Any) -> dict[str, Any]:
         given = {name: inputs[argument] for name, argument in arguments.items()}
         key = given.pop("key")
-        features = {name: divided(column, exponents.get(name, 0)) for name, column in given.items()}
-        read = {name: multiplied(column, exponents.get(name, 0)) for name, column in features.items()}
-        derived = derive(problem.derivation.features, read, exponents)
-        derived = {name: divided(column, exponents.get(name, 0)) for name, column in derived.items()}
-        return {"key": tf.identity(key), **predictions(model.outputs({**features, **derived}))}
+        whole = given | derive(problem.derivation.features, given)
+        features = {name: divided(column, exponents.get(name, 0)) for name, column in whole.items()}
+        return {"key": tf.identity(key), **predictions(model.outputs(features))}
 
     exponents = problem.exponents
     served = problem.derivation.served

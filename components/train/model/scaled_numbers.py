@@ -39,14 +39,15 @@ def _stored(measured: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def own_units(problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows as requests give them: stored numbers in their own unit, [rows] float64; other columns as they are.
+    """Rows as requests give them: float64 numbers in their own unit where the model takes them; others unchanged.
 
     Args:
         problem: with the columns' exponents.
         rows: columns by name, [rows], as Examples hold them.
     """
     exponents = problem.exponents
-    return {n: unscaled(column, exponents[n]) if n in exponents else column for n, column in rows.items()}
+    own = {n: unscaled(column, exponents[n]) if n in exponents else column for n, column in rows.items()}
+    return own | {name: rows[held] for name, held in problem.derivation.exact.items()}
 
 
 def multiplied(values: Any, exponent: int) -> Any:
@@ -58,5 +59,5 @@ def multiplied(values: Any, exponent: int) -> Any:
 
 
 def divided(values: Any, exponent: int) -> Any:
-    """A tensor divided by 2 ** exponent, as float32; unchanged for the exponent 0."""
-    return tf.cast(multiplied(values, -exponent), tf.float32) if exponent else values
+    """A tensor divided by 2 ** exponent, as float32; texts are unchanged."""
+    return values if values.dtype == tf.string else tf.cast(multiplied(values, -exponent), tf.float32)

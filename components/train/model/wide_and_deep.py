@@ -42,6 +42,8 @@ PREPROCESSING = "model.preprocessing"
 CORE = "model.core"
 # All numbers in one tensor, [batch, n] float32: as separate columns they take TensorFlow milliseconds each.
 NUMBERS = "numbers.raw"
+# Layers of the numbers' normalization.
+SCALE, NORMALIZE = "numbers.scale", "numbers.normalize"
 # Keras' normalization divides by at least 1e-7, and squares the divisor. A column with a standard deviation beyond
 # these powers of 2 is first scaled by a power of 2, which is exact.
 _PLAIN_EXPONENT = 20
@@ -248,11 +250,11 @@ def _normalized(values: Any, moments: Sequence[tuple[float, float]]) -> Any:
     exponents = [math.frexp(deviation)[1] for _, deviation in moments]
     exponents = [max(-_MAX_EXPONENT, min(_MAX_EXPONENT, n)) if abs(n) > _PLAIN_EXPONENT else 0 for n in exponents]
     if any(exponents):
-        values = keras.layers.Rescaling([2.0**-n for n in exponents], name="numbers.scale")(values)
+        values = keras.layers.Rescaling([2.0**-n for n in exponents], name=SCALE)(values)
     return keras.layers.Normalization(
         mean=[mean * 2.0**-n for (mean, _), n in zip(moments, exponents, strict=True)],
         variance=[(deviation * 2.0**-n) ** 2 for (_, deviation), n in zip(moments, exponents, strict=True)],
-        name="numbers.normalize",
+        name=NORMALIZE,
     )(values)
 
 

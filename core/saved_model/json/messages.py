@@ -22,9 +22,12 @@ def kind_of(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value as JSON, shortened for a message."""
-    text = (
-        json.dumps(value, default=repr) if not isinstance(value, int) or isinstance(value, bool) else _show_int(value)
-    )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _show_int(value)
+    try:
+        text = json.dumps(value, default=repr)
+    except RecursionError:
+        return f"{kind_of(value)} that is nested too deeply"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -1,11 +1,12 @@
 """JSON tensors: converts JSON to the inputs of any SavedModel, with TensorFlow Serving's {"b64": ...} for bytes.
 
 Every dtype and lists are supported. Columns are numpy arrays: [rows], or [rows, n] for lists. Where an input accepts
-lists of any length and the lengths differ, the column is [rows] of objects, one array per row.
+lists of any length and the lengths differ, the column is [rows] of objects, one array per row; so are nested lists.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +30,7 @@ class TensorInput(Input):
 
     Args:
         width: None for one value per row; n for lists of n values; 0 for lists of any length.
-        dims: of nested lists, the size of each level; `width` is their product.
+        dims: of nested lists, the size of each level, 0 for any; `width` is their product.
     """
 
     width: int | None = None
@@ -67,38 +68,40 @@ class TensorInput(Input):
         return rows
 
     def _nested(self, values: Sequence[Any], where: Where) -> npt.NDArray[Any]:
-        """[rows, *dims] of lists of lists."""
-        level = list(values)
-        below = 1
-        for size in self.dims:
-            for place, value in enumerate(level):
+        """[rows, *dims] of lists of lists; [rows] of arrays where rows have several shapes."""
+        shapes = [self._shape_of(value) for value in values]
+        level: list[tuple[Any, str]] = [(value, where(row)) for row, value in enumerate(values)]
+        owners = list(range(len(level)))
+        for depth in range(len(self.dims)):
+            below: list[tuple[Any, str]] = []
+            of: list[int] = []
+            for (value, place), row in zip(level, owners, strict=True):
+                size = shapes[row][depth]
                 if not isinstance(value, list) or len(value) != size:
                     raise DataError(
                         f"it is {kind_of(value)}" if not isinstance(value, list) else "the array is of another length",
-                        where=self._place(place, below, where),
-                        expected=f"arrays of shape {list(self.dims)}",
+                        where=place,
+                        expected=f"arrays of shape [{', '.join(str(size or 'any') for size in self.dims)}]",
                         received=shown(value) if not isinstance(value, list) else f"{len(value)} values, not {size}",
                     )
-            level = [inner for value in level for inner in value]
-            below *= size
-        flat = self._flat(level, lambda place: self._place(place, below, where))
-        return flat.reshape(len(values), *self.dims)
+                below += [(inner, f"{place}[{index}]") for index, inner in enumerate(value)]
+                of += [row] * size
+            level, owners = below, of
+        flat = self._flat([value for value, _ in level], lambda place: level[place][1])
+        if len(set(shapes)) <= 1:
+            return flat.reshape(len(values), *(shapes[0] if shapes else self.dims))
+        rows = np.empty(len(values), object)
+        pieces = np.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        rows[:] = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return rows
 
-    def _place(self, place: int, below: int, where: Where) -> str:
-        """The place of a value among all of one level, of which each row has `below`: x[1][0]."""
-        row, rest = divmod(place, below)
-        indices: list[int] = []
-        sizes = []
-        product = 1
+    def _shape_of(self, value: Any) -> tuple[int, ...]:
+        """The dimensions of a row's nested lists, of the first list at each level where the size is open."""
+        shape = []
         for size in self.dims:
-            if product == below:
-                break
-            sizes.append(size)
-            product *= size
-        for size in reversed(sizes):
-            rest, index = divmod(rest, size)
-            indices.insert(0, index)
-        return where(row) + "".join(f"[{index}]" for index in indices)
+            shape.append(size or (len(value) if isinstance(value, list) else 0))
+            value = value[0] if isinstance(value, list) and value else None
+        return tuple(shape)
 
     def _list(self, value: Any, where: str) -> list[Any]:
         if self.width == 1 and not isinstance(value, list) and value is not None:

@@ -1,8 +1,9 @@
 """Pages of Parquet: bounds the memory that one page takes, by the sizes in its header, before it is decompressed.
 
 A page is decompressed as a whole, and a file of 1 MB may hold one of 1 GB, or a value as large. A page of a dictionary
-with one large value, and rows that repeat it, decode to more than any machine's memory. A header is a struct of
-Thrift's compact protocol: https://github.com/apache/parquet-format, parquet.thrift, PageHeader.
+with one large value, and rows that repeat it, decode to more than any machine's memory, as do values that begin as the
+one before them (DELTA_BYTE_ARRAY). A header is a struct of Thrift's compact protocol:
+https://github.com/apache/parquet-format, parquet.thrift, PageHeader.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.core.errors import UnreadableFile
+from headrace.core.tfrecord import native
 
 # Writers aim at pages of 1 MB, and write a larger value as a page of its own.
 MAXIMUM_PAGE = 128 << 20
@@ -72,6 +74,52 @@ def with_large_values(
     return list(found)
 
 
+def repeating(
+    path: str, file: BinaryIO, metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str], size: int
+) -> dict[str, int]:
+    """The columns whose rows may repeat the bytes of others without a dictionary in Arrow, and their longest value.
+
+    These are columns of bytes of a fixed size, and of values that begin as the one before them: such a value is at most
+    as long as its page.
+
+    Args:
+        path: of the file, for messages.
+        file: opened; its position changes.
+        metadata: of the file.
+        groups: the row groups to check.
+        columns: the columns to check.
+        size: columns of shorter values are left out, in bytes.
+
+    Returns:
+        By the column's name, the length of its longest value at most, in bytes.
+
+    Raises:
+        UnreadableFile: the header of a page is damaged.
+    """
+    found: dict[str, int] = {}
+    for chunk in _chunks(metadata, groups, columns):
+        longest = 0
+        if chunk.physical_type == "FIXED_LEN_BYTE_ARRAY":
+            at = next(n for n in range(metadata.num_columns) if metadata.schema.column(n).path == chunk.path_in_schema)
+            longest = metadata.schema.column(at).length
+        elif "DELTA_BYTE_ARRAY" in chunk.encodings and chunk.total_uncompressed_size > size:
+            longest = max((unpacked for _, unpacked in _pages(path, file, chunk)), default=0)
+        if longest > size:
+            name = chunk.path_in_schema.partition(".")[0]
+            found[name] = max(found.get(name, 0), longest)
+    return found
+
+
+def values_of_lists(metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]) -> dict[str, int]:
+    """The number of values in the lists of columns, by name: a file of 1 kB may hold a list of a billion equal ones."""
+    found: dict[str, int] = {}
+    for chunk in _chunks(metadata, groups, columns):
+        name, _, inner = chunk.path_in_schema.partition(".")
+        if inner:
+            found[name] = found.get(name, 0) + chunk.num_values
+    return found
+
+
 def _chunks(
     metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]
 ) -> Iterator[pq.ColumnChunkMetaData]:
@@ -92,6 +140,15 @@ def _longest(packed: bytes, unpacked: int, compression: str) -> int:
         except (pa.ArrowException, ValueError, OSError):
             # Whether it is damaged is found when it is read.
             return unpacked
+    return longest_value(content)
+
+
+def longest_value(content: bytes) -> int:
+    """The length of the longest of values that each follow their length, in 4 bytes; the last may be cut short."""
+    compiled = native.library()
+    if compiled is not None:
+        found: int = compiled.headrace_longest(content, len(content))
+        return found
     longest = at = 0
     while at + 4 <= len(content):
         length = int.from_bytes(content[at : at + 4], "little")
@@ -106,7 +163,10 @@ def _header(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData, at: int) -
     reader = _Compact(file.read(_HEADER))
     try:
         sizes = reader.struct()
-        return at + reader.at, sizes[_UNCOMPRESSED], sizes[_COMPRESSED]
+        unpacked, packed = sizes[_UNCOMPRESSED], sizes[_COMPRESSED]
+        if min(unpacked, packed) < 0:
+            raise ValueError(f"sizes of {unpacked} and {packed} bytes")
+        return at + reader.at, unpacked, packed
     except (IndexError, KeyError, ValueError) as error:
         raise UnreadableFile(
             f'the header of a page of the column "{chunk.path_in_schema}" is damaged, or longer than 64 KiB',
@@ -115,14 +175,21 @@ def _header(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData, at: int) -
         ) from error
 
 
-def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> None:
+def _pages(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[int, int]]:
+    """Where each page of a chunk begins, and its size when it is decompressed."""
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
         at = min(at, chunk.dictionary_page_offset)
     end = at + chunk.total_compressed_size
     while at < end:
         begin, unpacked, packed = _header(path, file, chunk, at)
-        if unpacked > MAXIMUM_PAGE or unpacked < 0 or packed < 0:
+        yield at, unpacked
+        at = begin + packed
+
+
+def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> None:
+    for at, unpacked in _pages(path, file, chunk):
+        if unpacked > MAXIMUM_PAGE:
             raise UnreadableFile(
                 f'a page of the column "{chunk.path_in_schema}" is too large',
                 where=f"{path}, byte {at}",
@@ -130,7 +197,6 @@ def _check_chunk(path: str, file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> No
                 received=f"a page of {unpacked:,} bytes",
                 fix="Write the file with smaller values or pages (data_page_size), or leave the column out",
             )
-        at = begin + packed
 
 
 class _Compact:

@@ -15,7 +15,7 @@ from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.open_file import opened, reading
-from headrace.core.sources.parquet.pages import check_pages, with_large_values
+from headrace.core.sources.parquet.pages import check_pages, repeating, values_of_lists, with_large_values
 from headrace.core.values.columns import is_bytes, is_text, logical
 
 # Consecutive row groups are one piece up to this many rows, because starting a piece takes time.
@@ -28,6 +28,8 @@ _BATCH_BYTES = 256 << 20
 _DECODED_BYTES = 1 << 30
 _DECODED_PER_BYTE = 100
 _DECODED_PER_ROW = 16 << 10
+# A value of a list takes some bytes, with its place in the list.
+_LIST_VALUE = 8
 
 RowGroups = tuple[int, int]
 
@@ -70,14 +72,17 @@ class ParquetSource:
         """Batches of at most `batch_rows` rows, with their numbers in the file."""
         with _opened(path, columns, self._coded, batch_rows, piece) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
-            with reading(path, "Parquet"), opened(path) as plain:
-                check_pages(path, plain, file.metadata, range(begin, end), columns)
-            first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
+            groups = range(begin, end)
             expansion = _Expansion(path, storage.size(path))
+            expansion.check_lists(file.metadata, groups, columns)
+            with reading(path, "Parquet"), opened(path) as plain:
+                check_pages(path, plain, file.metadata, groups, columns)
+                longest = repeating(path, plain, file.metadata, groups, columns, _BATCH_BYTES // batch_rows)
+            rows = max(1, min([batch_rows, *(_BATCH_BYTES // length for length in longest.values())]))
+            first = 1 + sum(file.metadata.row_group(group).num_rows for group in range(begin))
             # Without threads memory is bounded by one row group and the order is the file's; Beam adds parallelism.
-            for batch in file.iter_batches(
-                batch_rows, row_groups=range(begin, end), columns=list(columns), use_threads=False
-            ):
+            batches = file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=False)
+            for batch in batches if rows == batch_rows else expansion.joined(batches, list(longest), batch_rows):
                 arrays = [_plain(path, name, batch.column(name)) for name in columns]
                 plain = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.select([])
                 for part in expansion.bounded(plain):
@@ -92,7 +97,7 @@ class ParquetSource:
 
 
 class _Expansion:
-    """Bounds the memory and the time of values that rows repeat through a dictionary, by the bytes of the file."""
+    """Bounds the memory and the time of values that rows repeat, by the bytes of the file."""
 
     def __init__(self, path: str, size: int) -> None:
         self._path = path
@@ -112,15 +117,8 @@ class _Expansion:
                 if lengths.max(initial=0) * batch.num_rows > _BATCH_BYTES:
                     sizes += np.append(lengths, 0)[column.indices.fill_null(len(lengths)).to_numpy()]
         total = int(sizes.sum())
-        self._decoded, self._rows = self._decoded + total, self._rows + batch.num_rows
-        if self._decoded > self._bound and self._decoded > _DECODED_PER_ROW * self._rows:
-            raise UnreadableFile(
-                "rows repeat a large value",
-                where=self._path,
-                expected=f"at most {self._bound >> 20:,} MiB of values in all rows",
-                received=f"{self._decoded >> 20:,} MiB in {self._rows:,} rows",
-                fix="Leave the column out, or write it without a dictionary",
-            )
+        self._rows += batch.num_rows
+        self._count(total)
         if total <= _BATCH_BYTES:
             yield batch
             return
@@ -130,6 +128,52 @@ class _Expansion:
             end = max(begin + 1, int(np.searchsorted(ends, before + _BATCH_BYTES, side="right")))
             yield batch.slice(begin, end - begin)
             begin = end
+
+    def joined(
+        self, batches: Iterator[pa.RecordBatch], repeating: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Joins small batches up to `batch_rows` rows, or up to what the columns named in `repeating` may take.
+
+        Raises:
+            UnreadableFile: these columns decode to more than the file's size justifies.
+        """
+        waiting: list[pa.RecordBatch] = []
+        rows = size = 0
+        for batch in batches:
+            more = sum(batch.column(name).nbytes for name in repeating)
+            if waiting and (rows + batch.num_rows > batch_rows or size + more > _BATCH_BYTES):
+                yield pa.concat_batches(waiting)
+                waiting, rows, size = [], 0, 0
+            self._count(more, rows + batch.num_rows)
+            waiting.append(batch)
+            rows, size = rows + batch.num_rows, size + more
+        if waiting:
+            yield pa.concat_batches(waiting)
+
+    def check_lists(self, metadata: pq.FileMetaData, groups: Sequence[int], columns: Sequence[str]) -> None:
+        """Checks that the file's size and rows justify the number of values in its lists.
+
+        Raises:
+            UnreadableFile: they do not.
+        """
+        rows = sum(metadata.row_group(group).num_rows for group in groups)
+        for values in values_of_lists(metadata, groups, columns).values():
+            self._check(values * _LIST_VALUE, rows)
+
+    def _count(self, decoded: int, waiting: int = 0) -> None:
+        """Adds bytes that were decoded; `waiting` rows of them are not yet in a batch."""
+        self._decoded += decoded
+        self._check(self._decoded, self._rows + waiting)
+
+    def _check(self, decoded: int, rows: int) -> None:
+        if decoded > self._bound and decoded > _DECODED_PER_ROW * rows:
+            raise UnreadableFile(
+                "rows repeat a large value",
+                where=self._path,
+                expected=f"at most {self._bound >> 20:,} MiB of values in all rows",
+                received=f"{decoded >> 20:,} MiB in {rows:,} rows",
+                fix="Leave the column out, or write it without a dictionary and in another encoding",
+            )
 
 
 def _plain(path: str, name: str, column: pa.Array) -> pa.Array:

@@ -31,6 +31,7 @@ from headrace.core.rows.split_rule import by_group, by_time
 from headrace.core.sources.open import list_parts
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
+from headrace.expressions import col, timestamp
 
 START = datetime.datetime(2026, 1, 1)
 
@@ -250,18 +251,23 @@ def test_patterns_cover_each_file_once(tmp_path: Path, files: dict[str, str], sa
         run(Splits(files=files), str(tmp_path / "data"), tmp_path / "out")
 
 
+# Neither ISO dates nor numbers.
+DAYS = [f"{1 + n % 12}/1/2024" for n in range(50)]
+
+
 @pytest.mark.parametrize(
     ("splits", "said"),
     [
         (Splits(by="one"), "made by the groups of one"),
         (Splits(time="x", eval_from=500, test_from=1000), "made by the time x"),
         (Splits(time="one"), "too few different times"),
+        (Splits(time="day"), 'Received: fewer, and "1/1/2024", "2/1/2024", "3/1/2024". Write the times so'),
         (Splits(by="absent"), 'no column "absent", which is the column to split by'),
     ],
 )
 def test_an_empty_split_is_refused(tmp_path: Path, splits: Splits, said: str) -> None:
     with pytest.raises(DataError) as refused:
-        run(splits, write(tmp_path, "rows.csv", table(50, one=[1] * 50)), tmp_path / "out")
+        run(splits, write(tmp_path, "rows.csv", table(50, one=[1] * 50, day=DAYS)), tmp_path / "out")
     assert said in refused.value.paragraph
     assert not (tmp_path / "out").exists()
 
@@ -333,9 +339,50 @@ def test_refused_declarations(arguments: dict[str, Any], said: str) -> None:
         Splits(**arguments)
 
 
-@pytest.mark.parametrize("column", ["y", "half"])
-def test_neither_the_label_nor_a_derived_column_decides(column: str) -> None:
-    from headrace.core.expressions.functions import col
-
+@pytest.mark.parametrize("derive", [{}, {"y": col("x") * 0.5}])
+def test_the_label_does_not_decide(derive: dict[str, Any]) -> None:
     with pytest.raises(ProblemError, match="cannot be made by this column"):
-        Problem("t", "id", Numeric("y"), [Numeric("half")], splits=Splits(by=column), derive={"half": col("x") * 0.5})
+        problem(Splits(by="y"), derive=derive)
+
+
+def test_a_derived_column_decides_as_the_column_of_the_table_would(tmp_path: Path) -> None:
+    """Groups that are a part of a text, and times that are seconds since 1970: neither is a feature."""
+    count = 120
+    users = [f"u{n % 17:02d}-{n}" for n in range(count)]
+    seconds = [1_767_225_600 + 3600 * ((37 * n) % count) for n in range(count)]
+    moments = [datetime.datetime.fromtimestamp(second, datetime.UTC) for second in seconds]
+    whole = table(count, session=users, at=seconds, g=[user[:3] for user in users], when=moments)
+    data = write(tmp_path, "rows.parquet", whole)
+    same = [
+        (Splits(0.5, 0.25, 0.25, by="g"), Splits(0.5, 0.25, 0.25, by="user"), {"user": col("session").cut(0, 3)}),
+        (Splits(time="when"), Splits(time="moment"), {"moment": timestamp("at", unit="s")}),
+        (
+            Splits(time="when", eval_from="2026-01-03", test_from="2026-01-04"),
+            Splits(time="moment", eval_from="2026-01-03", test_from="2026-01-04"),
+            {"moment": timestamp("at", unit="s")},
+        ),
+        (Splits(time="at"), Splits(time="hours"), {"hours": col("at") / 3600}),
+    ]
+    for place, (plain, derived, expressions) in enumerate(same):
+        by_column, by_expression = tmp_path / f"plain{place}", tmp_path / f"derived{place}"
+        run(plain, data, by_column)
+        result = run(problem(derived, derive=expressions), data, by_expression)
+        assert result.rows_out == count
+        assert keys(by_expression) == keys(by_column)
+    # A row without a value of it goes to quarantine, with the columns of the table.
+    by_moment = problem(Splits(time="moment"), derive={"moment": timestamp("at", unit="s")})
+    missing = [None if n == 5 else second for n, second in enumerate(seconds)]
+    result = run(by_moment, write(tmp_path, "broken.parquet", table(count, at=missing)), tmp_path / "broken")
+    assert result.reasons == {"missing_value": 1}
+    (row,) = read_rows(quarantine_files(str(tmp_path / "broken"))[0])
+    assert (row.fault.message, row.values["at"]) == ("moment is missing, and decides the split", None)
+    # Rows are added by a derived group, and by derived times with boundaries.
+    appended = tmp_path / "appended"
+    first, rest = write(tmp_path, "a.parquet", whole.slice(0, 80)), write(tmp_path, "b.parquet", whole.slice(80))
+    declared = problem(same[0][1], derive=same[0][2])
+    run(declared, first, appended)
+    file = ProblemFile(declared, "problem.py", "", "", None)
+    append(file, dataclasses.replace(config(rest, appended), data_version="b"))
+    assert keys(appended) == keys(tmp_path / "derived0")
+    with pytest.raises(DataError, match='there is no column "at"'):
+        run(by_moment, write(tmp_path, "c.parquet", table(count)), tmp_path / "none")

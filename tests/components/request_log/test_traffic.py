@@ -34,6 +34,23 @@ def test_servers_are_added_at_one_time(tmp_path: Path) -> None:
     assert read_traffic(str(tmp_path / "nowhere"), ("a",), 2000)["a"].requests == 0
 
 
+def test_servers_of_another_deployment_do_not_count(tmp_path: Path) -> None:
+    """A version that is deployed at two endpoints, or again, writes to the one folder that its container names."""
+    for deployment, requests in (("1", 1), ("2", 10), ("", 100)):
+        log = TrafficLog(str(tmp_path), deployment)
+        for _ in range(requests):
+            log.answered("a", 200, 0.001)
+        log.write(10)
+
+    def requests_of(deployments: dict[str, str]) -> int:
+        return read_traffic(str(tmp_path), ("a",), 10, deployments)["a"].requests
+
+    assert requests_of({}) == 111
+    assert requests_of({"a": "1"}) == 101
+    assert requests_of({"a": "2", "b": "1"}) == 110
+    assert requests_of({"a": "3"}) == 100
+
+
 def test_a_file_is_bounded_and_is_not_written_for_nothing(tmp_path: Path) -> None:
     log = TrafficLog(str(tmp_path))
     for at in range(0, 1000, 10):

@@ -53,7 +53,8 @@ class Story:
         """The servers answer requests by the present traffic, and two minutes pass."""
         at = int(self.now.timestamp()) // INTERVAL_S * INTERVAL_S + INTERVAL_S
         for version, percent in self.case.served().items():
-            server = self.servers.setdefault(version, TrafficLog(self.folder))
+            deployment = self.case.open().deployments().get(version, "")
+            server = self.servers.setdefault(version, TrafficLog(self.folder, deployment))
             requests = count * percent // 100
             failed = int(errors * requests) if version == B else 0
             for number in range(requests):
@@ -97,6 +98,21 @@ def test_a_good_canary_is_widened_and_promoted(told: Story) -> None:
     assert told.step().outcome == "live"
     # The way back knows where it leads.
     assert told.case.rollback().version == A
+
+
+def test_the_version_at_another_endpoint_is_no_evidence(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The container of a version of Vertex AI's registry has one traffic log, at whatever endpoint it is deployed."""
+    told = story("vertex", request, tmp_path)
+    ids = told.case.open().deployments()
+    assert set(ids) == {A, B}
+    told.step()
+    other = TrafficLog(told.folder, f"not-{ids[B]}")
+    for _ in range(3000):
+        other.answered(B, 500, 0.005)
+    other.write(int(told.now.timestamp()) // INTERVAL_S * INTERVAL_S + INTERVAL_S)
+    told.requests()
+    step = told.step()
+    assert (step.outcome, dict(step.traffic)) == ("under way", {A: 50, B: 50})
 
 
 def test_a_canary_with_errors_is_rolled_back_and_marked(told: Story) -> None:

@@ -196,6 +196,11 @@ def test_unknown_paths(app: App, path: str, message: str) -> None:
         (b'{"instances": [1]}', "instances[0]: it is not an object"),
         (b'{"instances": [{"mother_age": NaN}]}', "the body is not JSON"),
         (b'{"instances": [{"mother_age": 1' + b"0" * 5000 + b"}]}", "the body is not JSON"),
+        (b'{"instances": [' + b"[" * 990 + b"]" * 990 + b"]}", "instances[0]: it is not an object"),
+        (b'{"instances": [{}], "instances": []}', "instances: the name is there twice"),
+        (b'{"instances": [{}, {"a": 1, "b" : 2, "a": 3}]}', "instances[1].a: the name is there twice"),
+        (b'{"instances": [{"a": {"b": 1, "b": 2}}]}', "b: the name is there twice"),
+        (b'{"instances": [{"a": {"b": 1}, "c": ' + b"[" * 990 + b"]" * 990 + b"}]}", "the body is not JSON"),
         (b'{"instances": [{}], "parameters": {"top": 3}}', "parameters: the model accepts no parameters"),
         (b'{"instances": [{}], "signature_name": "other"}', "signature_name: the signature is not served"),
     ],
@@ -205,6 +210,28 @@ def test_each_bad_request_is_a_400(app: App, path: str, body: bytes, message: st
     response = post(app, path, body)
     assert response.status_code == 400
     assert error(response).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"1" * 400, "mother_age is an integer of more than 38 digits, which is not between"),
+        (b"-" + b"9" * 4000, "mother_age is an integer of more than 38 digits, which is not between"),
+        (b"[" * 990 + b"]" * 990, "mother_age is a value that is nested too deeply, which is not a finite number"),
+    ],
+)
+def test_a_value_that_no_number_holds_is_a_422_that_names_it(app: App, value: bytes, message: str) -> None:
+    response = post(app, "/predict", b'{"instances": [{"mother_age": %s, "plurality": "1"}]}' % value)
+    assert response.status_code == 422
+    assert error(response).startswith(f"instances[0].mother_age: {message}")
+
+
+def test_texts_that_look_like_names_are_read(app: App) -> None:
+    """Only a name that an object has twice is refused; the quick check counts what looks like a name."""
+    row = {**ROWS[0], "key": '":":":', "gestation_weeks": None}
+    body = json.dumps({"instances": [row, {**row, "unread": {"a": {"a": 1}}}]}, separators=(" ,", " : ")).encode()
+    predictions = post(app, "/predict", body).json()["predictions"]
+    assert [one["key"] for one in predictions] == ['":":":', '":":":']
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])

@@ -99,7 +99,9 @@ def memory() -> int:
 def overload(answers: int) -> tuple[Slow, Clients, tuple[int, int]]:
     """The server under twice its capacity, and memory after a tenth and at the end."""
     slow = Slow()
-    served = Served(slow, Limits(max_running=1, max_batch_rows=ROWS, max_waiting=WAITING))
+    # A connection that waits its turn among the clients' for long must not be closed as idle.
+    limits = Limits(max_running=1, max_batch_rows=ROWS, max_waiting=WAITING, keep_alive_s=24 * 3600.0)
+    served = Served(slow, limits)
     clients = Clients(served.port)
 
     async def run() -> tuple[int, int]:

@@ -15,7 +15,7 @@ for name in ("pyarrow", "kfp", "apache_beam"):
 stream = importlib.import_module("headrace.components.stream")
 for module in pkgutil.walk_packages(stream.__path__, "headrace.components.stream."):
     # The image scores on Kafka. Labels are joined, and Beam runs, where pyarrow is.
-    if not any(part in module.name for part in (".labels", ".pubsub", ".by_http")):
+    if not any(part in module.name for part in (".labels", ".pubsub")):
         importlib.import_module(module.name)
 
 from headrace.components.stream.models.load import LoadedModel, load_model

@@ -10,6 +10,7 @@ import pytest
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.models.outcome import ModelOutcome
+from headrace.components.stream.models.used import UsedModel
 from headrace.components.stream.monitor_port import monitor_port
 from headrace.core.errors import UsageError
 from headrace.core.rules.counts import RuleCounts
@@ -26,14 +27,14 @@ def get(url: str) -> tuple[int, str]:
 
 def test_health_is_that_of_the_loop_and_readiness_that_of_the_models(loaded: LoadedModel) -> None:
     now = 100.0
-    in_use: dict[str, LoadedModel | None] = {"taxi": loaded, "births": None}
+    in_use: dict[str, UsedModel | None] = {"taxi": loaded.used, "births": None}
     metrics = StreamMetrics(lambda: in_use, clock=lambda: now)
     with monitor_port("127.0.0.1", 0, metrics) as url:
         assert get(f"{url}/health") == (200, "ok\n")
         assert get(f"{url}/ready")[0] == 503
         metrics.taking = True
         assert get(f"{url}/ready")[0] == 503
-        in_use["births"] = loaded
+        in_use["births"] = loaded.used
         assert get(f"{url}/ready?verbose=1") == (200, "ready\n")
         now += 61
         assert get(f"{url}/health") == (503, "the loop hangs\n")
@@ -49,7 +50,7 @@ def test_health_is_that_of_the_loop_and_readiness_that_of_the_models(loaded: Loa
 
 
 def test_metrics_in_the_format_of_prometheus(loaded: LoadedModel) -> None:
-    metrics = StreamMetrics(lambda: {"taxi": loaded, "births": None})
+    metrics = StreamMetrics(lambda: {"taxi": loaded.used, "births": None})
     metrics.count("records_total", 5, app="taxi", result="predicted")
     metrics.count("records_total", 2, app="taxi", result="predicted")
     metrics.rules("taxi", RuleCounts({"missing_value": {'a"b': 3}}, {"out_of_range": {"c": 1}}))

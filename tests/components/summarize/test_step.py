@@ -175,6 +175,36 @@ def test_the_run_before_of_a_schedule_is_not_this_one(
     assert [summary(third)["status"], summary(third)["started"]] == ["succeeded", NOW]
 
 
+def in_pod(facts: summarize.RunFacts, name: str, **changes: Any) -> None:
+    """Names the pod in the record of a step, as Kubeflow does."""
+    (path,) = Path(facts.root, "records").glob(f"{name}-*.json")
+    record = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(record))
+
+
+def test_a_failure_of_this_run_on_a_machine_whose_clock_is_hours_behind(facts: summarize.RunFacts) -> None:
+    """The machine that submitted the run is ahead: each step seems to be older than the run."""
+    facts = dataclasses.replace(facts, job="natality-x7k2p")
+    keep(facts, "preprocess", started=NOW - 7200)
+    keep(facts, "train", started=NOW - 10800, error=DataError("a label is missing"))
+    in_pod(facts, "preprocess", pod="natality-x7k2p-system-container-impl-1")
+    in_pod(facts, "train", pod="natality-x7k2p-system-container-impl-2")
+    written = summary(facts, engine_succeeded=False)
+    assert statuses(written) == ["succeeded", "failed", "skipped", "skipped", "skipped"]
+    assert (written["error"]["exit_status"], written["error"]["what"]) == (2, "a label is missing")
+
+
+def test_a_failure_of_the_run_before_on_a_machine_whose_clock_is_hours_ahead(facts: summarize.RunFacts) -> None:
+    facts = dataclasses.replace(facts, job="natality-y8k3q")
+    keep(facts, "preprocess", started=NOW + 7200)
+    keep(facts, "train", started=NOW + 7200, error=DataError("a label is missing"))
+    for name in ("preprocess", "train"):
+        in_pod(facts, name, pod=f"natality-x7k2p-system-container-impl-{name}")
+    written = summary(facts, engine_succeeded=False)
+    assert statuses(written) == ["cached", *["skipped"] * 4]
+    assert written["error"]["what"].startswith("train exited without an error message")
+
+
 def test_a_run_ends_after_its_steps_where_the_clock_was_set_back(
     facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,8 @@ def table() -> pa.Table:
     c = draw.choice(["a", "b"], ROWS)
     columns = {"k": [f"k{n}" for n in range(ROWS)], "mass": mass * 1e250, "width": width * 1e-290, "plain": plain}
     label = (2 * mass - width + plain + (c == "a")) * 1e200
-    return pa.table({**columns, "c": c, "y": label, "charge": mass * 1e-60, "w": (1 + np.arange(ROWS) % 3) * 1e-50})
+    more = {"charge": mass * 1e-60, "w": (1 + np.arange(ROWS) % 3) * 1e-50, "at": 1_700_000_000 + 7 * np.arange(ROWS)}
+    return pa.table({**columns, "c": c, "y": label, **more})
 
 
 def make(folder: Path, source: str) -> Made:
@@ -188,5 +189,30 @@ def test_weights_and_what_only_expressions_read_may_have_any_scale(tmp_path: Pat
     assert answers == [found[row["k"]] for row in rows]
     # The model computes the feature from the column alone.
     one = {**rows[0], "charge": 2 * rows[0]["charge"]}
+    other = served.predict(columns_from_instances([one], served.interface)).outputs["prediction"].tolist()
+    assert other != answers[:1]
+
+
+def test_expressions_read_the_whole_number_of_a_feature(tmp_path: Path) -> None:
+    """Seconds since 1970: float32 tells apart one in 128 of them."""
+    source = SOURCE.replace("DERIVED", 'Numeric("at"), Numeric("second")').replace("BUILD", "")
+    made = make(tmp_path / "sizes", source.replace("{DERIVE}", '{"second": col("at") % 60}'))
+    schema = {column.name: column for column in Schema.read(str(made.model)).columns}
+    assert (schema["at"].exact, schema["second"].exact, schema["at"].double) == ("at.exact", None, False)
+    measured = json.loads((made.model / "statistics.json").read_text())["columns"]
+    assert (measured["second"]["minimum"], measured["second"]["maximum"]) == (0, 59)
+    assert measured["at"]["maximum"] > 1_700_000_000
+    found = predicted(made, made.folder / "rows.parquet", tmp_path / "scored")
+    served = load(made.model)
+    rows = table().drop_columns(["y"]).to_pylist()
+    answers = served.predict(columns_from_instances(rows, served.interface)).outputs["prediction"].tolist()
+    assert answers == [found[row["k"]] for row in rows]
+    shards = predicted(made, made.folder / "examples" / "test", tmp_path / "shards")
+    assert shards
+    assert shards == {key: found[key] for key in shards}
+    with pytest.raises(RowsRefused, match="at is 1e\\+39, which is not between"):
+        served.predict(columns_from_instances([{**rows[0], "at": 1e39}], served.interface))
+    # float32 cannot tell 7 of these seconds apart: the derived feature can.
+    one = {**rows[0], "at": rows[0]["at"] + (7 if rows[0]["at"] % 60 < 53 else -7)}
     other = served.predict(columns_from_instances([one], served.interface)).outputs["prediction"].tolist()
     assert other != answers[:1]

@@ -132,7 +132,7 @@ def lowered(derive: dict[str, Expression], table: list[tuple[Any, ...]], graph: 
     """What numpy, Arrow and TensorFlow give: float32 with NaN, or lists of text."""
     names = (*NUMBERS, *TEXTS)
     columns: dict[str, Any] = dict(zip(names, zip(*table, strict=True), strict=True))
-    arrays = {n: np.array(columns[n], np.float32) if n in NUMBERS else _objects(columns[n]) for n in names}
+    arrays = {n: np.array(columns[n], np.float64) if n in NUMBERS else _objects(columns[n]) for n in names}
     arrow = {n: pa.array(a, from_pandas=True) if n in NUMBERS else pa.array(a, pa.string()) for n, a in arrays.items()}
 
     def on_tensors(**tensors: Any) -> Any:
@@ -202,11 +202,11 @@ def test_json_gives_the_same_expression_back(expression: Expression) -> None:
     assert (again.kind, again.depth, again.size) == (expression.kind, expression.depth, expression.size)
 
 
-def values_of(expression: Expression, *, dtype: Any = np.float32, **columns: list[Any]) -> list[Any]:
+def values_of(expression: Expression, **columns: list[Any]) -> list[Any]:
     """The values by numpy, None for missing, after the other lowerings have given the same."""
     derive = inlined({"y": expression}, {})
     raw = raw_columns(derive)
-    arrays = {n: np.array(v, dtype) if raw[n] == "number" else _objects(v) for n, v in columns.items()}
+    arrays = {n: np.array(v, np.float64) if raw[n] == "number" else _objects(v) for n, v in columns.items()}
     by_numpy = lower_numpy.derive(derive, arrays)["y"]
     by_tensorflow = lower_tensorflow.derive(derive, {n: tf.constant(a) for n, a in arrays.items()})["y"].numpy()
     arrow = {n: pa.array(a, from_pandas=True) for n, a in arrays.items()}
@@ -269,7 +269,7 @@ def test_what_operations_mean(expression: Expression, columns: dict[str, list[An
     ],
 )
 def test_columns_of_float64_keep_their_range(expression: Expression, values: list[Any], expected: list[Any]) -> None:
-    assert values_of(expression, dtype=np.float64, a=values) == expected
+    assert values_of(expression, a=values) == expected
 
 
 def test_derived_columns_read_each_other() -> None:

@@ -32,12 +32,14 @@ def problem(**changes: Any) -> Problem:
 
 def test_what_is_read_stored_and_served() -> None:
     derivation = problem().derivation
-    names = {what: [column.name for column in getattr(derivation, what)] for what in ("served", "stored", "read")}
+    names = {what: [column.name for column in getattr(derivation, what)] for what in ("served", "read")}
     assert names == {
         "served": ["miles", "extras", "fare", "start", "tolls"],
-        "stored": ["hour", "log_fare", "miles", "twice", "extras", "fare", "start", "tolls"],
         "read": ["tips", "miles", "extras", "fare", "start", "tolls"],
     }
+    numbers, texts = ("log_fare", "miles", "twice"), ("hour", "extras", "fare", "start", "tolls", "miles.exact")
+    assert derivation.stored == dict.fromkeys(numbers, "float_list") | dict.fromkeys(texts, "bytes_list")
+    assert derivation.exact == {"miles": "miles.exact"}
     # Without fare or start a feature that must be there is missing; twice may be.
     assert {column.name: column.optional for column in derivation.inputs} == {
         "extras": True,

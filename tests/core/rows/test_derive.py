@@ -68,6 +68,25 @@ def test_expressions_get_the_numbers_as_the_table_has_them() -> None:
     assert doubles_of(texts).tolist() == [*rows["date"], *rows["begin"], *rows["end"], *table["charge"]]
 
 
+def test_a_feature_that_expressions_read_is_its_whole_number_there_and_float32_for_the_model() -> None:
+    problem = Problem(
+        "p", "id", Numeric("y"), [Numeric("at", column="At", optional=True), Numeric("second", optional=True)],
+        derive={"second": col("at") % 60},
+    )  # fmt: skip
+    table = {"id": ["a", "b", "c"], "y": [1.0, 2.0, 3.0], "at": [1700000059, None, 1e39]}
+    read = Rows(Part(0, "data.parquet"), pa.RecordBatch.from_pydict(table), np.arange(1, 4))
+    found = validate(problem, with_derived(problem, read))
+    assert found.batch.to_pydict() == {
+        "id": ["a", "b"],
+        "y": [1, 2],
+        "at": [1700000000, None],
+        "second": [19, None],
+        "at.exact": ["1700000059", None],
+    }
+    # A feature must fit float32.
+    assert [row.fault.reason for row in found.quarantined] == ["out_of_range"]
+
+
 def test_a_row_has_the_faults_of_what_was_read_and_of_what_was_derived() -> None:
     found = checked({"start": "soon"}, {"fare": "much"}, {"fare": "100"}, {"tips": ""}, {"km": "far"}, {"km": ""}, {})
     assert found.batch.num_rows == 2

@@ -64,7 +64,6 @@ def test_named_inputs_of_several_dtypes(save: Save) -> None:
     ("shape", "dtype", "received"),
     [
         (None, "float32", "float32 of unknown rank"),
-        ([None, None, 28], "float32", r"float32 of shape \(None, None, 28\)"),
         ([None], "complex64", "dtype complex64"),
     ],
 )
@@ -76,7 +75,7 @@ def test_an_input_that_no_columns_make_is_refused_with_a_paragraph(
         load(path).takes()
     assert caught.match(
         r'model, serving_default: the signature\'s input "x" cannot be mapped to columns. Expected one value '
-        rf"per row \(shape \[None\]\), or as many for every row .* Received: {received}. Export a signature that"
+        rf"per row \(shape \[None\]\), or lists of them .* Received: {received}. Export a signature that"
     )
 
 
@@ -109,8 +108,8 @@ def test_a_ragged_output_is_refused(save: Save) -> None:
 def test_an_output_that_no_columns_hold_is_refused(save: Save) -> None:
     import tensorflow as tf
 
-    path = save(lambda x: {"y": x[:, :, None] + tf.zeros([2])}, spec([None, None]))
-    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*float32 of shape \(None, None, 2\)'):
+    path = save(lambda x: {"y": tf.strings.as_string(x[:, :, None] + tf.transpose(x)[:1])}, spec([None, None]))
+    with pytest.raises(DataError, match=r'output "y" cannot be mapped.*string of shape \(None, None, None\)'):
         load(path).takes()
     assert load(path).takes(any_outputs=True).outputs == ()
     for output in (tf.complex, lambda x, _: tf.sparse.from_dense(x[:, None])):

@@ -69,6 +69,43 @@ def test_nested_lists_are_tensors_of_rank_3_and_more(save: Save, rows_of: RowsOf
         scorer.score(rows_of({"x": [[1.0] * 6], "t": texts[:1]}))
 
 
+@pytest.mark.parametrize("rows", [1000, 3])
+def test_nested_lists_of_any_size_are_scored_whatever_the_batch(save: Save, rows_of: RowsOf, rows: int) -> None:
+    """Sequences of vectors, and pictures of any size."""
+    import tensorflow as tf
+
+    path = save(
+        lambda x, t: {
+            "twice": x * 2,
+            "total": tf.reduce_sum(x, [1, 2]),
+            "joined": tf.strings.reduce_join(tf.strings.join([t, t]), 2),
+        },
+        spec((None, None, 2)),
+        spec((None, None, None), "string", "t"),
+    )
+    x = [[[1.0, 2.0]] * (n % 4) if n % 7 else [[float(n), 0.5], [3.0, n]] for n in range(20)]
+    t = [[["a", "b"][: 1 + n % 2]] * (1 + n % 3) for n in range(20)]
+    bad = [[[1.0, 2.0], [3.0]], [1.0], None, [[1.0, 2.0], None], [[1.0, 2.0, 3.0]]]
+    ragged = [["a"], ["b", "c"]]
+    table = {"x": [*x, *bad[:1], *bad[2:], x[0]], "t": [*t, *[t[0]] * 4, ragged]}
+    scorer = Scorer(path)
+    wide = pa.list_(pa.list_(pa.float32()))
+    batch = {"x": pa.array(table["x"], wide), "t": table["t"]}
+    found: dict[str, list[Any]] = {}
+    refused: list[tuple[int, str]] = []
+    for begin in range(0, 25, rows):
+        some = {name: column[begin : begin + rows] for name, column in batch.items()}
+        scored = scorer.score(rows_of(some))
+        refused += [(begin + row, reason) for row, reason in faults(scored)]
+        for name, values in got(scored).items():
+            found[name] = found.get(name, []) + values
+    assert found["twice"] == [[[2 * value for value in pair] for pair in row] for row in x]
+    assert found["total"] == [sum(map(sum, row)) for row in x]
+    assert found["joined"] == [["".join(word * 2 for word in line) for line in row] for row in t]
+    reasons = ["malformed_row", "missing_value", "malformed_row", "malformed_row", "malformed_row"]
+    assert refused == list(zip(range(21, 26), reasons, strict=True))
+
+
 def test_an_output_of_one_value_per_call_is_for_whole_calls_only(save: Save, rows_of: RowsOf) -> None:
     import tensorflow as tf
 

@@ -233,6 +233,17 @@ def test_a_piece_looks_at_the_dictionaries_of_its_own_row_groups(
         assert looked == [chunk.dictionary_page_offset]
 
 
+@given(st.lists(st.binary(max_size=300), max_size=30), st.binary(max_size=20))
+def test_the_longest_value_of_a_dictionary_is_the_same_with_and_without_c(values: list[bytes], rest: bytes) -> None:
+    content = b"".join(len(value).to_bytes(4, "little") + value for value in values)
+    assert parquet_pages.longest_value(content) == max(map(len, values), default=0)
+    # A page that is damaged, or cut short, is measured within its bounds.
+    measured = parquet_pages.longest_value(content + rest)
+    with pytest.MonkeyPatch.context() as without_c:
+        without_c.setattr(parquet_pages.native, "library", lambda: None)
+        assert parquet_pages.longest_value(content + rest) == measured
+
+
 def test_a_large_value_that_many_rows_repeat_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     # Decoded, the rows would take 1,000 GB.
@@ -243,6 +254,63 @@ def test_a_large_value_that_many_rows_repeat_is_refused_before_it_is_decoded(tmp
     with pytest.raises(UnreadableFile, match=r"rows repeat a large value\. Expected at most 1,024 MiB"):
         list(read_part(part, ["id", "t"], 32_768))
     assert pa.total_allocated_bytes() - before < 1 << 30
+
+
+def begun_alike(path: Path, size: int, rows: int) -> list[str]:
+    """A file whose texts begin as the one before them: those of a page are hardly longer than its first one."""
+    texts = [f"{'x' * size}{n % 3}" for n in range(rows)]
+    plain = {"use_dictionary": False, "column_encoding": {"id": "PLAIN", "t": "DELTA_BYTE_ARRAY"}}
+    pq.write_table(pa.table({"id": [str(n) for n in range(rows)], "t": texts}), path, **plain)
+    return texts
+
+
+def test_texts_that_begin_as_the_one_before_are_read_in_batches_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    texts = begun_alike(path, 10_000, 500)
+    assert path.stat().st_size < 40_000
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 1 << 20)
+    (part,) = list_parts(str(path))
+    batches = list(read_part(part, ["id", "t"], 200))
+    assert [text for rows in batches for text in rows.batch["t"].to_pylist()] == texts
+    assert [number for rows in batches for number in rows.numbers.tolist()] == list(range(1, 501))
+    assert max(rows.batch.nbytes for rows in batches) < 1.1 * (1 << 20)
+    monkeypatch.setattr(parquet_reader, "_DECODED_BYTES", 1 << 20)
+    # A row may decode to 16 KiB whatever the size of the file.
+    assert sum(rows.count for rows in read_part(part, ["id", "t"], 200)) == 500
+    begun_alike(path, 100_000, 500)
+    with pytest.raises(UnreadableFile, match="rows repeat a large value"):
+        list(read_part(part, ["id", "t"], 200))
+
+
+def test_bytes_of_a_fixed_size_that_repeat_are_read_in_batches_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"t": pa.array([b"x" * 40_000] * 500, pa.binary(40_000))}), path)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 1 << 20)
+    (part,) = list_parts(str(path))
+    batches = list(read_part(part, ["t"], 200))
+    assert sum(rows.count for rows in batches) == 500
+    assert max(rows.batch.nbytes for rows in batches) < 1.1 * (1 << 20)
+    monkeypatch.setattr(parquet_reader, "_DECODED_BYTES", 1 << 20)
+    with pytest.raises(UnreadableFile, match="rows repeat a large value"):
+        list(read_part(part, ["t"], 200))
+
+
+def test_a_list_of_many_equal_values_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["a"], "t": [[0] * 1_000_000]}), path)
+    (part,) = list_parts(str(path))
+    assert sum(rows.count for rows in read_part(part, ["id", "t"], 200)) == 1
+    monkeypatch.setattr(parquet_reader, "_DECODED_BYTES", 1 << 20)
+    with pytest.raises(UnreadableFile, match=r"at most 1 MiB of values.*Received: 7 MiB in 1 rows"):
+        list(read_part(part, ["id", "t"], 200))
+    assert sum(rows.count for rows in read_part(part, ["id"], 200)) == 1
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])

@@ -1,4 +1,4 @@
-"""A retry within a pipeline job of Vertex AI ends as the attempt before it, and nothing else does."""
+"""A retry within a pipeline job of Vertex AI or Kubeflow ends as the attempt before it, and nothing else does."""
 
 from pathlib import Path
 
@@ -6,11 +6,18 @@ import pytest
 
 from headrace.core.errors import DataError, GateRefused, HeadraceError, PlatformError
 from headrace.core.steps import step as steps
-from headrace.core.steps.repeated import job_of
+from headrace.core.steps.repeated import ATTEMPT, job_of
 
 ROOT = "gs://bucket/headrace/123456789012"
 OUTPUT = f"{ROOT}/natality-0123/train_-5183465821/model"
 MISTAKE = DataError("no rows", where="x.csv", expected="rows", table=[["a", "b"], ["1", "2"]])
+
+
+# Of a task of Kubeflow, as its driver names it: one of all attempts, on the path where the launcher has it.
+KUBEFLOW = (
+    "/minio/mlpipeline/v2/artifacts/natality/1b2a7cd5-3bde-4a07-8a2d-0d8c1f1c9c41/train"
+    "/7f0c1c0e-5a63-4a1c-9c1e-2f6f1d0a9d11/model"
+)
 
 
 def attempt(root: Path, output: str, error: HeadraceError | None, *, identity: str = "abc") -> tuple[object, bool]:
@@ -81,3 +88,47 @@ def test_an_engine_without_a_job_in_its_outputs_tries_again(tmp_path: Path) -> N
 )
 def test_the_job_of_an_output(output: str, job: str) -> None:
     assert job_of(output) == job
+
+
+@pytest.mark.parametrize(("error", "status"), [(MISTAKE, 2), (GateRefused("worse"), 3)])
+def test_an_automatic_retry_of_kubeflow_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: HeadraceError, status: int
+) -> None:
+    monkeypatch.setenv(ATTEMPT, "0")
+    assert attempt(tmp_path, KUBEFLOW, error) == (status, True)
+    for number in ("1", "2"):
+        monkeypatch.setenv(ATTEMPT, number)
+        assert attempt(tmp_path, KUBEFLOW, None) == (status, False)
+    # The same run, started again by hand: the attempts are counted anew, and begin to work.
+    monkeypatch.setenv(ATTEMPT, "0")
+    assert attempt(tmp_path, KUBEFLOW, PlatformError("preempted")) == (75, True)
+    monkeypatch.setenv(ATTEMPT, "1")
+    assert attempt(tmp_path, KUBEFLOW, None) == (0, True)
+
+
+def test_an_attempt_that_is_killed_after_a_run_was_started_again_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ATTEMPT, "0")
+    assert attempt(tmp_path, KUBEFLOW, MISTAKE) == (2, True)
+    with pytest.raises(KeyboardInterrupt):  # no record is written
+        attempt(tmp_path, KUBEFLOW, KeyboardInterrupt())  # type: ignore[arg-type]
+    monkeypatch.setenv(ATTEMPT, "1")
+    assert attempt(tmp_path, KUBEFLOW, None) == (0, True)
+
+
+@pytest.mark.parametrize("number", [None, "", "{{retries}}"])
+def test_a_backend_that_does_not_number_the_attempts_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str | None
+) -> None:
+    monkeypatch.delenv(ATTEMPT, raising=False)
+    if number is not None:
+        monkeypatch.setenv(ATTEMPT, number)
+    for _ in range(2):
+        assert attempt(tmp_path, KUBEFLOW, MISTAKE) == (2, True)
+
+
+def test_the_job_of_a_task_of_kubeflow() -> None:
+    assert job_of(KUBEFLOW, 1) == KUBEFLOW.removesuffix("/model")
+    assert job_of(f"gs://b/{KUBEFLOW}", 0) == f"gs://b/{KUBEFLOW}".removesuffix("/model")
+    assert job_of(KUBEFLOW) == job_of("/tmp/out/train/model", 1) == ""

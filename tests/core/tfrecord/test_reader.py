@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError
+from headrace.core.tfrecord import dictionaries
 from headrace.core.tfrecord.framing import TFRecordWriter, read_records
 from headrace.core.tfrecord.reader import Decoded, ExampleReader, Kind, Run
 
@@ -105,3 +106,23 @@ def test_another_kind_and_damage_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="checksum of a record is wrong") as caught:
         ExampleReader([file], {"x": "float_list"}).read([Run(0, 0, 10)], np.arange(10))
     assert caught.value.where == f"{file}, byte 0"
+
+
+def test_dictionaries_are_kept_while_they_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dictionaries, "_KEPT", 20)
+    few = pa.RecordBatch.from_pydict({"text": [f"{n % 7} of the few" for n in range(300)]})
+    reader = ExampleReader([written(tmp_path / "few.tfrecord", few), counted(tmp_path, 300)], {"text": "bytes_list"})
+    for rows in (4, 100, 30):
+        found = reader.read([Run(0, 10, rows)], np.arange(rows))
+        assert texts(found) == [f"{n % 7} of the few".encode() for n in range(10, 10 + rows)]
+        assert len(found.values[0]) <= 8
+    for first in (0, 50, 100):
+        found = reader.read([Run(1, first, 50)], np.arange(50))
+        assert texts(found) == [f"row {n}".encode() for n in range(first, first + 50)]
+        assert len(found.values[0]) <= 58
+    # A read that fails leaves nothing behind.
+    with pytest.raises(DataError, match="ends within a record"):
+        reader.read([Run(0, 290, 20)], np.arange(20))
+    assert texts(reader.read([Run(0, 293, 7)], np.arange(7))) == [
+        f"{n % 7} of the few".encode() for n in range(293, 300)
+    ]

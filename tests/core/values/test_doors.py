@@ -152,6 +152,10 @@ def of_time(value: Any) -> str:
     return seconds + (f".{value.microsecond:06d}".rstrip("0") if value.microsecond else "")
 
 
+def seconds_of(value: datetime.timedelta) -> Decimal:
+    return Decimal(value // datetime.timedelta(microseconds=1)).scaleb(-6, EXACT)
+
+
 def finite(width: Any) -> st.SearchStrategy[float]:
     return st.floats(width=width, allow_nan=False, allow_infinity=False)
 
@@ -166,6 +170,7 @@ TYPED = (in_memory, by_parquet, by_csv, by_avro)
 WITHOUT_AVRO = (in_memory, by_parquet, by_json, by_csv, by_request)
 ARROW = (in_memory, by_parquet, by_csv)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=8)
+SPANS = st.timedeltas(datetime.timedelta(days=-100_000_000), datetime.timedelta(days=100_000_000))
 TIMES = st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1))
 KINDS = {
     "int64": Kind(pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1), (*ALL, by_tfrecord), str),
@@ -192,6 +197,13 @@ KINDS = {
     "microseconds": Kind(pa.timestamp("us"), TIMES, TYPED, of_time),
     "nanoseconds": Kind(pa.timestamp("ns"), TIMES, ARROW, of_time),
     "instants": Kind(pa.timestamp("us", "UTC"), TIMES.map(lambda t: t.replace(tzinfo=datetime.UTC)), TYPED, of_time),
+    "durations": Kind(pa.duration("us"), SPANS, ARROW, lambda value: of_decimal(seconds_of(value))),
+    "milliseconds": Kind(
+        pa.duration("ms"),
+        st.integers(-(10**12), 10**12).map(lambda n: datetime.timedelta(milliseconds=n)),
+        ARROW,
+        lambda value: of_decimal(seconds_of(value)),
+    ),
     "zoned": Kind(
         pa.timestamp("ms", "America/New_York"),
         TIMES.map(lambda t: t.replace(tzinfo=datetime.UTC, microsecond=t.microsecond // 1000 * 1000)),
@@ -218,7 +230,7 @@ def test_the_text_of_a_value_is_the_same_through_every_door(name: str, data: st.
         assert came.cast(pa.string()).to_pylist() == expected, door.__name__
 
 
-NUMBERS = ("int64", "uint64", "int8", "float64", "float32", "float16", "numeric", "bignumeric", "cents")
+NUMBERS = ("durations", "int64", "uint64", "int8", "float64", "float32", "float16", "numeric", "bignumeric", "cents")
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -236,6 +248,8 @@ def test_the_number_of_a_value_is_that_of_its_text(name: str, data: st.DataObjec
     # A narrow float is the number of its shortest text at its own width.
     width = {"float32": np.float32, "float16": np.float16}.get(name, np.float64)
     assert numbers.astype(width).tolist() == again[0].astype(width).tolist()
+    if name == "durations":
+        assert numbers.tolist() == [0.0 if value is None else float(seconds_of(value)) for value in values]
     if pa.types.is_integer(kind.type) or pa.types.is_decimal(kind.type):
         assert numbers.tolist() == [0.0 if value is None else float(value) for value in values]
 

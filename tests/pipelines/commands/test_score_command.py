@@ -13,6 +13,8 @@ from support.command import headrace
 
 from headrace import pipelines
 from headrace.components.registry.folder.registry import Registry
+from headrace.components.score.config import ScoreConfig
+from headrace.components.score.score import score
 from headrace.components.score.sinks.table_sink import FILE
 from headrace.core.artifacts.published import current
 from headrace.core.errors import DataError, UsageError
@@ -126,6 +128,20 @@ def test_rules_are_enforced_or_counted(ruled: Callable[..., Path], tmp_path: Pat
     manifest = json.loads((tmp_path / "warned" / "manifest.json").read_text())
     assert (manifest["rows_out"], manifest["rules"]["mode"]) == (3, "warn")
     assert manifest["identity"] != json.loads((tmp_path / "enforced" / "manifest.json").read_text())["identity"]
+
+
+def test_a_column_of_which_no_value_was_learned_is_named(ruled: Callable[..., Path], tmp_path: Path) -> None:
+    """Such as booleans that are spelled otherwise than in the training data: the run ends well, and is of no use."""
+    model = ruled(plurality={"vocabulary": ["one", "two"], "max_unknown": 1})
+    told: list[str] = []
+    for rows, name in ((RULED, "none"), (RULED.replace("40,1,", "40,one,"), "some")):
+        (tmp_path / "rows.csv").write_text(rows)
+        config = ScoreConfig(
+            str(model), str(tmp_path / "rows.csv"), str(tmp_path / name), "0" * 16, quarantine_budget=1
+        )
+        score(config, lambda text, **_: told.append(text))
+    (warning,) = [text for text in told if text.startswith("warning")]
+    assert warning.startswith('warning: no value of "plurality" is one that the model learned')
 
 
 def test_shares_of_unknown_values_are_bounded_as_in_preprocess(ruled: Callable[..., Path], tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 from peers.kafka import Broker
 
+from headrace.components.score.options import EndpointOptions
+from headrace.components.stream.kafka.config import KafkaConfig
 from headrace.core.errors import HeadraceError
 from headrace.pipelines.cli import cli
 from headrace.pipelines.commands.stream import kafka as kafka_command
@@ -48,6 +50,24 @@ def test_topics_that_do_not_exist(kafka: Broker) -> None:
     assert error.received == "no dead, no fares"
 
 
+def test_an_endpoint_is_in_the_place_of_a_model_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration, and what is refused."""
+    made: list[KafkaConfig] = []
+    monkeypatch.setattr("headrace.components.stream.kafka.run.score_stream", lambda config, **_: made.append(config))
+    plain = [text for text in KAFKA if text not in ("--model-topic", "models")]
+    options = ("--bootstrap", "b:1", "--route", "taxi=rides:fares")
+    url = ("--endpoint-url", "http://127.0.0.1:8080/v1/models/taxi:predict")
+    done = CliRunner().invoke(cli, [*plain, *options, *url, "--endpoint-rows", "1", "--endpoint-concurrency", "2"])
+    assert done.exit_code == 0, done.exception
+    assert made[0].endpoint == EndpointOptions(url[1], rows_per_request=1, concurrency=2)
+    assert refused(*plain, *options).what == "the model is not named"
+    assert refused(*KAFKA, *options, *url).what == "the model is named twice"
+    assert refused(*plain, *options, *url, "--format", "arrow").where == "--format"
+    assert refused(*plain, *options, "--endpoint-url", "ftp://host/x").where == "--endpoint-url"
+    twice = (*plain, *options, *url, "--route", "births=a:fares")
+    assert refused(*twice).what == "an endpoint has the model of one application"
+
+
 def test_a_property_that_the_client_does_not_know(kafka: Broker) -> None:
     options = ("--bootstrap", kafka.bootstrap, "--route", "taxi=rides:fares", "--property", "no.such=1")
     error = refused(*KAFKA, *options)
@@ -71,9 +91,18 @@ def test_labels_check_their_options(kafka: Broker) -> None:
     assert refused(*options).what == "topics do not exist"
 
 
-def test_the_benchmark_uses_options_that_exist() -> None:
-    text = (ROOT / "benchmarks" / "stream_kafka.py").read_text()
-    command = text.partition("\ndef scorers_here(")[2].partition("\ndef ")[0]
-    used = set(re.findall(r'"(--[a-z-]+)"', command))
-    assert "--route" in used
+def test_the_benchmarks_use_options_that_exist() -> None:
+    scorers = (ROOT / "benchmarks" / "kafka_scorers.py").read_text()
+    parts = [
+        scorers.partition("\ndef ours(")[2].partition("\ndef ")[0],
+        (ROOT / "benchmarks" / "stream_kafka.py")
+        .read_text()
+        .partition("\ndef scorers_here(")[2]
+        .partition("\ndef ")[0],
+        (ROOT / "benchmarks" / "stream.py").read_text().partition("\nMODELS =")[2].partition("\ndef ")[0],
+    ]
+    found = [set(re.findall(r'"(--[a-z-]+)"', part)) for part in parts]
+    assert all(found)
+    used = set().union(*found)
+    assert {"--route", "--model-topic", "--endpoint-url"} <= used
     assert used <= {name for parameter in kafka_command.params for name in parameter.opts}

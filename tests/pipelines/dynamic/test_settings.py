@@ -160,6 +160,8 @@ class TestStored:
         options.write_text((PLATFORMS / "kubeflow.toml").read_text())
         place = Place("kubeflow", options_file=str(options))
         made = initialize(problem, root, platform="kubeflow", place=place)
+        Path(made.spec).unlink()
+        assert initialize(problem, root, platform="kubeflow", place=place) == made
         files = [Path(made.spec), Path(made.folder, "options.toml"), Path(made.uri)]
         before = [file.read_bytes() for file in files]
         options.write_text(options.read_text().replace("sha256:1111", "sha256:9999"))

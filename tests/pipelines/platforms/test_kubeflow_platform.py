@@ -11,6 +11,7 @@ import yaml
 from headrace.components.deploy.kserve import deploy
 from headrace.core.beam.runners import FlinkRunner, runner_of
 from headrace.core.errors import UsageError
+from headrace.core.serving_mode import Serving
 from headrace.pipelines.compiler import compile_to, load_platform
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
@@ -174,6 +175,8 @@ def test_the_lint_has_nothing_to_say(path: Path) -> None:
         (BeamOptions, {"runner": "FlinkRunner", "job_endpoint": "a:1", "environment_type": "LOOPBACK"}, "environment"),
         (ServingOptions, {"traffic": 20, "mode": "RawDeployment"}, "would be ignored"),
         (ServingOptions, {"min_replicas": 0, "mode": "Standard"}, "replicas are not valid"),
+        (ServingOptions, {"serving": Serving("hybrid")}, "hybrid serving needs a table"),
+        (ServingOptions, {"serving": Serving("static", "/tables")}, "the servers cannot read the table"),
         (KubeflowOptions, {"image_pull_policy": "Sometimes"}, "image_pull_policy is not valid"),
         (KubeflowOptions, {"tasks": {"training": PodOptions()}}, "the task does not exist"),
         (KubeflowOptions, {"labels": {"team": "a/b"}}, "labels has a label"),

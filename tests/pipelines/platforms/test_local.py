@@ -1,9 +1,11 @@
 """The local platform runs a compiled spec, sorts what it prints, and resumes from the cache."""
 
+import json
 import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,3 +180,19 @@ def test_a_signal_explains_a_run_in_which_no_step_could_write_its_record() -> No
     assert with_signal(killed_early)["error"]["received"] == "SIGTERM"
     for other in ({**killed_early, "steps": [{"status": "failed"}]}, {**killed_early, "status": "succeeded"}):
         assert with_signal(other) == other
+
+
+def test_a_log_on_a_full_disk_ends_no_run(tmp_path: Path) -> None:
+    """The steps report the full disk; their events arrive."""
+    for name in ("engine.log", "train.log"):
+        (tmp_path / name).symlink_to("/dev/full")
+    seen: list[str] = []
+    forwarding = SimpleNamespace(begin=lambda _: None, end=lambda: None)
+    output = local._StepOutput(tmp_path, lambda event: seen.append(event["event"]), (), forwarding)  # type: ignore[arg-type]
+    for event in ("started", "progress", "failed"):
+        line = {"severity": "INFO", "message": "m", "headrace": {"event": event, "step": "train", "pid": 1}}
+        output.write("x" * 100_000 + "\n")
+        output.flush()
+        output.write(json.dumps(line) + "\n")
+    output.close()
+    assert seen == ["started", "progress", "failed"]

@@ -290,6 +290,26 @@ def test_a_step_waits_for_tensorflow_only_where_it_needs_it(
     assert parents == {False: "tensorflow", True: "plain"}
 
 
+@pytest.mark.parametrize("kinds", [["plain"], []], ids=["servers", "no servers"])
+def test_a_path_that_contains_the_name_of_an_interpreter_stays_as_it_is(kinds: list[str]) -> None:
+    from kfp.local import subprocess_task_handler as handler
+
+    task = [
+        "sh",
+        "-c",
+        "python3 -m kfp",
+        "--executor_input",
+        '{"data": "/opt/lib/python3.11/a.csv"}',
+        "--function",
+        "f",
+    ]
+    before = handler.replace_python_executable
+    with TaskProcesses(kinds) as processes, processes.used_by_kfp():
+        done = handler.replace_python_executable(task, "/usr/bin/python")
+    assert done == ["sh", "-c", "/usr/bin/python -m kfp", *task[3:]]
+    assert handler.replace_python_executable is before
+
+
 def test_a_component_of_a_user_is_a_new_process() -> None:
     script = (
         'program_path=$(mktemp -d)\n\nprintf "%s" "$0" > "$program_path/ephemeral_component.py"\n'
@@ -336,6 +356,21 @@ def test_the_server_of_an_endpoint_is_a_daemon(tmp_path: Path, monkeypatch: pyte
     assert started.exited() is None
     started.kill()
     wait_until(lambda: not alive(started.pid))
+
+
+def test_a_daemon_starts_whether_its_parent_is_gone_or_not(tmp_path: Path) -> None:
+    def gone(_: int) -> int:
+        raise ProcessLookupError
+
+    request = fork_server.Request("module:run", (), dict(os.environ), str(tmp_path), detached=True)
+    if (pid := os.fork()) == 0:
+        fork_server._resident_bytes = gone
+        try:
+            fork_server._become(request, [os.open(os.devnull, os.O_WRONLY)])
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("answer", [b"", b"\n"])

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from headrace.core.beam.runners import DataflowRunner, runner_of
-from headrace.core.errors import UsageError
+from headrace.core.errors import UsageError, UserError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
 from headrace.pipelines.lint.spec import Task, read_spec
@@ -164,12 +164,31 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
         "rules": "enforce",
         "claim": {},
         "traffic_log": "",
+        "serving": {},
     }
     deployed = tasks["deploy"].inputs()
     assert deployed["traffic"] == 20
     assert (deployed["min_replicas"], deployed["max_replicas"]) == (1, 4)
     assert deployed["machine_type"] == "n1-standard-4"
     assert tasks["deploy"].spec["dependentTasks"] == ["register"]
+
+
+def test_the_servers_answer_from_a_table(tmp_path: Path) -> None:
+    """A table of the options, checked as they are: the version's servers get it as variables."""
+    table = 'traffic = 20\nserving = {mode = "hybrid", table = "gs://b/tables", cache_rows = 100}'
+    found = {t.where: t for t in read_spec(str(compile_with(tmp_path, "traffic = 20", table))).tasks()}
+    (registered,) = (task.inputs() for where, task in found.items() if where.endswith(".register"))
+    assert registered["serving"] == {"mode": "hybrid", "table": "gs://b/tables", "cache_rows": 100}
+    for wrong, what in (
+        ('{mode = "hybrid"}', "hybrid serving needs a table"),
+        ('{mode = "hybrid", table = "/tables"}', "the servers cannot read the table"),
+        ('{mode = "fast"}', "the serving mode is wrong"),
+        ('{mode = "dynamic", cache_rows = 5}', "a cache belongs to hybrid serving"),
+        ('{modes = "hybrid"}', "the option 'modes' does not exist"),
+    ):
+        with pytest.raises(UserError, match=what) as caught:
+            compile_with(tmp_path, "traffic = 20", f"traffic = 20\nserving = {wrong}")
+        assert "[vertex.endpoint" in (caught.value.where or "")
 
 
 def test_a_dedicated_endpoint_is_as_the_options_say(tmp_path: Path) -> None:

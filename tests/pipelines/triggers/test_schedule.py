@@ -19,7 +19,7 @@ from support.command import headrace
 from support.compiled_spec import tasks
 from support.triggered import settings_below
 
-from headrace.components.tick import command
+from headrace.components.tick import command, step
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.pipelines.compiler import compile_to
@@ -67,16 +67,16 @@ def test_a_schedule_of_vertex_calls_the_tick(
     def runs(call: Call) -> dict[str, Any]:
         return component_calls.run(tick, call, tmp_path)
 
-    monkeypatch.setattr(step, "_call", called)
+    monkeypatch.setattr(step, "headrace", called)
     with serving() as server:
         server.vertex = Pipelines(work=server.vertex.work)
         server.vertex.do.by_task = {"tick": runs}
         place = Place("vertex", project="demo-project", location="us-central1", api_endpoint=server.url)
         settings = settings_of(bucket, place)
-        command = ["trigger", "schedule", "--settings", settings.root, "--cron", "*/10 * * * *"]
-        done = headrace(*command)
+        words = ["trigger", "schedule", "--settings", settings.root, "--cron", "*/10 * * * *"]
+        done = headrace(*words)
         assert done.stdout == 'created: flights-tick: active, "*/10 * * * *" UTC\n', done.stderr
-        done = headrace(*command, "--request", "--timezone", "Europe/Berlin")
+        done = headrace(*words, "--request", "--timezone", "Europe/Berlin")
         assert done.stdout == 'updated: flights-tick: active, "*/10 * * * *" Europe/Berlin\n', done.stderr
         (name,) = [name for name in server.vertex.resources if "/schedules/" in name]
         assert server.vertex.resources[name].max_concurrent_run_count == 1

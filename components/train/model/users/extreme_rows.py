@@ -10,7 +10,7 @@ import numpy as np
 from headrace.components.train.model.scaled_numbers import own_units
 from headrace.core.expressions.lower_numpy import derive
 from headrace.core.problem import Numeric, Problem
-from headrace.core.values.scaling import scaled
+from headrace.core.values.scaling import scaled, unscaled_number
 
 _MAX_COLUMNS = 500
 _UNSEEN = b"a value that no row had"
@@ -38,11 +38,13 @@ def extreme_rows(
             changed.append((column.name, _UNSEEN))
     copies = {name: np.concatenate([values, values[:1].repeat(len(changed), axis=0)]) for name, values in rows.items()}
     begin = len(rows["key"])
+    exponents = problem.exponents
     for at, (name, value) in enumerate(changed, start=begin):
         copies[name][at] = value
+        if name in problem.derivation.exact:
+            copies[problem.derivation.exact[name]][at] = unscaled_number(value, exponents.get(name, 0))
     own = own_units(problem, copies)
     read = {column.name: _plain(own[column.name][begin:]) for column in problem.derivation.served}
-    exponents = problem.exponents
     for name, values in derive(problem.derivation.features, read).items():
         is_text = values.dtype == object
         copies[name][begin:] = [v.encode() for v in values] if is_text else scaled(values, exponents.get(name, 0))

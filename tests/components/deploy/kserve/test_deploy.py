@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from kubernetes.client import ApiException
 
 from headrace.components.deploy.kserve import deploy
-from headrace.core.errors import PlatformError, UsageError
+from headrace.components.serve.config import ServeConfig, config_from_environment
+from headrace.core.errors import PlatformError, ProblemError, UsageError
 
 SCHEMA = json.loads(Path(__file__).with_name("inference_service.schema.json").read_text())
 ENDPOINT = "kserve://models/natality"
@@ -115,6 +117,42 @@ def test_the_server_writes_the_traffic_log() -> None:
     config = deploy.ServiceConfig(IMAGE, rules="warn", traffic_log="gs://b/traffic")
     (container,) = manifest(config, "gs://b/m")["spec"]["predictor"]["containers"]
     assert container["args"][-4:] == ["--rules", "warn", "--traffic-log", "gs://b/traffic"]
+
+
+@pytest.mark.parametrize("mode", ["static", "hybrid"])
+def test_the_server_answers_from_a_table(mode: str) -> None:
+    config = deploy.config_of(
+        {"image": IMAGE, "serving": {"mode": mode, "table": "gs://b/t", "cache_rows": 9.0 if mode == "hybrid" else 0.0}}
+    )
+    found = manifest(config, "gs://b/m")
+    jsonschema.validate(found, SCHEMA)
+    (container,) = found["spec"]["predictor"]["containers"]
+    cache = [{"name": "HEADRACE_CACHE", "value": "9"}] if mode == "hybrid" else []
+    assert container["env"] == [
+        {"name": "STORAGE_URI", "value": "gs://b/m"},
+        {"name": "HEADRACE_MODE", "value": mode},
+        {"name": "HEADRACE_TABLE", "value": "gs://b/t"},
+        {"name": "HEADRACE_FOLLOW", "value": "30"},
+        *cache,
+    ]
+    # A static server refuses a model.
+    assert (container["args"][0] == "/mnt/models") == (mode == "hybrid")
+    assert server_options(container).mode == mode
+
+
+def server_options(container: Any) -> ServeConfig:
+    """The options that the server of a container has."""
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    source = container["args"][:1] if container["args"][0] == "/mnt/models" else [""]
+    config = replace(config_from_environment(variables), source=source[0])
+    config.check_source()
+    return config
+
+
+def test_a_mode_that_is_not_valid_is_refused() -> None:
+    for serving in ({"mode": "fast"}, {"table": "gs://b/t"}, {"speed": 3}):
+        with pytest.raises(ProblemError):
+            deploy.config_of({"image": IMAGE, "serving": serving})
 
 
 def test_the_server_is_started_in_the_mode_of_rules() -> None:

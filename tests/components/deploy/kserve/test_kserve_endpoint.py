@@ -94,7 +94,7 @@ def test_a_cluster_before_0_20_drops_the_canary_and_is_found_out() -> None:
 
 
 def test_a_cluster_before_0_16_knows_rawdeployment() -> None:
-    with pytest.raises(UsageError, match=r'in another mode.*Received: Knative.*mode = "RawDeployment"'):
+    with pytest.raises(UsageError, match=r'in another mode.*Received: Serverless.*mode = "RawDeployment"'):
         add(KserveCluster(release=15), "v1", 100, "Standard")
     cluster = KserveCluster()
     add(cluster, "v1", 100, "RawDeployment")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,51 @@ def test_options_are_checked_before_a_server_is_started(
     assert not started
 
 
+@pytest.mark.parametrize(
+    ("declared", "before", "expected"),
+    [
+        ({"mode": "hybrid", "table": "/t", "cache_rows": 5}, None, Serving("warn", "/t", 5)),
+        ({"mode": "hybrid", "table": "/t"}, Serving("enforce", "/u", 7, 0.5), Serving("warn", "/t", 0, 0.5)),
+        ({"mode": "hybrid"}, Serving("enforce", "/u", 7), Serving("warn", "/u")),
+        ({"mode": "dynamic"}, Serving("enforce", "/u", 7), Serving("warn")),
+        (None, Serving("enforce", "/u", 7, 0.5), Serving("warn", "/u", 7, 0.5)),
+        (None, None, Serving("warn")),
+    ],
+)
+def test_the_problem_of_the_model_comes_before_what_the_endpoint_has(
+    tmp_path: Path, make_model: Callable[..., Path], declared: Any, before: Serving | None, expected: Serving
+) -> None:
+    config = DeployConfig(str(declaring(make_model(tmp_path / "v1", "v1"), declared)), "endpoint", rules="warn")
+    state = None if before is None else EndpointState("natality", "v0", None, **vars(before), traffic={"v0": 100})
+    assert config.serving(state) == expected
+    assert replace(config, table="").serving(state) == replace(expected, table="", cache_rows=0)
+
+
+@pytest.mark.parametrize(
+    ("declared", "what"),
+    [
+        ({"mode": "static", "table": "/t"}, "declares static serving, which uses no model"),
+        ({"mode": "hybrid"}, "declares hybrid serving, and no table is named"),
+    ],
+)
+def test_a_mode_that_needs_another_deployment(
+    tmp_path: Path, make_model: Callable[..., Path], started: list[Serving], declared: Any, what: str
+) -> None:
+    model = declaring(make_model(tmp_path / "v1", "v1"), declared)
+    with pytest.raises(UsageError, match=what):
+        deploy(DeployConfig(str(model), str(tmp_path / "endpoint")))
+    assert not started
+
+
+def declaring(model: Path, serving: Any) -> Path:
+    """A Model whose Problem declares a mode."""
+    problem = json.loads((model / "problem.json").read_text())
+    (model / "problem.json").write_text(json.dumps({**problem, "serving": serving}))
+    return model
+
+
 def test_the_server_gets_them_as_options() -> None:
-    assert Serving("warn").arguments == ("--rules", "warn")
+    assert Serving("warn").arguments == ("--rules", "warn", "--mode", "dynamic")
     assert Serving("enforce", "t").arguments == (
         *("--rules", "enforce", "--mode", "hybrid", "--prediction-table", "t", "--follow", "30"),
     )

@@ -294,7 +294,17 @@ def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa
         ({"id": [None, *range(11)], "b": range(12)}, {"key": "id"}, "1 rows have no value, the first of them row 1"),
         ({"id": list("abcdefghijkl"), "b": range(12)}, {"label": "id"}, "id cannot be the label"),
         ({"id": list("abcdefghijkl"), "b": [2] * 12}, {}, "no column can be the label.*always"),
-        ({"id": list("abcdefghijkl"), "b": [1, 2] * 6}, {}, "no column can be a feature.*no other columns"),
+        (
+            {"id": list("abcdefghijkl"), "b": [1, 2] * 6},
+            {},
+            'no column can be a feature.*Received: "id": it is the key',
+        ),
+        ({"y": [1.5, 2] * 6}, {}, "no column can be a feature.*no other columns"),
+        (
+            {"id": list("abcdefghijkl"), "at": list("mnopqrstuvwx"), "b": [1, 2] * 6},
+            {},
+            'no column can be a feature.*"id": it is the key; "at": a unique value in every row',
+        ),
         ({"id": ["a", "b"], "b": [1, 2]}, {}, "too few rows"),
         ({"id": pa.array([], pa.string())}, {}, "there are no rows"),
         ({"id": [[1]] * 12}, {}, "no column can be read.*several values per row"),

@@ -9,13 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headrace.components.score.endpoint.reply import BrokenReply, reply_of
 from headrace.components.score.endpoint.wire import (
-    BrokenReply,
     answers_of,
     body,
     columns_to_json,
     instances,
-    reply_of,
     takes_of_metadata,
 )
 from headrace.core.errors import DataError

@@ -93,6 +93,39 @@ def test_predictions_read_back_exactly(tmp_path: Path, data: Path, dataset: str)
     assert files == ["manifest.json", "part-00000-of-00001.jsonl"]
 
 
+def test_a_response_that_was_lost_is_found_in_the_location_of_the_dataset(
+    tmp_path: Path, data: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BigQuery finds a job of a region by its location only."""
+    from google.api_core.exceptions import Conflict
+    from google.cloud.bigquery import Client
+
+    asked: list[Any] = []
+
+    def lost(name: str) -> Any:
+        call = getattr(Client, name)
+
+        def repeated(self: Client, *arguments: Any, **named: Any) -> None:
+            call(self, *arguments, **named)
+            raise Conflict("already exists")  # type: ignore[no-untyped-call]
+
+        return repeated
+
+    def get_job(self: Client, name: str, **named: Any) -> Any:
+        asked.append(named["location"])
+        return found(self, name, **named)
+
+    found = Client.get_job
+    for name in ("load_table_from_file", "copy_table"):
+        monkeypatch.setattr(Client, name, lost(name))
+    monkeypatch.setattr(Client, "get_job", get_job)
+    assert run(tmp_path, data, f"bigquery://{PROJECT}.{dataset}.predictions").rows_out == 598
+    client = service.client(PROJECT)
+    assert set(asked) == {client.get_dataset(f"{PROJECT}.{dataset}").location} == {"US"}
+    client.close()
+    assert len(asked) == 3
+
+
 def test_from_a_table_to_a_table(tmp_path: Path, make_table: Any, dataset: str) -> None:
     rows = pa.table({"id": ["a", "b", "c"], "weight": [1.0, None, 3.0], "color": ["red"] * 3, "other": [1, 2, 3]})
     config = ScoreConfig(

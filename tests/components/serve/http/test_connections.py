@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from support.http_server import Served
 
+from headrace.components.serve.http.connections import Connections
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.core.saved_model.json.columns import Interface
@@ -88,6 +90,11 @@ def read_all(client: socket.socket) -> bytes:
             b"413 Request Entity Too Large",
             b"the body has too many pieces. Expected at most 100 chunks.",
         ),
+        (
+            b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * 2000,
+            b"431 Request Header Fields Too Large",
+            b"the headers are too large. Expected at most 4096 bytes.",
+        ),
         (b"hello\r\n\r\n", b"400 Bad Request", b"the request is not valid HTTP"),
         (
             b"POST /predict HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
@@ -154,6 +161,30 @@ def test_a_thousand_slow_clients_are_cut_in_time_while_others_are_answered() -> 
         assert sum(int(line.rpartition(" ")[2]) for line in served.cut()) == 1000
 
 
+def test_a_thousand_that_are_late_at_once_are_cut_over_several_turns() -> None:
+    class Late:
+        def cut(self, status: int, message: str, *, at_once: bool) -> None:
+            cuts.append((status, message, at_once))
+
+    async def run() -> None:
+        connections = Connections(Limits(head_time_s=1.0))
+        connections.open = 1000
+        now = asyncio.get_running_loop().time()
+        for _ in range(1000):
+            connections._waiting["head"][Late()] = now - 5.0  # type: ignore[index]
+        connections._check()
+        assert len(cuts) == 32
+        while len(cuts) < 1000:
+            before = len(cuts)
+            await asyncio.sleep(0)
+            assert len(cuts) - before <= 32
+        assert not connections._waiting["head"]
+
+    cuts: list[tuple[int, str, bool]] = []
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert set(cuts) == {(408, "the headers did not arrive within 1 s", False)}
+
+
 def test_requests_of_one_connection_are_answered_in_order() -> None:
     with serving() as served, closing(served.connect()) as client:
         client.sendall((HEAD % len(BODY) + BODY) * 3 + b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
@@ -161,6 +192,24 @@ def test_requests_of_one_connection_are_answered_in_order() -> None:
         assert answer.count(b"200 OK") == 4
         assert answer.count(b'{"predictions":[1.0]}') == 3
         assert answer.endswith(b'{"status":"ok","model":"m","model_version":"v1"}')
+
+
+@pytest.mark.parametrize("rest", [b"hello\r\n\r\n", b"POST /predict HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize("whole", [1, 3])
+def test_whole_requests_before_what_is_not_http_are_answered(rest: bytes, whole: int) -> None:
+    with serving() as served, closing(served.connect()) as client:
+        served.echo.go_on.clear()
+        client.sendall((HEAD % len(BODY) + BODY) * whole + rest)
+        assert served.echo.begun.acquire(timeout=30)
+        # It arrives while they are answered, and is not read any more.
+        client.sendall(HEAD % len(BODY) + BODY)
+        served.echo.go_on.set()
+        answer = read_all(client)
+        assert answer.count(b"200 OK") == whole
+        assert answer.count(b'{"predictions":[1.0]}') == whole
+        assert answer.endswith(b'{"error":"the request is not valid HTTP"}')
+        assert served.cut() == ['headrace_cut_connections_total{reason="not HTTP"} 1']
+        assert served.ask(BODY) == 200
 
 
 def test_an_abandoned_request_leaves_the_queue() -> None:

@@ -212,7 +212,7 @@ def test_started_by_its_options(table: str, path: Path) -> None:
     config = ServeConfig(str(path), mode="hybrid", table=table, cache_rows=10, follow_s=60.0)
     found = find(config)
     app = App(found.name, found.version)
-    followers = start_load(found, config, app, lambda *_, **__: None)
+    followers = start_load(found, app, lambda *_, **__: None)
     try:
         for _ in range(2):
             response = post(app, "/predict", {"instances": [BODY[0], BODY[30]]})
@@ -242,7 +242,7 @@ def test_a_model_is_checked_by_its_golden_rows_behind_the_table(
     found = find(config)
     app = App(found.name, found.version)
     with pytest.raises(DataError, match="the model's prediction differs from its golden row"):
-        start_load(found, config, app, lambda *_, **__: None)
+        start_load(found, app, lambda *_, **__: None)
     assert app.answerer is None
 
 
@@ -263,7 +263,7 @@ def test_a_saved_model_without_a_version(tmp_path: Path) -> None:
     config = ServeConfig(str(tmp_path / "halves"), mode="hybrid", table=place)
     found = find(config)
     app = App(found.name, found.version)
-    start_load(found, config, app, lambda *_, **__: None)
+    start_load(found, app, lambda *_, **__: None)
     body = post(app, "/predict", {"instances": rows}).json()
     assert body.pop("source") == ["table"] * 4 + ["model"] * 2
     assert body == json.loads(answer(load(tmp_path / "halves"), text_of({"instances": rows})))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def table(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def app(table: str) -> App:
     config = ServeConfig("", mode="static", table=table)
     app = App("natality", "v1")
-    start_load(find(config), config, app, lambda *_, **__: None)
+    start_load(find(config), app, lambda *_, **__: None)
     return app
 
 
@@ -212,8 +213,10 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
         find(ServeConfig("", mode="static", table=str(tmp_path)))
     assert "headrace predictions table" in (caught.value.fix or "")
     place = table_by_hand(tmp_path, ["a"], "a" * 16)
-    assert find(ServeConfig("", mode="static", table=place)) == Found("model", "v1")
-    assert find(ServeConfig("", mode="static", table=place, name="other")) == Found("other", "v1")
+    config = ServeConfig("", mode="static", table=place)
+    assert find(config) == Found("model", "v1", config)
+    named = replace(config, name="other")
+    assert find(named) == Found("other", "v1", named)
     for options in ({"mode": "static"}, {"table": "t"}, {"mode": "hybrid"}, {"mode": "fast"}, {"cache_rows": 5}):
         with pytest.raises(UsageError):
             ServeConfig("", **options)  # type: ignore[arg-type]
@@ -233,7 +236,7 @@ def test_a_table_is_served_without_tensorflow_and_pyarrow(table: str) -> None:
         "config = ServeConfig('', mode='static', table=sys.argv[1])\n"
         "found = find(config)\n"
         "app = App(found.name, found.version)\n"
-        "load(found, config, app, lambda *_, **__: None)\n"
+        "load(found, app, lambda *_, **__: None)\n"
         "(answer,) = app.answerer.answer([Request(1, [{'key': 'k1'}])])\n"
         "print(answer.outputs['key'].tolist())\n"
     )

@@ -25,6 +25,9 @@ from schemathesis.specs.openapi.checks import (
 from support.http_server import Served
 from support.serving import dynamic, load
 
+from headrace.components.serve.protocols import openapi
+from headrace.core.saved_model.json.tensors import TensorInput
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -49,6 +52,27 @@ def document(served: Served) -> Any:
     with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
         connection.request("GET", "/openapi.json")
         return json.loads(connection.getresponse().read())
+
+
+@pytest.mark.parametrize(
+    ("width", "dims", "good", "bad"),
+    [
+        (6, (2, 3), [[[1, 2, 3], [4, 5, 6]]], [[1, 2, 3, 4, 5, 6], [[1, 2], [3, 4], [5, 6]]]),
+        (0, (0, 2), [[], [[1, 2]], [[1, 2]] * 3], [[1, 2], [[1, 2, 3]], 1]),
+        (0, (), [[], [1, 2]], [1, [[1]]]),
+        (2, (), [[1, 2]], [[1], [[1, 2]]]),
+        (None, (), [1], [[1]]),
+    ],
+)
+def test_lists_are_nested_as_the_model_takes_them(
+    width: int | None, dims: tuple[int, ...], good: list[Any], bad: list[Any]
+) -> None:
+    schema = openapi._value(TensorInput("x", "numeric", width=width, dims=dims))
+    for value in good:
+        jsonschema.validate(value, schema)
+    for value in bad:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(value, schema)
 
 
 def operations(schema: Any) -> list[Any]:

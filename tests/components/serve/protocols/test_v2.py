@@ -120,6 +120,26 @@ def test_tensors_of_rank_3_and_more(tmp_path: Path) -> None:
             ask(model, {"inputs": [{**tensor, "data": [0.0] * 12, **change}]})
 
 
+def test_tensors_with_open_inner_dimensions(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.predict = tf.function(
+        lambda image: {"sum": tf.reduce_sum(image, [1, 2])},
+        input_signature=[tf.TensorSpec([None, None, 3], tf.float32, "image")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.predict})
+    model = load(tmp_path / "m")
+    for size in (1, 4):
+        image = np.arange(6 * size, dtype=np.float32).reshape(2, size, 3)
+        tensor = {"name": "image", "datatype": "FP32", "shape": [2, size, 3], "data": image.ravel().tolist()}
+        answers, _ = ask(model, {"inputs": [tensor]})
+        assert answers["outputs"][0]["data"] == image.sum((1, 2)).tolist()
+    for shape in ([2, 3, 2], [2, 6], [4, 3]):
+        with pytest.raises(DataError, match=r"shape: the shape is not valid. Expected \[rows, any, 3\]"):
+            ask(model, {"inputs": [{"name": "image", "datatype": "FP32", "shape": shape, "data": [0.0] * 12}]})
+
+
 def test_binary_tensors(model: Any) -> None:
     blobs = {
         "x": np.array([0.1, -2], "<f4").tobytes(),
@@ -227,11 +247,12 @@ def test_routes_and_metadata(model: Any) -> None:
             infer = await client.post("/v2/models/m/infer", json={"inputs": tensors()})
             assert infer.status_code == 200
             assert infer.headers["x-model-version"] == "1"
-            wrong = await client.post(
-                "/v2/models/m/infer", content=b"{}", headers={"Inference-Header-Content-Length": "9"}
-            )
-            assert wrong.status_code == 400
-            assert "Inference-Header-Content-Length is not valid" in wrong.json()["error"]
+            for length in ("9", "-1", "9" * 5000):
+                wrong = await client.post(
+                    "/v2/models/m/infer", content=b"{}", headers={"Inference-Header-Content-Length": length}
+                )
+                assert wrong.status_code == 400
+                assert "Inference-Header-Content-Length is not valid" in wrong.json()["error"]
             app.draining = True
             assert (await client.get("/v2/health/ready")).status_code == 503
             assert (await client.get("/v2/health/live")).headers["connection"] == "close"

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.kafka.config import KafkaConfig, Route, properties_from, read_properties
 from headrace.core.errors import UsageError
 
 ROUTE = Route("taxi", "rides", "fares")
+ENDPOINT = EndpointOptions("http://localhost:8080/v1/models/taxi:predict")
 
 
 def config(**changes: Any) -> KafkaConfig:
@@ -23,6 +25,7 @@ def config(**changes: Any) -> KafkaConfig:
 def test_topics_of_all_routes() -> None:
     assert config(alarms="alarms").topics == ["alarms", "dead", "fares", "models", "rides"]
     assert config().topics == ["dead", "fares", "models", "rides"]
+    assert config(model_topic="", endpoint=ENDPOINT).topics == ["dead", "fares", "rides"]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,14 @@ def test_topics_of_all_routes() -> None:
         ({"batch_records": 0}, "batch_records is wrong"),
         ({"batch_bytes": 10}, "batch_bytes is wrong"),
         ({"drain_s": 0}, "drain_s is wrong"),
+        ({"dead_letters": ""}, "dead_letters is empty"),
+        ({"model_topic": ""}, "the model is not named"),
+        ({"endpoint": ENDPOINT}, "the model is named twice"),
+        ({"model_topic": "", "endpoint": ENDPOINT, "format": "arrow"}, "sent to an endpoint as they are"),
+        (
+            {"model_topic": "", "endpoint": ENDPOINT, "routes": [ROUTE, Route("other", "a", "fares")]},
+            "an endpoint has the model of one application",
+        ),
         ({"properties": {"enable.auto.commit": "true"}}, "the property cannot be set"),
     ],
 )

@@ -46,7 +46,7 @@ def joining(config: LabelConfig) -> Iterator[LabelJoiner]:
     joiner = LabelJoiner(
         PROBLEM,
         config,
-        clients.label_consumer(config),
+        clients.whole_consumer(config, "labels"),
         Outbox(lambda: clients.producer(config)),
         MetricReport(PROBLEM, config.app),
         member="joiner",

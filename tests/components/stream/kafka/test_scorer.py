@@ -5,186 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from peers.kafka import Broker, broker_in_memory, broker_on_bucket, executable
+from support.kafka_stage import Stage, encoded, stage_on
 from support.stream_models import APP, StreamModels, rollback
 from support.tiny_model import INSTANCES, expected_weight
 
 from headrace.components.stream.kafka import clients
-from headrace.components.stream.kafka.config import KafkaConfig, Route
-from headrace.components.stream.kafka.model_topic import ModelTopic
-from headrace.components.stream.kafka.outbox import Outbox
-from headrace.components.stream.kafka.reader import RecordReader
-from headrace.components.stream.kafka.scorer import KafkaScorer
-from headrace.components.stream.metrics import StreamMetrics
-from headrace.components.stream.models.fold import StreamModels as Folded
+from headrace.components.stream.kafka.config import Route
 from headrace.components.stream.models.load import load_model
-from headrace.components.stream.records.codec import codec_of
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.scoring.online.model import OnlineModel
 
 ROW = INSTANCES[0]
-
-
-def encoded(row: Any) -> bytes:
-    return json.dumps(row).encode()
-
-
-class Member:
-    """A scorer in a thread of the test.
-
-    Attributes:
-        scorer: whose loop runs.
-        folded: its models.
-        metrics: of the scorer.
-        error: that its loop ended with.
-    """
-
-    def __init__(self, config: KafkaConfig, load: Callable[[ModelEvent], OnlineModel], name: str) -> None:
-        self.stop = threading.Event()
-        self.ready = threading.Event()
-        self.error: HeadraceError | None = None
-        self.folded = Folded([route.app for route in config.routes], load)
-        self.metrics = StreamMetrics(lambda: self.folded.in_use)
-        self.reader = RecordReader(
-            lambda on_commit: clients.record_consumer(config, on_commit),
-            [route.records for route in config.routes],
-            config.batch_records,
-        )
-        self.scorer = KafkaScorer(
-            config,
-            codec_of(config.format),
-            self.folded,
-            self.metrics,
-            self.reader,
-            ModelTopic(clients.model_consumer(config), config.model_topic, self.folded.read),
-            Outbox(
-                lambda: clients.producer(config), lambda by: self.metrics.count("retries_total", by, what="delivery")
-            ),
-            member=name,
-            stop=self.stop,
-        )
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _retried(self, by: int) -> None:
-        self.metrics.count("retries_total", by, what="delivery")
-
-    def _run(self) -> None:
-        try:
-            self.scorer.run(self.ready.set)
-        except HeadraceError as error:
-            self.error = error
-        finally:
-            self.scorer.close()
-            self.ready.set()
-
-    def end(self) -> None:
-        self.stop.set()
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 60
-        while not true():
-            assert time.monotonic() < end, what
-            assert self.error is None, self.error
-            time.sleep(0.02)
-
-    def uses(self, version: str, app: str = APP) -> None:
-        def same() -> bool:
-            loaded = self.folded[app].model
-            return loaded is not None and loaded.event.version == version
-
-        self.until(same, f"{version} is not used")
-
-
-class Stage:
-    """Topics of one test, and the members that run on them."""
-
-    def __init__(self, broker: Broker, name: str) -> None:
-        self.broker = broker
-        self.name = name
-        self.topics = {n: f"{name}-{n}" for n in ("records", "predictions", "models", "dead", "alarms")}
-        broker.topics(**{topic: 1 if n == "models" else 2 for n, topic in self.topics.items()})
-        self.members: list[Member] = []
-
-    def config(self, **options: Any) -> KafkaConfig:
-        topics = self.topics
-        made: dict[str, Any] = {
-            "bootstrap": self.broker.bootstrap,
-            "group": self.name,
-            "routes": [Route(APP, topics["records"], topics["predictions"])],
-            "model_topic": topics["models"],
-            "dead_letters": topics["dead"],
-            "alarms": topics["alarms"],
-            "poll_s": 0.02,
-            "properties": {"session.timeout.ms": "4000", "heartbeat.interval.ms": "500"},
-            **options,
-        }
-        return KafkaConfig(**made)
-
-    def member(self, load: Callable[[ModelEvent], OnlineModel] = load_model, **options: Any) -> Member:
-        member = Member(self.config(**options), load, f"{self.name}-{len(self.members)}")
-        self.members.append(member)
-        assert member.ready.wait(60)
-        return member
-
-    def announce(self, *events: ModelEvent) -> None:
-        self.broker.send(self.topics["models"], *(event.encode() for event in events))
-
-    def send(self, *values: bytes | None, key: bytes | None = b"k") -> None:
-        self.broker.send(self.topics["records"], *values, key=key)
-
-    def read(self, topic: str, count: int) -> list[Any]:
-        return self.broker.read(self.topics[topic], count)
-
-    def predictions(self, count: int) -> list[dict[str, Any]]:
-        return [json.loads(message.value()) for message in self.read("predictions", count)]
-
-    def keys(self, count: int) -> list[str]:
-        """The keys of all predictions, once there are so many different ones."""
-        found: list[str] = []
-        end = time.monotonic() + 60
-        with self.broker.reading(self.topics["predictions"]) as read:
-            while len(set(found)) < count:
-                assert time.monotonic() < end, f"{len(set(found))} of {count}"
-                found += [json.loads(message.value())["key"] for message in read(0.2)]
-        return found
-
-    def letters(self, count: int) -> list[dict[str, str]]:
-        return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]
-
-    def alarms(self, count: int) -> list[dict[str, Any]]:
-        return [json.loads(message.value()) for message in self.read("alarms", count)]
-
-
-@contextmanager
-def stage_on(broker: Broker, name: str) -> Iterator[Stage]:
-    made = Stage(broker, name)
-    try:
-        yield made
-    finally:
-        for member in made.members:
-            member.end()
-
-
-@pytest.fixture
-def stage(kafka: Broker, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    name = request.node.name.removeprefix("test_").replace("[", "-").replace("]", "").replace("_", "-")[:60]
-    with stage_on(kafka, name) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def first(stream_models: StreamModels) -> ModelEvent:
-    return stream_models.event("v1", 1)
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +123,43 @@ def test_bad_models_are_refused_with_an_alarm_and_the_old_one_stays(
     assert member.folded.in_use[APP] is not None
 
 
+def test_events_of_every_wrong_kind_change_nothing(
+    stage: Stage, stream_models: StreamModels, first: ModelEvent
+) -> None:
+    stage.announce(first)
+    member = stage.member()
+    other = replace(first, app="other", epoch=90, model="/nowhere")
+    jump = stream_models.event("jump", 1000, bias=3.0)
+    stage.broker.send(
+        stage.topics["models"],
+        None,
+        b"",
+        b"{",
+        b"[" * 10_000,
+        b'{"kind": "ModelEvent", "format": 1}',
+        first.encode() + b" " * 20_000,
+        json.dumps({**json.loads(first.encode()), "epoch": -1}).encode(),
+        json.dumps({**json.loads(first.encode()), "epoch": 10**30, "digest": "0" * 64}).encode(),
+        json.dumps({**json.loads(first.encode()), "epoch": "2"}).encode(),
+        other.encode(),
+        replace(first, epoch=2, model="http://127.0.0.1:9/model").encode(),
+        replace(first, epoch=3, model="/nowhere/at/all").encode(),
+        replace(first, epoch=4, digest="0" * 64).encode(),
+        replace(first, version="another").encode(),
+        jump.encode(),
+        replace(first, epoch=5).encode(),
+    )
+    member.uses("jump")
+    alarms = stage.alarms(9)
+    assert [alarm["alarm"] for alarm in alarms].count("model_invalid") == 8
+    conflicting = next(alarm for alarm in alarms if alarm["alarm"] == "model_conflicting")
+    assert (conflicting["epoch"], conflicting["version"]) == (1, "another")
+    stage.send(encoded(ROW))
+    (prediction,) = stage.predictions(1)
+    assert (prediction["model_version"], prediction["model_epoch"]) == ("jump", 1000)
+    assert member.error is None
+
+
 def test_a_model_that_is_not_there_yet_is_tried_again(
     stage: Stage, stream_models: StreamModels, first: ModelEvent
 ) -> None:
@@ -351,6 +224,35 @@ def test_several_applications_share_a_process(kafka: Broker, stream_models: Stre
         found = json.loads(kafka.read(other["predictions"], 1)[0].value())
         assert (found["model_version"], found["model_epoch"]) == ("o1", 7)
         assert stage.letters(1)[0]["headrace-app"] == "other"
+
+
+def test_members_of_one_group_with_different_routes_share_the_topics_that_each_has(
+    kafka: Broker, stream_models: StreamModels, first: ModelEvent
+) -> None:
+    with stage_on(kafka, "routes") as stage:
+        kafka.topics(routes_others=2, routes_scores=1)
+        mine = Route(APP, stage.topics["records"], stage.topics["predictions"])
+        other = Route("other", "routes-others", "routes-scores")
+        stage.announce(first, replace(stream_models.event("r1", 4, bias=2.0), app="other"))
+        both = stage.member(routes=[mine, other])
+        alone = stage.member(routes=[mine])
+        keys = [f"{at}" for at in range(300)]
+        producer = kafka.producer()
+        for topic, some in ((mine.records, keys), (other.records, keys[:20])):
+            for key in some:
+                producer.produce(topic, encoded({**ROW, "key": key}), key=key.encode())
+        producer.flush(30)
+        assert sorted(set(stage.keys(300)), key=int) == keys
+        assert sorted(set(stage.keys(20, "routes-scores")), key=int) == keys[:20]
+        assert json.loads(kafka.read("routes-scores", 1)[0].value())["model_version"] == "r1"
+        # This broker forgets a rebalance that a member leaves in the middle.
+        alone.until(lambda: bool(alone.reader._assigned()), "it has no partition")
+        both.end()
+        # Nobody has the other topic now: its records wait.
+        kafka.send("routes-others", encoded({**ROW, "key": "later"}))
+        stage.send(encoded({**ROW, "key": "300"}))
+        assert "300" in stage.keys(301)
+        assert alone.error is None
 
 
 def test_arrow_records(stage: Stage, first: ModelEvent) -> None:

@@ -226,7 +226,7 @@ def test_messages_are_folded_by_application() -> None:
     models.read(b"{", "topic, offset 4")
     models.read(None, "topic, offset 5")
     assert models.settle(30)
-    used = {app: loaded.event.version if loaded else None for app, loaded in models.in_use.items()}
+    used = {app: used.version if used else None for app, used in models.in_use.items()}
     assert used == {"taxi": "v2", "births": "v5"}
     kinds = sorted(outcome.kind for outcome in models.outcomes())
     assert kinds == ["invalid", "invalid", "switched", "switched"]

@@ -10,7 +10,7 @@ from support.stream_models import StreamModels
 from support.tiny_model import INSTANCES, expected_weight
 
 from headrace.components.stream.models.load import Unreachable, load_model
-from headrace.core.errors import DataError, HeadraceError, PlatformError
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.saved_model.json.columns import columns_from_instances
 
 
@@ -54,6 +54,28 @@ def test_a_file_that_cannot_be_read_is_unreachable(
     monkeypatch.setattr("headrace.core.artifacts.registered.verify", fail)
     with pytest.raises(Unreachable, match="cannot be read"):
         load_model(event)
+
+
+def test_a_right_that_is_missing_now_is_no_fault_of_the_model(
+    stream_models: StreamModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = stream_models.event("denied", 1)
+
+    def deny(uri: str) -> bool:
+        raise UsageError("access is denied", where=uri)
+
+    monkeypatch.setattr("headrace.core.storage.exists", deny)
+    with pytest.raises(Unreachable, match="access is denied"):
+        load_model(event)
+
+
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:9/model", "https://models.example/m", "ftp://host/m", "hdfs://n/m"]
+)
+def test_a_place_that_no_model_can_be_at_is_refused(stream_models: StreamModels, place: str) -> None:
+    event = stream_models.event(f"at-{place.partition(':')[0]}", 1)
+    with pytest.raises(UsageError, match="is not supported"):
+        load_model(replace(event, model=place))
 
 
 @pytest.mark.parametrize(

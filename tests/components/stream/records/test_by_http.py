@@ -86,7 +86,7 @@ def test_bad_records_are_rejected_for_the_same_reasons_and_change_no_others(
 def test_requests_keep_within_their_bytes(url: str, loaded: LoadedModel) -> None:
     values = _records(7)
     scorer = HttpScorer(EndpointOptions(url, bytes_per_request=2 * len(values[0]) + 20, concurrency=1))
-    assert [len(part) for part in scorer._parts(range(7), values)] == [2, 2, 2, 1]
+    assert [len(part) for part in scorer._parts(dict(enumerate(values)))] == [2, 2, 2, 1]
     assert _plain(scorer.score(values)[1]) == _plain(score_records(values, loaded, JsonCodec()))
 
 

@@ -13,6 +13,7 @@ from headrace.components.train.model import distinct_values
 from headrace.components.train.model.distinct_values import ByValue, Strings, decoded
 from headrace.components.train.model.wide_and_deep import NUMBERS
 from headrace.core.problem import Categorical, Crossed, ModelKind, Numeric, Problem
+from headrace.core.tfrecord.dictionaries import DistinctStrings
 
 PROBLEM = Problem(
     name="small",
@@ -37,10 +38,10 @@ STATISTICS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("marked_pairs", [0, 1 << 16])
+@pytest.mark.parametrize("table_pairs", [0, 1 << 16])
 @pytest.mark.parametrize("kind", ["wide_and_deep", "linear", "deep", "deep_and_cross"])
-def test_rows_are_prepared_alike(kind: ModelKind, marked_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distinct_values, "_MARKED_PAIRS", marked_pairs)
+def test_rows_are_prepared_alike(kind: ModelKind, table_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinct_values, "_TABLE_PAIRS", table_pairs)
     # Fewer than there are: they are forgotten meanwhile, and the layers are traced.
     monkeypatch.setattr(distinct_values, "_REMEMBERED_BYTES", 30 * 200)
     monkeypatch.setattr(distinct_values, "_CALLS_BEFORE_TRACING", 2)
@@ -63,6 +64,32 @@ def test_rows_are_prepared_alike(kind: ModelKind, marked_pairs: int, monkeypatch
         for name, each in expected.items():
             assert found[name].dtype == each.dtype
             np.testing.assert_array_equal(found[name], each)
+
+
+@pytest.mark.parametrize("table_pairs", [0, 30, 1 << 16])
+def test_numbers_of_values_that_grow_are_kept_with_them(table_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinct_values, "_TABLE_PAIRS", table_pairs)
+    kept, plain = ByValue(PROBLEM, STATISTICS), ByValue(PROBLEM, STATISTICS)
+    random = np.random.default_rng(2)
+    values = {name: DistinctStrings() for name in ("color", "shape", "word")}
+    new = {"color": [b"red", b"blue", b"green"], "shape": [b"round", b"square"], "word": [b"a", b"b", b"c", b"d"]}
+    for block in range(6):
+        for name, each in values.items():
+            each.extend(new[name][block : block + 1])
+        if block == 4:
+            # The dictionary of one column begins again.
+            values["shape"] = DistinctStrings()
+            values["shape"].append(b"square")
+        blocks = [
+            {name: Strings(random.integers(0, len(each), 50).astype(np.int32), each) for name, each in values.items()}
+            for _ in range(2)
+        ]
+        for features in blocks:
+            numbers = {NUMBERS: np.zeros((50, 1), np.float32)}
+            found = kept.rows({**features, **numbers})
+            same = {name: Strings(each.codes, list(each.values)) for name, each in features.items()}
+            for name, expected in plain.rows({**same, **numbers}).items():
+                np.testing.assert_array_equal(found[name], expected)
 
 
 def test_threads_may_look_up_at_once() -> None:
@@ -95,3 +122,20 @@ def test_without_numbers_nothing_is_computed() -> None:
     problem = Problem(name="texts", key="id", label=Numeric("y"), features=[Categorical("color", vocabulary=["red"])])
     rows = ByValue(problem, STATISTICS).rows({"color": Strings(np.array([1, 0, 1], np.int32), [b"", b"red"])})
     assert rows["wide"].tolist() == [[2], [0], [2]]
+
+
+@pytest.mark.parametrize("deviation", [1e-30, 1e-9, 0.0, 2.0, 1e20])
+def test_numbers_are_normalized_as_the_model_does(deviation: float) -> None:
+    problem = Problem(name="numbers", key="id", label=Numeric("y"), features=[Numeric("x"), Numeric("z")])
+    statistics: dict[str, Any] = {
+        "x": {"mean": 0.3 * deviation, "standard_deviation": deviation, "missing": 0},
+        "z": {"mean": -7.25, "standard_deviation": 3.1, "missing": 1},
+    }
+    random = np.random.default_rng(3)
+    x = (random.normal(size=(2000, 2)) * [deviation or 1.0, 3.1]).astype(np.float32)
+    x[::7, 1], x[5], x[6] = np.nan, 0.0, np.finfo(np.float32).max
+    prepare = ByValue(problem, statistics)
+    expected = prepare({"x": tf.constant(x[:, 0]), "z": tf.constant(x[:, 1])})["numeric"]
+    found = prepare.rows({NUMBERS: x})["numeric"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)

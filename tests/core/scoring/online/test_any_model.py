@@ -71,6 +71,42 @@ def test_nested_arrays_are_tensors_of_rank_3_and_more(save: Save) -> None:
     assert ask(model, columns, "inputs")["turned"] == [row["turned"] for row in ask(model, rows)]
 
 
+def test_nested_arrays_of_any_size_are_answered_row_by_row(save: Save) -> None:
+    import tensorflow as tf
+
+    model = save(
+        lambda x, t: {"twice": x * 2, "total": tf.reduce_sum(x, [1, 2]), "texts": tf.strings.join([t, t])},
+        spec((None, None, 2), "int64"),
+        spec((None, None, None), "string", "t"),
+    )
+    rows = [
+        {"x": [[1, 2], [3, 2**53 + 1]], "t": [["a", "b"]]},
+        {"x": [], "t": [["c"], ["d"]]},
+        {"x": [[5, 6]], "t": [["a", "b"]]},
+        {"x": [[0, 1], [1, 0]], "t": [[]]},
+    ]
+    answers = [
+        {"twice": [[2, 4], [6, 2**54 + 2]], "total": 2**53 + 7, "texts": [["aa", "bb"]]},
+        {"twice": [], "total": 0, "texts": [["cc"], ["dd"]]},
+        {"twice": [[10, 12]], "total": 11, "texts": [["aa", "bb"]]},
+        {"twice": [[0, 2], [2, 0]], "total": 2, "texts": [[]]},
+    ]
+    assert ask(model, rows) == answers
+    assert [ask(model, [row])[0] for row in rows] == answers
+    for x, said in (
+        ([[1, 2], [3]], r"instances\[1\].x\[1\]: the array is of another length.*shape \[any, 2\]. Received: 1 values"),
+        ([1, 2], r"instances\[1\].x\[0\]: it is a number"),
+        (3, r"instances\[1\].x: it is a number"),
+        ([[1, 0.5]], r"instances\[1\].x\[0\]\[1\]: it is no int64"),
+    ):
+        with pytest.raises(DataError, match=said):
+            ask(model, [rows[0], {**rows[1], "x": x}])
+    with pytest.raises(
+        DataError, match=r"instances\[0\].t\[1\]: the array is of another length.*Received: 1 values, not 2"
+    ):
+        ask(model, [{**rows[0], "t": [["a", "b"], ["c"]]}])
+
+
 def test_outputs_that_are_not_one_per_row_are_refused_before_a_request(save: Save) -> None:
     import tensorflow as tf
 

@@ -24,8 +24,9 @@ def test_derived_features_follow_the_columns_that_they_read() -> None:
         derive={"ratio": col("length") / col("depth"), "kind": col("species").lower()},
     )
     rows = {
-        "length": np.array([6.0], np.float32),
+        "length": np.array([6.0], np.float64),
         "depth": np.array([2.0], np.float32),
+        "depth.exact": np.array([2.0], np.float64),
         "ratio": np.array([3.0], np.float32),
         "species": np.array([b"Adelie"], object),
         "kind": np.array([b"adelie"], object),
@@ -33,6 +34,7 @@ def test_derived_features_follow_the_columns_that_they_read() -> None:
     }
     extremes = extreme_rows(problem, STATISTICS, rows)
     np.testing.assert_array_equal(extremes["ratio"], extremes["length"] / extremes["depth"])
+    np.testing.assert_array_equal(extremes["depth.exact"], extremes["depth"])
     pairs = list(zip(extremes["length"].tolist(), extremes["depth"].tolist(), strict=True))
     assert set(pairs) == {(6, 2), (2, 2), (8, 2), (6, 1), (6, 4)}
     assert extremes["kind"].tolist() == [text.lower() for text in extremes["species"]]

@@ -1,0 +1,148 @@
+"""Slow clients beside others: the others' latency alone and with 1,000 of them, and when the slow ones are cut.
+
+Usage: python benchmarks/serve_slow.py [--quick]
+
+The model, the requests, the server's core and wrk are those of benchmarks/serve.py, with 64 connections. A slow client
+sends a byte per second, half of them of headers and half of a body, and connects again when it is cut. Rounds with and
+without them alternate; the ratio is that of the medians of p99.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import selectors
+import shutil
+import socket
+import statistics
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import serve
+from common import Ratio, Rows, conclude, prove
+
+SLOW = 1_000
+# What the server documents, and what its timer and a busy machine may add.
+LIMIT_S, LATE_S = 10.0, 5.0
+_BYTE_S = 1.0
+_HEAD = b"POST /v1/models/flights:predict HTTP/1.1\r\nHost: a\r\nX-Slow: "
+_BODY = b"POST /v1/models/flights:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
+
+
+@dataclass
+class SlowClients:
+    """Clients that send a byte per second each, evenly spread over the second, in a thread of their own.
+
+    Attributes:
+        lived: seconds from the connection to the end of each that was cut.
+        statuses: of the responses that they were cut with.
+    """
+
+    url: str
+    lived: list[float] = field(default_factory=list)
+    statuses: set[bytes] = field(default_factory=set)
+
+    def __enter__(self) -> SlowClients:
+        parts = urlsplit(self.url)
+        self._address = (str(parts.hostname), int(parts.port or 80))
+        self._selector = selectors.DefaultSelector()
+        self._open: list[socket.socket | None] = [None] * SLOW
+        self._since: dict[socket.socket, tuple[int, float]] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        for one in self._since:
+            one.close()
+
+    def _run(self) -> None:
+        due, turn = time.monotonic(), 0
+        while not self._end.is_set():
+            for key, _ in self._selector.select(max(0.0, due - time.monotonic())):
+                self._cut(key.fileobj)  # type: ignore[arg-type]
+            while due <= time.monotonic():
+                due += _BYTE_S / SLOW
+                turn = (turn + 1) % SLOW
+                self._send(turn)
+
+    def _send(self, number: int) -> None:
+        """The next byte of a client; one that was cut connects again."""
+        one = self._open[number]
+        if one is not None:
+            with contextlib.suppress(OSError):
+                one.send(b"x")
+            return
+        one = socket.create_connection(self._address, timeout=30)
+        one.sendall(_HEAD if number % 2 else _BODY)
+        one.setblocking(False)
+        self._open[number], self._since[one] = one, (number, time.monotonic())
+        self._selector.register(one, selectors.EVENT_READ)
+
+    def _cut(self, one: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self.statuses.add(one.recv(4096)[9:12])
+        number, since = self._since.pop(one)
+        self.lived.append(time.monotonic() - since)
+        self._selector.unregister(one)
+        self._open[number] = None
+        one.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="three rounds of 15 s each instead of five of 30 s")
+    arguments = parser.parse_args()
+    rounds, seconds = (3, 15) if arguments.quick else (5, 30)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    shutil.rmtree(serve.WORK, ignore_errors=True)
+    serve.WORK.mkdir(parents=True)
+    serve.DATA.mkdir(parents=True, exist_ok=True)
+    serve.train()
+    bodies, wrk = serve.requests_file(), serve.load_generator()
+    (server,), _ = serve.servers_here([], install=False)
+    alone: list[serve.Load] = []
+    beside: list[serve.Load] = []
+    lived: list[float] = []
+    statuses: set[bytes] = set()
+    with serve.running(server) as (url, process):
+
+        def load(duration: int) -> serve.Load:
+            return serve.load(wrk, url, server.path, bodies, process, serve.CONNECTIONS, duration)
+
+        load(3)
+        for _ in range(rounds):
+            alone.append(load(seconds))
+            with SlowClients(url) as slow:
+                beside.append(load(seconds))
+            lived += slow.lived
+            statuses |= slow.statuses
+            print(f"alone {alone[-1]}\nbeside {SLOW:,} slow clients {beside[-1]}", flush=True)
+    prove("no request failed", not any(one.failed for one in (*alone, *beside)))
+    prove("each slow client got 408", statuses == {b"408"})
+    prove(f"each was cut within {LIMIT_S:g} s", bool(lived) and max(lived) < LIMIT_S + LATE_S)
+    lines = [line("alone", alone, "-"), line(f"{SLOW:,} slow clients", beside, f"{min(lived):.1f} to {max(lived):.1f}")]
+    header = ("", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "slow ones cut after s")
+    ratio = p99(alone) / p99(beside)
+    ratios = {"serve_slow.p99_alone_vs_beside": Ratio(ratio, 0.7, 0.95)}
+    return conclude("serve_slow", [Rows("64 connections beside slow clients, medians", header, lines)], ratios, {})
+
+
+def line(name: str, loads: list[serve.Load], cut: str) -> tuple[str, ...]:
+    latencies = (f"{1000 * statistics.median(getattr(one, of) for one in loads):.1f}" for of in ("p50", "p99", "p999"))
+    return (name, f"{statistics.median(one.rate for one in loads):,.0f}", *latencies, cut)
+
+
+def p99(loads: list[serve.Load]) -> float:
+    return statistics.median(one.p99 for one in loads)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

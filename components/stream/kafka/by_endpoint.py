@@ -1,0 +1,109 @@
+"""Scoring by requests to an endpoint, whose own deployment changes its model: there are no model events to follow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+
+from headrace.components.stream.metrics import StreamMetrics
+from headrace.components.stream.models.outcome import ModelOutcome
+from headrace.components.stream.models.used import UsedModel
+from headrace.components.stream.records.by_http import HttpScorer
+from headrace.components.stream.records.score import Scored
+from headrace.core.errors import PlatformError
+from headrace.core.retry import backoff_seconds
+
+_log = logging.getLogger("headrace.stream")
+
+_TICK_S = 0.1
+_MAX_WAIT_S = 10.0
+Answer = tuple[str, list[Scored]]
+
+
+class ByEndpoint:
+    """Scores the records of one application by requests; see `Scoring`.
+
+    While the endpoint does not answer, the batch is scored again, with back-off, and nothing is committed.
+
+    Args:
+        app: the application.
+        scorer: sends requests.
+        metrics: of the scorer.
+    """
+
+    def __init__(self, app: str, scorer: HttpScorer, metrics: StreamMetrics) -> None:
+        self._app = app
+        self._scorer = scorer
+        self._metrics = metrics
+        self._used: UsedModel | None = None
+        # The loop's thread stays in the group meanwhile.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="score")
+
+    def start(self, stopped: Callable[[], bool], tick: Callable[[], None]) -> bool:
+        """Nothing: the endpoint has the model."""
+        del tick
+        return not stopped()
+
+    @property
+    def settled(self) -> bool:
+        """Always."""
+        return True
+
+    def turn(self) -> Sequence[ModelOutcome]:
+        """None: the endpoint raises its own alarms."""
+        return ()
+
+    @property
+    def in_use(self) -> Mapping[str, UsedModel | None]:
+        """The version that the endpoint named last; nothing before the first batch."""
+        return {} if self._used is None else {self._app: self._used}
+
+    def has_model(self, app: str) -> bool:
+        """Always: an endpoint without a model is waited for."""
+        del app
+        return True
+
+    def score(
+        self, app: str, values: Sequence[bytes | None], wait: Callable[[], None]
+    ) -> tuple[UsedModel | None, list[Scored]]:
+        """Scores a batch by one or more requests."""
+        del app
+        begin = time.perf_counter()
+        attempts = 0
+        while True:
+            stop = threading.Event()
+            future = self._pool.submit(self._scorer.score, values, stop)
+            try:
+                _await(future, wait)
+            finally:
+                # Whoever gives up leaves no request that is made again.
+                stop.set()
+            error = future.exception()
+            if error is None:
+                version, scored = future.result()
+                self._used = UsedModel(version)
+                self._metrics.batch(len(values), time.perf_counter() - begin)
+                return self._used, scored
+            if not isinstance(error, PlatformError):
+                raise error
+            attempts += 1
+            self._metrics.count("retries_total", what="endpoint")
+            _log.warning("%d records are scored again: %s", len(values), error.paragraph)
+            end = time.monotonic() + backoff_seconds(attempts, max_s=_MAX_WAIT_S)
+            while time.monotonic() < end:
+                time.sleep(_TICK_S)
+                wait()
+
+    def close(self) -> None:
+        """Nothing is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _await(future: Future[Answer], wait: Callable[[], None]) -> None:
+    while not future.done():
+        if not wait_for([future], timeout=_TICK_S).done:
+            wait()

@@ -1,0 +1,52 @@
+"""Loading beside those who answer: by a clock of the test, so that a busy machine changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from headrace.components.serve.beside import beside
+
+
+def step() -> None:
+    """A function whose call and return are looked at."""
+
+
+def clock(step_s: float) -> Iterator[float]:
+    """Times that are `step_s` seconds apart."""
+    return (number * step_s for number in count())
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_it_rests_nine_tenths_of_the_time_while_others_are_busy(busy: bool) -> None:
+    # The clock is read once per event and once after each rest: a quarter of a millisecond of work each.
+    times, slept = clock(0.00025), list[float]()
+    with beside(lambda: busy, clock=lambda: next(times), sleep=slept.append):
+        for _ in range(600):
+            step()
+    worked = next(times)
+    assert sum(slept) == pytest.approx(0.9 * (worked + sum(slept)), rel=0.2) if busy else not slept
+
+
+def test_others_wait_for_the_interpreter_for_half_a_millisecond_at_most() -> None:
+    before = sys.getswitchinterval()
+    with pytest.raises(KeyError), beside(lambda: True):
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+        raise KeyError
+    assert sys.getswitchinterval() == before
+    assert sys.getprofile() is None
+
+
+def test_a_profiler_stays() -> None:
+    def profiler(*_: object) -> None: ...
+
+    before = sys.getprofile()
+    sys.setprofile(profiler)
+    try:
+        with beside(lambda: True):
+            assert sys.getprofile() is profiler
+    finally:
+        sys.setprofile(before)

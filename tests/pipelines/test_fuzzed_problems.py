@@ -1,0 +1,82 @@
+"""Problem fuzzing: whatever stands in a Problem file, `headrace preprocess` ends with 0 or 2, and loses no row.
+
+The command runs in this process, from its arguments to its exit status. `make test` tries the same values each time,
+`make fuzz` new ones.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command import headrace
+from support.fuzzing import max_examples
+from support.problem_fuzzing import FILES, problem_files
+
+# Seconds that a command may take, and growth of the process that no value may cause, in KiB.
+_SECONDS, _MEMORY = 60, 3 << 19
+_ROWS = [
+    f"r{number},{number % 7},{number * 0.5 - 3},{number},{('Oslo', 'Bern', 'Rome', '')[number % 4]},"
+    f"{('red', 'blue')[number % 2]},{number % 3},2026-01-{number % 28 + 1:02}"
+    for number in range(80)
+]
+_DATA = "\n".join(
+    ["id,y,x,n,city,color,w,day", *_ROWS, "r3,1,1,1,Oslo,red,1,2026-01-01", ",,,,,,,", "r99,NaN,1e999,x,NA,-,-1,soon"]
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    path.write_text(_DATA + "\n")
+    return path
+
+
+@contextmanager
+def bounded(seconds: int) -> Iterator[None]:
+    """Ends what hangs."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError(f"still at work after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("number", FILES)
+@max_examples(80, fuzz=1500)
+@given(draw=st.data())
+def test_a_damaged_problem_ends_in_a_paragraph(data: Path, number: int, draw: st.DataObject) -> None:
+    text = draw.draw(problem_files(number))
+    folder = Path(tempfile.mkdtemp())
+    try:
+        problem, output = folder / "problem.py", folder / "examples"
+        problem.write_text(text, encoding="utf-8", errors="surrogatepass")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with bounded(_SECONDS):
+            ended = headrace("preprocess", "--problem", problem, "--data", data, "--output", output)
+        assert ended.returncode in (0, 2), ended.stderr
+        assert "Traceback" not in ended.stderr + ended.stdout
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < _MEMORY
+        if ended.returncode == 2:
+            assert ended.stderr.strip()
+            assert not output.exists()
+            return
+        manifest = json.loads((output / "manifest.json").read_text())
+        assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_quarantined"] == len(_ROWS) + 3
+    finally:
+        shutil.rmtree(folder)

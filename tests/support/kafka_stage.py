@@ -1,0 +1,176 @@
+"""Stage of a Kafka scorer: topics of one test on a broker, and members of a group in threads."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from peers.kafka import Broker
+from support.stream_models import APP
+
+from headrace.components.stream.kafka import clients
+from headrace.components.stream.kafka.by_endpoint import ByEndpoint
+from headrace.components.stream.kafka.config import KafkaConfig, Route
+from headrace.components.stream.kafka.in_process import InProcess
+from headrace.components.stream.kafka.model_topic import ModelTopic
+from headrace.components.stream.kafka.outbox import Outbox
+from headrace.components.stream.kafka.reader import RecordReader
+from headrace.components.stream.kafka.scorer import KafkaScorer
+from headrace.components.stream.kafka.scoring import Scoring
+from headrace.components.stream.metrics import StreamMetrics
+from headrace.components.stream.models.fold import StreamModels as Folded
+from headrace.components.stream.models.load import load_model
+from headrace.components.stream.records.by_http import HttpScorer
+from headrace.components.stream.records.codec import codec_of
+from headrace.core.errors import HeadraceError
+from headrace.core.model_events.event import ModelEvent
+from headrace.core.scoring.online.model import OnlineModel
+
+
+def encoded(row: Any) -> bytes:
+    return json.dumps(row).encode()
+
+
+class Member:
+    """A scorer in a thread of the test.
+
+    Attributes:
+        scorer: whose loop runs.
+        folded: its models.
+        metrics: of the scorer.
+        error: that its loop ended with.
+    """
+
+    def __init__(self, config: KafkaConfig, load: Callable[[ModelEvent], OnlineModel], name: str) -> None:
+        self.stop = threading.Event()
+        self.ready = threading.Event()
+        self.error: HeadraceError | None = None
+        self.folded = Folded([route.app for route in config.routes], load)
+        self.metrics = StreamMetrics(lambda: self.scoring.in_use)
+        self.scoring = self._scoring(config)
+        self.reader = RecordReader(
+            lambda on_commit: clients.record_consumer(config, on_commit),
+            [route.records for route in config.routes],
+            config.batch_records,
+        )
+        self.scorer = KafkaScorer(
+            config,
+            self.scoring,
+            self.metrics,
+            self.reader,
+            Outbox(
+                lambda: clients.producer(config), lambda by: self.metrics.count("retries_total", by, what="delivery")
+            ),
+            member=name,
+            stop=self.stop,
+        )
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _scoring(self, config: KafkaConfig) -> Scoring:
+        if config.endpoint is not None:
+            return ByEndpoint(config.routes[0].app, HttpScorer(config.endpoint), self.metrics)
+        topic = ModelTopic(clients.whole_consumer(config, "models"), config.model_topic, self.folded.read)
+        return InProcess(codec_of(config.format), self.folded, topic, self.metrics)
+
+    def _run(self) -> None:
+        try:
+            self.scorer.run(self.ready.set)
+        except HeadraceError as error:
+            self.error = error
+        finally:
+            self.scorer.close()
+            self.ready.set()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < end, what
+            assert self.error is None, self.error
+            time.sleep(0.02)
+
+    def uses(self, version: str, app: str = APP) -> None:
+        def same() -> bool:
+            loaded = self.folded[app].model
+            return loaded is not None and loaded.event.version == version
+
+        self.until(same, f"{version} is not used")
+
+
+class Stage:
+    """Topics of one test, and the members that run on them."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        self.broker = broker
+        self.name = name
+        self.topics = {n: f"{name}-{n}" for n in ("records", "predictions", "models", "dead", "alarms")}
+        broker.topics(**{topic: 1 if n == "models" else 2 for n, topic in self.topics.items()})
+        self.members: list[Member] = []
+
+    def config(self, **options: Any) -> KafkaConfig:
+        topics = self.topics
+        made: dict[str, Any] = {
+            "bootstrap": self.broker.bootstrap,
+            "group": self.name,
+            "routes": [Route(APP, topics["records"], topics["predictions"])],
+            "model_topic": topics["models"],
+            "dead_letters": topics["dead"],
+            "alarms": topics["alarms"],
+            "poll_s": 0.02,
+            "properties": {"session.timeout.ms": "4000", "heartbeat.interval.ms": "500"},
+            **options,
+        }
+        return KafkaConfig(**made)
+
+    def member(self, load: Callable[[ModelEvent], OnlineModel] = load_model, **options: Any) -> Member:
+        member = Member(self.config(**options), load, f"{self.name}-{len(self.members)}")
+        self.members.append(member)
+        assert member.ready.wait(60)
+        return member
+
+    def announce(self, *events: ModelEvent) -> None:
+        self.broker.send(self.topics["models"], *(event.encode() for event in events))
+
+    def send(self, *values: bytes | None, key: bytes | None = b"k") -> None:
+        self.broker.send(self.topics["records"], *values, key=key)
+
+    def read(self, topic: str, count: int) -> list[Any]:
+        return self.broker.read(self.topics[topic], count)
+
+    def predictions(self, count: int) -> list[dict[str, Any]]:
+        return [json.loads(message.value()) for message in self.read("predictions", count)]
+
+    def keys(self, count: int, topic: str = "") -> list[str]:
+        """The keys of all predictions, of this stage's topic or another one, once there are so many different ones."""
+        found: list[str] = []
+        end = time.monotonic() + 60
+        with self.broker.reading(topic or self.topics["predictions"]) as read:
+            while len(set(found)) < count:
+                assert time.monotonic() < end, f"{len(set(found))} of {count}"
+                found += [json.loads(message.value())["key"] for message in read(0.2)]
+        return found
+
+    def letters(self, count: int) -> list[dict[str, str]]:
+        return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]
+
+    def alarms(self, count: int) -> list[dict[str, Any]]:
+        return [json.loads(message.value()) for message in self.read("alarms", count)]
+
+
+@contextmanager
+def stage_on(broker: Broker, name: str) -> Iterator[Stage]:
+    made = Stage(broker, name)
+    try:
+        yield made
+    finally:
+        for member in made.members:
+            member.end()

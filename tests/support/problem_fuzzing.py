@@ -1,0 +1,160 @@
+"""Damaged Problem files: whole ones, in which expressions are replaced, removed, doubled or added."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+
+_WHOLE = (
+    """
+from headrace import *
+from headrace.expressions import *
+
+problem = Problem(
+    name="lines",
+    key="id",
+    label=Numeric("y", minimum=-1000.0, maximum=1000.0),
+    features=[
+        Numeric("x", minimum=-10.0, maximum=100.0, max_missing=0.5, optional=True),
+        Numeric("double", buckets=[0.0, 5.0, 10.0]),
+        Numeric("n", buckets=4),
+        Categorical("city", vocabulary=["Oslo", "Bern"], optional=True, max_unknown=0.9),
+        Categorical("color", hash_buckets=5, embedding=2),
+        Crossed("city", "color", hash_buckets=7),
+    ],
+    derive={"double": 2.0 * col("x") + 1.0},
+    weight=Numeric("w", minimum=0.0),
+    missing=["NA", "-"],
+    splits=Splits(train=0.6, eval=0.2, test=0.2, by="day"),
+    gate=Gate(metric="root_mean_squared_error", at_most=100.0, slices=["city"], minimum_slice_size=2),
+    drift=Drift(columns={"x": Drift(jensen_shannon=0.5)}),
+    quarantine_budget=0.5,
+    training=Training(steps=1, batch_size=8, hidden_units=[4], seed=1),
+)
+""",
+    """
+from headrace import *
+
+problem = Problem(
+    name="colors",
+    key=None,
+    label=Categorical("colour", vocabulary=["red", "blue"], column="color"),
+    features=[Numeric("x"), Categorical("city", max_vocabulary=10), Numeric("weight", optional=True, column="w")],
+    splits=Splits(time="day", eval_from="2026-01-20", test_from="2026-01-25"),
+    gate=None,
+    threshold=0.3,
+    costs=Costs(false_positive=1.0, false_negative=5.0),
+    duplicate_rows="quarantine",
+    no_rows="refuse",
+    quarantine_budget=1.0,
+    hyperparameters={"depth": [1, {"a": None}]},
+    training=Training(epochs=1, model="deep", class_weights={"red": 1.0, "blue": 2.0}, dropout=0.1),
+    tuning=Tuning({"learning_rate": Range(0.001, 0.1, log=True), "batch_size": Choice([8, 16])}, trials=2),
+)
+""",
+)
+_NASTY = (
+    *("None", "True", "0", "-1", "1", "0.5", "-0.0", "10**30", "1e400", "float('nan')", "1e-320", "10**400", "2**63"),
+    *("''", "' '", "'x'", "'y'", "'id'", "'\\x00'", "'\\ud800'", "'../..'", "'a' * 100000", "b'x'", "'NaN'", "'1.5'"),
+    *("[]", "()", "{}", "[None]", "['x', 'x']", "{'x': None}", "{1: 2}", "[[]]", "[[[[]]]]", "set()", "range(5)"),
+    *("Numeric('x')", "Categorical('city')", "Numeric", "lambda x: x", "object()", "...", "1j", "iter([1])", "problem"),
+    *(
+        "Gate()",
+        "Splits()",
+        "col('x')",
+        "[1.0, 0.0]",
+        "['Oslo'] * 3",
+        "list(range(20000))",
+        "1 / 0",
+        "Crossed('x', 'x')",
+    ),
+)
+_KEYWORDS = (
+    *("minimum", "maximum", "buckets", "optional", "max_missing", "column", "vocabulary", "hash_buckets", "embedding"),
+    *(
+        "exponent",
+        "double",
+        "max_vocabulary",
+        "max_unknown",
+        "weight",
+        "reads",
+        "prepared_by",
+        "monitor",
+        "by",
+        "files",
+    ),
+    *("train", "test", "at_least", "beats_baseline", "champion_tolerance", "learning_rate", "cross_layers", "nonsense"),
+)
+Edit = tuple[str, int, str, str]
+
+
+@cache
+def _size(number: int) -> int:
+    return len(_places(ast.parse(_WHOLE[number])))
+
+
+def _places(tree: ast.AST) -> list[tuple[ast.AST, str, int | None]]:
+    """Holder, field and index of each expression below the declaration of the Problem."""
+    found: list[tuple[ast.AST, str, int | None]] = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr | ast.keyword | ast.Assign):
+            continue
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, ast.expr) and name not in ("func", "targets", "ctx"):
+                found.append((node, name, None))
+            elif isinstance(value, list) and name in ("args", "elts", "keywords", "values", "keys"):
+                found += [(node, name, index) for index in range(len(value))]
+    return found
+
+
+# Numbers of the whole Problem files.
+FILES = range(len(_WHOLE))
+
+
+@st.composite
+def problem_files(draw: st.DrawFn, number: int) -> str:
+    """The text of a whole Problem file after none to three edits."""
+    edit = st.tuples(
+        st.sampled_from(["replace", "replace", "replace", "remove", "double", "add"]),
+        st.integers(0, _size(number) - 1),
+        st.sampled_from(_NASTY),
+        st.sampled_from(_KEYWORDS),
+    )
+    return edited(number, draw(st.lists(edit, min_size=0, max_size=3)))
+
+
+def edited(number: int, edits: list[Edit]) -> str:
+    """A whole Problem file after edits; one whose place an earlier one removed falls on another."""
+    tree = ast.parse(_WHOLE[number])
+    for kind, at, text, keyword in edits:
+        places = _places(tree)
+        holder, name, index = places[at % len(places)]
+        value = ast.parse(text, mode="eval").body
+        _edit(holder, name, index, kind, value, keyword)
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _edit(holder: Any, name: str, index: int | None, kind: str, value: ast.expr, keyword: str) -> None:
+    if kind == "add" and isinstance(holder, ast.Call):
+        if keyword not in {one.arg for one in holder.keywords}:
+            holder.keywords.append(ast.keyword(arg=keyword, value=value))
+        return
+    if index is None:
+        setattr(holder, name, value)
+        return
+    several = getattr(holder, name)
+    # The two lists of a dict have one length.
+    lists = [holder.keys, holder.values] if isinstance(holder, ast.Dict) else [several]
+    if kind == "remove":
+        for one in lists:
+            del one[index]
+    elif kind == "double" and name != "keywords":
+        for one in lists:
+            one.insert(index, one[index])
+    elif name == "keywords":
+        several[index].value = value
+    else:
+        several[index] = value

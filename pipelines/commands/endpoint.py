@@ -71,7 +71,7 @@ def list_(root: str, as_json: bool) -> None:
     """List the endpoints of ROOT: live version, address, and whether they answer."""
     if not storage.is_remote(root) and not storage.local_path(root).is_dir():
         raise UsageError("the root does not exist", where=root)
-    from headrace.pipelines.local_root import work_of
+    from headrace.pipelines.runs.local_root import work_of
 
     found = endpoints_of(work_of(root))
     if as_json:

@@ -11,6 +11,7 @@ import secrets
 from typing import Any
 
 from google.api_core import exceptions as api
+from google.resumable_media import common as media
 
 from headrace.core.errors import PlatformError
 from headrace.core.storage.remote import gcs
@@ -27,7 +28,7 @@ def read(uri: str) -> tuple[bytes, str] | None:
 
     Raises:
         UsageError: the bucket does not exist, or access is denied.
-        PlatformError: the service failed, or the object was replaced during every attempt to read it.
+        PlatformError: the service failed, or the object was replaced or did not arrive whole in every attempt.
     """
     for _ in range(_ATTEMPTS):
         found = gcs.stored(uri)
@@ -35,12 +36,15 @@ def read(uri: str) -> tuple[bytes, str] | None:
             return None
         try:
             with gcs.translate_errors(uri):
-                # This request names the generation that was looked up.
-                content: bytes = found.download_as_bytes(retry=gcs.retry_policy())
+                content = _download(found)
         except FileNotFoundError:
             continue
+        if content is None:
+            continue
         return content, f"{found.generation} {_writes(found)}"
-    raise PlatformError("other processes changed the object during every attempt", where=uri, fix="Try again")
+    raise PlatformError(
+        "the object was replaced, or did not arrive whole, in every attempt", where=uri, fix="Try again"
+    )
 
 
 def write(uri: str, content: bytes, token: str | None = None) -> bool:
@@ -70,6 +74,15 @@ def write(uri: str, content: bytes, token: str | None = None) -> bool:
             found = gcs.stored(uri)
             return found is not None and own in _writes(found).split()
     return True
+
+
+def _download(found: Any) -> bytes | None:
+    """The content of the generation that was looked up; None if it is not what its checksum says."""
+    try:
+        content: bytes = found.download_as_bytes(retry=gcs.retry_policy())
+    except media.DataCorruption:
+        return None
+    return content
 
 
 def _writes(found: Any) -> str:

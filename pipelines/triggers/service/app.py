@@ -40,6 +40,8 @@ _MAX_WAITING = 256
 LIMITS = Limits(max_body_bytes=64 << 10, max_pieces=1000, time_limit_s=120.0, max_connections=1000)
 _PLACE = re.compile(r"(?:/|gs://|bigquery://)[^/]")
 _FORM = "application/x-www-form-urlencoded"
+# A text of JSON, escapes included.
+_JSON_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _FIELDS = ("data", "span", "event")
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -219,6 +221,8 @@ def _event(kind: str, body: bytes) -> Event:
         if kind == _FORM:
             given: Any = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)) if body else {}
         elif kind == "application/json" or not body:
+            if re.search(rb"\[|\{.*\{", _JSON_TEXT.sub(b"", body), re.DOTALL):
+                raise ValueError(f"not an object with {', '.join(_FIELDS)}")
             given = json.loads(body) if body else {}
         else:
             raise Refused(415, f"the content type is not supported. Expected application/json or {_FORM}.")
@@ -229,7 +233,7 @@ def _event(kind: str, body: bytes) -> Event:
             raise ValueError("a value is not text")
         if bool(fields["data"]) != bool(fields["span"]):
             raise ValueError("data and span belong together")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Refused(400, f"the body is not valid: {str(error)[:200]}") from error
     return Event("request", id=fields["event"], data=fields["data"], span=fields["span"])
 

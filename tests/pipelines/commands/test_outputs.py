@@ -138,10 +138,14 @@ OTHERS = {
     *(f"stream {kind}" for kind in ("kafka", "labels", "pubsub")),
     # Its files are created only if absent, under names made of windows.
     "trigger messages",
-    # Of an endpoint at Vertex AI or KServe.
+    # Of an endpoint at Vertex AI or KServe; Vertex AI writes to the prefix that `monitor` gives it.
     "endpoint canary",
+    "endpoint monitor",
     # `function` and `service` replace only files whose first line says that they wrote them.
-    *("watch", *(f"trigger {verb}" for verb in ("alarm", "cron", "schedule", "serve", "function", "service"))),
+    *(
+        "watch",
+        *(f"trigger {verb}" for verb in ("alarm", "alarm-topic", "cron", "schedule", "serve", "function", "service")),
+    ),
 }
 
 
@@ -166,7 +170,7 @@ def test_every_command_is_here() -> None:
         assert (
             writes
             or not options & {"output", "folder", "checkpoints"}
-            or name.split()[-1] in ("status", "list", "show", "history", "convert", "canary", "messages")
+            or name.split()[-1] in ("status", "list", "show", "history", "convert", "canary", "messages", "monitor")
         ), name
 
 

@@ -9,11 +9,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
+from headrace.core.storage.compare_and_set import create_if_absent, read_with_token
 from headrace.core.storage.remote import gcs
 
 
@@ -107,3 +109,25 @@ def test_local_files_need_no_cloud() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_object_that_did_not_arrive_whole_is_read_again(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checksum is that of another content, as where it was replaced meanwhile."""
+    from google.cloud.storage import Blob
+    from google.resumable_media.common import DataCorruption
+
+    uri, download, damaged = f"gs://{bucket}/state.json", Blob.download_as_bytes, [True, True]
+
+    def downloaded(self: Blob, **options: Any) -> bytes:
+        content: bytes = download(self, **options)
+        if damaged and damaged.pop():
+            raise DataCorruption(None, "Checksum mismatch while downloading")
+        return content
+
+    monkeypatch.setattr(Blob, "download_as_bytes", downloaded)
+    assert create_if_absent(uri, b"{}")
+    found = read_with_token(uri)
+    assert (found and found.content, damaged) == (b"{}", [])
+    damaged += [True] * 100
+    with pytest.raises(PlatformError, match="did not arrive whole"):
+        read_with_token(uri)

@@ -21,11 +21,11 @@ from headrace.components.score.vertex_job.results import CollectedRows, Results
 from headrace.components.score.vertex_job.retry_refused import Refused, find_refused
 from headrace.core import storage
 from headrace.core.artifacts.missing import is_there
-from headrace.core.artifacts.model import version_of
+from headrace.core.artifacts.model import open_model, version_of
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
-from headrace.core.saved_model.find import find_source
+from headrace.core.saved_model.find import declared_serving
 from headrace.core.signals import Terminated, raise_on_sigterm
 from headrace.core.sources.open import data_version as measure_version
 from headrace.core.sources.open import list_paths
@@ -300,7 +300,8 @@ def _check_rules(model: Model, config: ScoreConfig, scorer: Scores) -> None:
 def _check_mode(model: Model, config: ScoreConfig) -> None:
     """Refuses a registered container that answers from a table, which earlier features were scored for."""
     environment = {each.name: each.value for each in model.container_spec.env}
-    declared = find_source(config.model, name="model").serving
+    known = is_there("Model", config.model)
+    declared = declared_serving(open_model(config.model).problem, config.model) if known else None
     mode = environment.get("HEADRACE_MODE") or ("dynamic" if declared is None else declared.mode)
     if mode != "dynamic":
         raise UsageError(

@@ -350,6 +350,30 @@ def test_a_model_that_is_not_there(run: Callable[..., ScoreResult], model: str) 
         run(job_options={"model": f"{model}@7"})
 
 
+@pytest.mark.parametrize("by", ["container", "problem"])
+def test_a_container_that_answers_from_a_table(
+    run: Callable[..., ScoreResult],
+    vertex: VertexServer,
+    put: Callable[[str, bytes], str],
+    make_model: Callable[..., Path],
+    tmp_path: Path,
+    by: str,
+) -> None:
+    """The table holds predictions of other features than those of the job."""
+    artifact = put("model/saved_model.pb", b"").rpartition("/")[0]
+    if by == "container":
+        spec = {"imageUri": "europe-docker.pkg.dev/p/r/server:1", "env": [{"name": "HEADRACE_MODE", "value": "hybrid"}]}
+        options: dict[str, Any] = {"job_options": {"model": vertex.upload(artifact, containerSpec=spec)}}
+    else:
+        model = make_model(tmp_path / "hybrid", VERSION)
+        problem = json.loads((model / "problem.json").read_text())
+        (model / "problem.json").write_text(json.dumps({**problem, "serving": {"mode": "hybrid"}}))
+        options = {"model": str(model)}
+    with pytest.raises(UsageError, match="would be answered from a table of predictions") as caught:
+        run(**options)
+    assert (caught.value.received, caught.value.fix) == ("hybrid", "Score with --approach direct")
+
+
 def test_another_model_in_the_registry(run: Callable[..., ScoreResult], put: Callable[[str, bytes], str]) -> None:
     put("model/training.json", b'{"model_version": "another"}')
     with pytest.raises(UsageError, match="differs from the local Model"):

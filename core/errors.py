@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Self
 
 # Characters of a part of a paragraph: a longer one is shown by its beginning and its end.
 _SHOWN, _SHOWN_AT_END = 1_500, 300
+# How TensorFlow begins the message of an allocation that failed.
+_OUT_OF_MEMORY = "OOM when allocating"
 
 
 class HeadraceError(Exception):
@@ -118,12 +120,16 @@ class HeadraceError(Exception):
         return self
 
 
-def disk_full(error: BaseException) -> PlatformError | None:
-    """The error of a full disk, which libraries in C++ report by a message alone; None for any other error."""
+def exhausted(error: BaseException) -> PlatformError | None:
+    """The error of a full disk or memory, which libraries in C++ report by a message alone; None for any other."""
     message = str(error)
-    if getattr(error, "errno", None) != errno.ENOSPC and os.strerror(errno.ENOSPC) not in message:
-        return None
-    return PlatformError("the disk is full", received=message, fix="Free some space, then run the same command again")
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in message:
+        return PlatformError("the disk is full", received=message, fix="Free some space, then run the same command")
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in message:
+        received = message or type(error).__name__
+        fix = "Use a machine with more memory, or a smaller model or batch"
+        return PlatformError("there is not enough memory", received=received, fix=fix)
+    return None
 
 
 def _shown(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from headrace.core.errors import HeadraceError, PlatformError, UsageError
+from headrace.core.errors import HeadraceError, PlatformError, UsageError, exhausted
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -205,7 +205,8 @@ def main() -> None:
         if debug:
             raise
         _end(
-            PlatformError(
+            exhausted(error)
+            or PlatformError(
                 "unexpected internal error",
                 received=f"{type(error).__name__}: {error}",
                 fix="Run headrace --debug ... for a traceback, and report the error",

@@ -23,8 +23,8 @@ from headrace.core.steps import workspace
 from headrace.core.steps.identity import model_version_of, release
 from headrace.core.steps.step import identity
 from headrace.core.storage.lock import locked
-from headrace.pipelines.local_root import absolute, check_root, check_writable, publish_run, work_of
 from headrace.pipelines.platforms.task_processes import TaskProcesses
+from headrace.pipelines.runs.local_root import absolute, check_root, check_writable, publish_run, work_of
 from headrace.pipelines.runs.start_record import recording, secrets
 from headrace.pipelines.submission.outcome import raise_for_summary
 

@@ -12,8 +12,8 @@ from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
-from headrace.pipelines.local_root import absolute, check_root, check_writable
 from headrace.pipelines.local_run import Plan
+from headrace.pipelines.runs.local_root import absolute, check_root, check_writable
 
 # A run's identity does not depend on its speed, or on its notifications.
 _NO_PART = frozenset({"batch_rows", "runner", "webhook"})

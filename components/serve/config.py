@@ -143,9 +143,9 @@ class ServeConfig:
 def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
     """Options from Vertex AI's variables and those of headrace.
 
-    They are AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE and AIP_DEPLOYED_MODEL_ID; HEADRACE_RULES,
-    HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE, HEADRACE_REQUEST_LOG,
-    HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
+    They are AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE and AIP_DEPLOYED_MODEL_ID;
+    HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
+    HEADRACE_REQUEST_LOG, HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
 
     Raises:
         UsageError: a port, a route, an interval, a number of rows, the share of the request log or a limit is not

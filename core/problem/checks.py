@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -188,3 +189,22 @@ def check_tuning(tuning: Tuning | None, hyperparameters: Mapping[str, Any]) -> N
     if not isinstance(tuning, Tuning):
         raise ProblemError("tuning is wrong", where="Problem", expected="a Tuning", received=repr(tuning))
     tuning.check_hyperparameters(hyperparameters)
+
+
+def check_encodable(declared: Mapping[str, Any]) -> None:
+    """Refuses half of a surrogate pair in any text, which no file of UTF-8 holds.
+
+    Args:
+        declared: the Problem as JSON values.
+
+    Raises:
+        ProblemError: a text holds one.
+    """
+    text = json.dumps(declared, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(error.start - 20, 0) : error.start + 20]
+        raise ProblemError(
+            "a text is not valid Unicode", where="Problem", expected="text that UTF-8 can hold", received=repr(around)
+        ) from error

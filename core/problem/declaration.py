@@ -135,6 +135,7 @@ class Problem:
         self.splits.check_column(self.label.name)
         checks.check_tuning(self.tuning, self.hyperparameters)
         _ = self.derivation
+        checks.check_encodable(self.to_json())
 
     def __eq__(self, other: object) -> bool:
         # Comparing expressions gives an expression.

@@ -106,7 +106,7 @@ class Derivation:
         of_features = (column for column in columns if column.name not in features)
         served = (*(_double(c) if isinstance(c, Numeric) and c.name in exact else c for c in of_features), *inputs)
         of_table = {c.name: c for target in targets for c in target_inputs.get(target.name, (target,))}
-        of_table = {c.name: c for c in split_inputs} | of_table
+        of_table |= {c.name: c for c in split_inputs if c.name not in of_table}
         # What a column of the table is declared as holds for the expressions of label, weight and split too.
         of_table |= {c.name: c for c in (*(t for t in targets if t.name not in of_targets), *served)}
         names = {column.name for column in served}

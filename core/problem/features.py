@@ -22,6 +22,8 @@ RESERVED_NAMES = frozenset({"key", "prediction", "probability", "probabilities"}
 MAX_QUANTILE_BUCKETS = 1000
 # Of float64, with its smallest numbers.
 _MAX_EXPONENT = 1074
+# Codes of a feature are int32 on accelerators; a longer embedding than this is a slip of the keyboard.
+_MAX_CODES, _MAX_EMBEDDING = 2**31 - 1, 2**16
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ class Categorical:
             object.__setattr__(self, "vocabulary", values)
         for size in ("hash_buckets", "embedding", "max_vocabulary"):
             if getattr(self, size) is not None:
-                check_count(getattr(self, size), size, where=where, error=ProblemError)
+                maximum = _MAX_EMBEDDING if size == "embedding" else _MAX_CODES
+                check_count(getattr(self, size), size, maximum=maximum, where=where, error=ProblemError)
         _check_max_missing(self, where)
         if self.max_unknown is not None:
             check_fraction(self.max_unknown, "max_unknown", where=where, error=ProblemError)
@@ -226,9 +229,9 @@ class Crossed:
             raise ProblemError(
                 "a cross needs different features", where=where, expected="two or more", received=str(len(features))
             )
-        check_count(hash_buckets, "hash_buckets", minimum=2, where=where, error=ProblemError)
+        check_count(hash_buckets, "hash_buckets", minimum=2, maximum=_MAX_CODES, where=where, error=ProblemError)
         if embedding is not None:
-            check_count(embedding, "embedding", where=where, error=ProblemError)
+            check_count(embedding, "embedding", maximum=_MAX_EMBEDDING, where=where, error=ProblemError)
         object.__setattr__(self, "features", tuple(features))
         object.__setattr__(self, "hash_buckets", hash_buckets)
         object.__setattr__(self, "embedding", embedding)

@@ -14,6 +14,19 @@ ModelKind = Literal["linear", "deep", "wide_and_deep", "deep_and_cross"]
 LearningRateScaling = Literal["none", "linear", "sqrt"]
 
 
+# A size beyond these is a slip of the keyboard, which TensorFlow or the memory of a machine would refuse later.
+_INT64 = 2**63 - 1
+_MAXIMA = {
+    "batch_size": 2**24,
+    "epochs": _INT64,
+    "patience": _INT64,
+    "steps": _INT64,
+    "cross_layers": 100,
+    "seed": _INT64,
+}
+_MAX_UNITS, _MAX_LAYERS = 2**20, 1_000
+
+
 @dataclass(frozen=True)
 class Training:
     """How the model is trained.
@@ -52,12 +65,11 @@ class Training:
     class_weights: Mapping[str, float] | Literal["balanced"] | None = None
 
     def __post_init__(self) -> None:
-        for count in ("batch_size", "epochs", "patience"):
-            check_count(getattr(self, count), count, where="Training", error=ProblemError)
-        if self.steps is not None:
-            check_count(self.steps, "steps", where="Training", error=ProblemError)
-        check_count(self.cross_layers, "cross_layers", where="Training", error=ProblemError)
-        check_count(self.seed, "seed", minimum=0, where="Training", error=ProblemError)
+        for count, maximum in _MAXIMA.items():
+            if count != "steps" or self.steps is not None:
+                minimum = 0 if count == "seed" else 1
+                value = getattr(self, count)
+                check_count(value, count, minimum=minimum, maximum=maximum, where="Training", error=ProblemError)
         check_word(self.model, "model", get_args(ModelKind), where="Training", error=ProblemError)
         check_word(
             self.learning_rate_scaling,
@@ -69,7 +81,10 @@ class Training:
         object.__setattr__(self, "class_weights", as_class_weights(self.class_weights))
         units = tuple(self.hidden_units)
         for unit in units:
-            check_count(unit, "hidden_units", where="Training", error=ProblemError)
+            check_count(unit, "hidden_units", maximum=_MAX_UNITS, where="Training", error=ProblemError)
+        if len(units) > _MAX_LAYERS:
+            expected = f"{_MAX_LAYERS} layers or fewer"
+            raise ProblemError("hidden_units is wrong", where="Training", expected=expected, received=f"{len(units)}")
         if self.model == "deep" and not units:
             raise ProblemError(
                 "a deep model has hidden layers",

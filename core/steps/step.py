@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.core import storage
-from headrace.core.errors import HeadraceError, PlatformError, disk_full
+from headrace.core.errors import HeadraceError, PlatformError, exhausted
 from headrace.core.signals import raise_on_sigterm
 from headrace.core.steps.engine_job import is_of_job, names_of
 from headrace.core.steps.repeated import attempt_of, error_of, job_of
@@ -200,7 +200,7 @@ def running(name: str, *, root: str) -> Iterator[Step]:
         except HeadraceError as error:
             _fail(step, error, error)
         except Exception as error:
-            unexpected = disk_full(error) or PlatformError(
+            unexpected = exhausted(error) or PlatformError(
                 f"{name} failed unexpectedly",
                 received=f"{type(error).__name__}: {error}",
                 fix="The step's log has the traceback",

@@ -72,7 +72,7 @@ def list_(root: str, as_json: bool) -> None:
     """List the endpoints of ROOT: live version, address, and whether they answer."""
     if not storage.is_remote(root) and not storage.local_path(root).is_dir():
         raise UsageError("the root does not exist", where=root)
-    from headrace.pipelines.local_root import work_of
+    from headrace.pipelines.runs.local_root import work_of
 
     found = endpoints_of(work_of(root))
     if as_json:
@@ -145,6 +145,13 @@ def promote(folder: str, version: str, restore: bool, registry: str, why: str, a
 )
 @click.option("--again", is_flag=True, help="Try a version again whose canary was withdrawn.")
 @click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Take a step this often, in seconds, until the canary ends (default: one step).",
+)
+@click.option(
     "--registry", default="", metavar="DIR", help="Registry of the versions (default: that of the deployment)."
 )
 @_why
@@ -154,6 +161,7 @@ def canary(
     version: str,
     traffic_log: str,
     again: bool,
+    every_s: float | None,
     registry: str,
     why: str,
     as_json: bool,
@@ -161,10 +169,10 @@ def canary(
 ) -> None:
     """Take one step of a canary of VERSION at Vertex AI or KServe.
 
-    Call it again, every minute or so, until the canary ends. VERSION is deployed, with or without traffic. Each call
-    reads what the servers counted, and then widens the canary, promotes it, gives its traffic back, or waits. Exit
-    status 0 while it is under way and once it is promoted, 3 if it was rolled back, 75 if it was withdrawn. Without
-    --canary its steps are 10 and 50 %.
+    VERSION is deployed, with or without traffic. Each step reads what the servers counted, and then widens the canary,
+    promotes it, gives its traffic back, or waits. With --every one call takes all steps; without it, call it again,
+    every minute or so, until the canary ends. Exit status 0 while it is under way and once it is promoted, 3 if it was
+    rolled back, 75 if it was withdrawn. Without --canary its steps are 10 and 50 %.
 
     \b
     Example:
@@ -172,19 +180,27 @@ def canary(
     """
     from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.components.deploy.open import open_service
-    from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
+    from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance, raise_for_step
+    from headrace.components.rollout.service_watch import watch
 
     config = ServiceRolloutConfig(version, traffic_log, canary or CanarySettings(), registry, again, why)
     opened = open_service(folder, registry=registry)
     with showing("canary") as (console, report):
-        step = advance(opened, config, report)
-        if as_json:
-            print_json(step, console.file)
-        else:
+
+        def told(step: RolloutStep) -> None:
             shares = ", ".join(f"{one} {percent} %" for one, percent in step.traffic.items())
             console.print(f"version {version}: {step.outcome}; {shares}")
             for reason in step.reasons:
                 console.print(reason)
+
+        if every_s is not None:
+            step = watch(opened, config, every_s, report, told=(lambda _: None) if as_json else told)
+        else:
+            step = advance(opened, config, report)
+            if not as_json:
+                told(step)
+        if as_json:
+            print_json(step, console.file)
     raise_for_step(step, folder)
 
 

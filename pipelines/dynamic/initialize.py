@@ -58,7 +58,7 @@ def initialize(
         for one in options.get("announce", ())
     )
     if platform == "local":
-        from headrace.pipelines.local_root import check_root, check_writable
+        from headrace.pipelines.runs.local_root import check_root, check_writable
 
         check_root(root, name, inputs={"--problem": problem})
         check_writable(root)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.deploy.local.status import Listed, endpoints_of
-from headrace.pipelines.local_root import work_of
+from headrace.pipelines.runs.local_root import work_of
 from headrace.pipelines.runs.records import RunRecord, list_runs
 
 

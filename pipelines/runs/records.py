@@ -10,8 +10,8 @@ from typing import Any, Literal
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import is_locked
-from headrace.pipelines.local_root import work_folder
 from headrace.pipelines.runs import start_record
+from headrace.pipelines.runs.local_root import work_folder
 
 Status = Literal["succeeded", "refused", "failed", "running", "interrupted", "unreadable"]
 SUMMARY = "summary.json"

@@ -133,8 +133,10 @@ class AlarmTrigger:
         new = False
         for message in self._consumer.consume(_PER_TURN, timeout=_POLL_S):
             new |= self._take(message)
-        if self._offsets:
+        if self._waiting:
             self._pause()
+        elif self._offsets:
+            self._commit()
         if (new and not self._failures) or self._clock() >= self._due:
             self._attempt()
 

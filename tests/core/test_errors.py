@@ -10,7 +10,7 @@ from headrace.core.errors import (
     PlatformError,
     ProblemError,
     UsageError,
-    disk_full,
+    exhausted,
 )
 
 
@@ -71,16 +71,20 @@ def test_half_of_a_surrogate_pair_is_written_as_its_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "full"),
+    ("error", "what"),
     [
-        (OSError(28, "No space left on device"), True),
-        (RuntimeError("ResourceExhaustedError: /a/b.tmp; No space left on device"), True),
-        (OSError(13, "Permission denied"), False),
-        (MemoryError(), False),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (RuntimeError("ResourceExhaustedError: /a/b.tmp; No space left on device"), "the disk is full"),
+        (RuntimeError("OOM when allocating tensor with shape[8,1048576]"), "there is not enough memory"),
+        (MemoryError(), "there is not enough memory"),
+        (OSError(13, "Permission denied"), ""),
     ],
 )
-def test_a_full_disk_by_its_message(error: Exception, full: bool) -> None:
-    found = disk_full(error)
-    assert (found is not None) is full
-    if found is not None:
-        assert (found.exit_status, found.what, found.received) == (75, "the disk is full", str(error))
+def test_a_full_disk_or_memory_by_its_message(error: Exception, what: str) -> None:
+    found = exhausted(error)
+    if not what:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.exit_status, found.what) == (75, what)
+    assert found.received == (str(error) or "MemoryError")

@@ -9,7 +9,7 @@ from support.command import headrace
 
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
-from headrace.pipelines.local_root import work_folder, work_of
+from headrace.pipelines.runs.local_root import work_folder, work_of
 
 PROBLEM = """
 from headrace import Gate, Numeric, Problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from headrace.components.messages.decode import Decoder, Message, Row
 from headrace.core.beam.windows import Windows
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Numeric, Problem, Splits
+from headrace.expressions import timestamp
 
 NOON = datetime(2026, 11, 29, 12, 0, 30, tzinfo=UTC)
 COLUMNS = (Column("id", "text"), Column("age", "number", missing=("NA",)), Column("smokes", "text", (("true", "Yes"),)))
@@ -120,6 +122,9 @@ def test_columns_are_those_that_the_problem_reads() -> None:
     assert [each.kind for each in found.values()] == ["text", "number", "text", "number", "text"]
     assert found["payment"].value(True) == "True"
     assert found["miles"].value(" NA ") is None
+    # The split's column is derived from one of the messages.
+    derived = dataclasses.replace(problem, derive={"pickup": timestamp("seconds", unit="s")})
+    assert [column.name for column in columns_of(derived)] == ["trip", "Fare ($)", "seconds", "payment", "miles"]
 
 
 def test_a_problem_that_spans_cannot_hold_is_refused() -> None:

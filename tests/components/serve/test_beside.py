@@ -21,14 +21,14 @@ def clock(step_s: float) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_it_rests_nine_tenths_of_the_time_while_others_are_busy(busy: bool) -> None:
-    # The clock is read once per event and once after each rest: a quarter of a millisecond of work each.
-    times, slept = clock(0.00025), list[float]()
+def test_it_rests_nearly_all_of_the_time_while_others_are_busy(busy: bool) -> None:
+    # The clock is read once per event and once after each rest: a tenth of a millisecond of work each.
+    times, slept = clock(0.0001), list[float]()
     with beside(lambda: busy, clock=lambda: next(times), sleep=slept.append):
         for _ in range(600):
             step()
     worked = next(times)
-    assert sum(slept) == pytest.approx(0.9 * (worked + sum(slept)), rel=0.2) if busy else not slept
+    assert sum(slept) == pytest.approx(0.95 * (worked + sum(slept)), rel=0.05) if busy else not slept
 
 
 def test_others_wait_for_the_interpreter_for_half_a_millisecond_at_most() -> None:

@@ -13,7 +13,7 @@ from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.sources.csv_dialect import options_of
 from headrace.core.steps import identity as lineage
-from headrace.core.steps.step import ENGINE_SOURCE, record_uri
+from headrace.core.steps.step import ENGINE_RUN, ENGINE_SOURCE, record_uri, running
 from headrace.core.steps.workspace import summary_uri
 
 PROBLEM = str(Path(__file__).parents[3] / "examples" / "natality" / "natality.py")
@@ -38,19 +38,24 @@ def facts(tmp_path: Path) -> summarize.RunFacts:
     )
 
 
-def keep(
-    facts: summarize.RunFacts, name: str, *, started: float, error: DataError | None = None, **result: Any
-) -> None:
+def identities(facts: summarize.RunFacts) -> dict[str, str]:
+    """The identity of each step of a run."""
     file = load_problem(PROBLEM)
     examples = lineage.preprocess_identity(file, facts.data_version)
     model = lineage.train_identity(file, examples)
-    identity = {
+    return {
         "preprocess": examples,
         "train": model,
         "evaluate": lineage.evaluate_identity(file, examples, model, ""),
         "register": lineage.publish_identity("register", model, facts.registry),
         "deploy": lineage.publish_identity("deploy", model, facts.endpoint),
-    }[name]
+    }
+
+
+def keep(
+    facts: summarize.RunFacts, name: str, *, started: float, error: DataError | None = None, **result: Any
+) -> None:
+    identity = identities(facts)[name]
     storage.write_json(
         record_uri(facts.root, name, identity),
         {
@@ -173,6 +178,34 @@ def test_the_run_before_of_a_schedule_is_not_this_one(
     done_at(facts, NOW + 310, "train", "evaluate", "register", "deploy")
     clock["now"] = NOW + 320
     assert [summary(third)["status"], summary(third)["started"]] == ["succeeded", NOW]
+
+
+def test_a_clock_that_is_set_back_an_hour_between_the_steps(
+    facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"now": NOW}
+    monkeypatch.setattr("headrace.core.steps.step.time.time", lambda: now["now"])
+    monkeypatch.setattr(summarize.time, "time", lambda: now["now"])
+    wanted = identities(facts)
+
+    def done(mark: str, *names: str) -> dict[str, Any]:
+        monkeypatch.setenv(ENGINE_RUN, mark)
+        for name in names:
+            with running(name, root=facts.root) as step:
+                step.identity = identities(facts)[name]
+                step.finish(outputs={}, result={"blessed": True})
+            now["now"] -= 3600.0
+        return summary(facts)
+
+    first = done("a", *wanted)
+    assert statuses(first) == ["succeeded"] * 5
+    assert {step["step"]: step["identity"] for step in first["steps"]} == wanted
+    assert first["finished"] >= first["started"]
+    assert all(step["finished"] >= step["started"] and step["seconds"] >= 0 for step in first["steps"])
+    # The next run resumes: its clock is hours before the records that the engine reuses.
+    again = done("b", "register", "deploy")
+    assert statuses(again) == ["cached"] * 3 + ["succeeded"] * 2
+    assert statuses(done("c")) == ["cached"] * 3 + ["skipped"] * 2
 
 
 def in_pod(facts: summarize.RunFacts, name: str, **changes: Any) -> None:

@@ -1,6 +1,7 @@
 """What a Problem accepts, and how it refuses the rest: with the field, what was expected and what came."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -184,3 +185,34 @@ def test_a_threshold_changes_the_training_and_costs_only_the_evaluation() -> Non
     assert plain.training_digest == costly.training_digest != at_a_third.training_digest
     assert len({each.evaluation_digest for each in (plain, at_a_third, costly)}) == 3
     assert costly.trained == plain.trained
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: Training(hidden_units=[10**9]), "hidden_units"),
+        (lambda: Training(hidden_units=[4] * 5_000), "hidden_units"),
+        (lambda: Training(batch_size=10**30), "batch_size"),
+        (lambda: Training(cross_layers=10**5), "cross_layers"),
+        (lambda: Training(seed=2**63), "seed"),
+        (lambda: Training(steps=10**30), "steps"),
+        (lambda: Categorical("c", hash_buckets=2**31), "hash_buckets"),
+        (lambda: Categorical("c", embedding=10**10), "embedding"),
+        (lambda: Categorical("c", max_vocabulary=10**30), "max_vocabulary"),
+        (lambda: Crossed("a", "b", hash_buckets=10**30), "hash_buckets"),
+    ],
+)
+def test_a_size_that_no_machine_has(make: Callable[[], object], name: str) -> None:
+    with pytest.raises(ProblemError, match=f"{name} is wrong"):
+        make()
+
+
+@pytest.mark.parametrize("part", ["vocabulary", "missing", "hyperparameters", "column"])
+def test_half_of_a_surrogate_pair_is_in_no_file(part: str) -> None:
+    odd = "\ud800"
+    label = Categorical("y", vocabulary=["a", odd if part == "vocabulary" else "b"])
+    features = [Numeric("x", column=odd if part == "column" else None)]
+    missing = [odd] if part == "missing" else []
+    hyperparameters = {"a": [odd]} if part == "hyperparameters" else {}
+    with pytest.raises(ProblemError, match="a text is not valid Unicode"):
+        Problem("n", "id", label, features, missing=missing, hyperparameters=hyperparameters)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.vertex.service import PARENT
+from support.endpoint_kinds import KINDS, A, B
 from support.ledgers import arrival, claimed
 from support.rollout_world import SETTINGS, Killed, World
 from support.rollout_world import world as world
@@ -27,6 +29,7 @@ from headrace.core.storage.lock import locked
 from headrace.pipelines.dynamic.canary import take_step
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
+from headrace.pipelines.submission.place import Place
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 CANARY = dataclasses.replace(SETTINGS, minimum_step_s=0.0)
@@ -164,3 +167,30 @@ def test_a_run_that_was_overtaken_takes_no_step(settings: DynamicSettings, world
     with pytest.raises(Overtaken):
         take_step(settings, run)
     assert world.state == before
+
+
+def test_at_a_service_ticks_take_the_steps(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    case = KINDS["vertex"](request, tmp_path)
+    case.add(A, 100)
+    case.add(B, 0)
+    settings = DynamicSettings(
+        "natality",
+        "problem.py",
+        DIGESTS,
+        str(tmp_path / "root"),
+        case.registry.where,
+        f"{PARENT}/endpoints/natality",
+        platform="vertex",
+        place=Place("vertex", project="demo-project", location="us-central1"),
+        canary=dataclasses.replace(CANARY, deadline_s=0.001),
+        traffic_log=str(tmp_path / "traffic"),
+    )
+    settings.write()
+    claim = claimed(settings.folder, [arrival(0)])
+    settings.ledger.watch(claim.run_id, claim.holder, Watch(B))
+    first = ticked(settings)
+    assert (first.did, case.served()) == ("running", {A: 90, B: 10})
+    assert ticked(settings, CountedRuns()).did == "idle"
+    (ending,) = settings.ledger.state().history
+    assert (ending.outcome, ending.model, case.served()) == ("kept", B, {A: 100})
+    assert ending.why.startswith("withdrawn: The deadline is over without enough evidence to promote. ")

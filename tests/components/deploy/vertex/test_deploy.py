@@ -122,6 +122,16 @@ def test_a_share_of_the_traffic(server: VertexServer) -> None:
     assert second.removed == ()
 
 
+def test_a_canary_leaves_the_live_version_alone_beside_it(server: VertexServer) -> None:
+    first, second = (deploy.deploy(config(registered(version))) for version in ("aaaa", "bbbb"))
+    third = deploy.deploy(config(registered("cccc"), traffic=0))
+    assert (third.removed, third.previous) == ((), second.deployed)
+    fourth = deploy.deploy(replace(config(registered("dddd"), traffic=0), replaces_idle=True))
+    # Neither the version before the live one nor an earlier canary costs machines any more.
+    assert sorted(fourth.removed) == sorted((first.deployed, third.deployed))
+    assert dict(fourth.traffic) == {second.deployed: 100, fourth.deployed: 0}
+
+
 def test_a_task_that_is_tried_again_deploys_nothing_twice(server: VertexServer) -> None:
     deploy.deploy(config(registered("aaaa")))
     model = registered("bbbb")

@@ -77,9 +77,10 @@ def profile(prepared, arguments):
     found = {}
 
     def measured(name, function, each):
-        begin = time.process_time()
+        # Of this thread: others may still fill their buffers.
+        begin = time.thread_time()
         results = [function(one) for one in each]
-        found[name] = (time.process_time() - begin) / train.rows
+        found[name] = (time.thread_time() - begin) / train.rows
         return results
 
     # The first blocks pay for what is made once.
@@ -91,12 +92,13 @@ def profile(prepared, arguments):
     places = [(n * BLOCK_ROWS, min(BLOCK_ROWS, train.rows - n * BLOCK_ROWS)) for n in numbers]
     chosen = measured("order of an epoch", lambda place: order.numbers(*place), places)
     measured("gather from the cache", cache.gather, chosen)
-    ready = Batches(shards, prepare, prepared.batch.rows, True, None).of_rows(lambda *_: columns[0], 0, 0, 1)
-    # Many: some batches are made ahead.
-    steps = 8 * train.rows // prepared.batch.rows
+    ready = Batches(shards, prepare, prepared.batch.rows, True, None).of_rows(lambda *_: columns[0], 0, 0, 1).chunks
+    # Many: some chunks are made ahead.
+    chunks = 8 * train.rows // BLOCK_ROWS
     begin = time.process_time()
-    ready.take(steps).reduce(np.int64(0), counted)
-    found["cut into batches"] = (time.process_time() - begin) / steps / prepared.batch.rows
+    ready.take(chunks).reduce(np.int64(0), counted)
+    rows = chunks * np.prod(tf.nest.flatten(ready.element_spec)[0].shape[:2])
+    found["hand over to TensorFlow"] = (time.process_time() - begin) / rows
     return found
 
 
@@ -138,7 +140,7 @@ def first_epoch(prepared, limit, arguments, folder, cache="auto"):
         memory_bytes=prepared.machine.memory_bytes,
         wanted=Input(cache=cache),
     )
-    trainee = limit.on(source.batches)
+    trainee = limit.on(source.chunks)
     taken = trainee.run(examples.train.rows // prepared.batch.rows)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     loss = taken.loss_sum / taken.steps
@@ -147,30 +149,32 @@ def first_epoch(prepared, limit, arguments, folder, cache="auto"):
 
 
 class Limit:
-    """Our loop on batches that were made before, each a piece of one tensor in memory.
+    """Our loop on chunks of batches that were made before, each a piece of one tensor in memory.
 
     Args:
-        prepared: its first batches are taken, again and again.
+        prepared: its first chunks are taken, again and again.
     """
 
     def __init__(self, prepared):
         import tensorflow as tf
 
-        batches = list(prepared.source.batches(0).take(LIMIT_STEPS))
-        stacked = tf.nest.map_structure(lambda *columns: tf.stack(columns), *batches)
-        del batches
+        chunks = prepared.source.chunks(0)
+        batches = tf.nest.flatten(chunks.element_spec)[0].shape[0]
+        some = list(chunks.take(-(-LIMIT_STEPS // batches)))
+        stacked = tf.nest.map_structure(lambda *columns: tf.stack(columns), *some)
+        del some
         ready = tf.data.Dataset.from_tensor_slices(stacked).repeat().prefetch(2)
-        self.trainee = trainee_of(prepared, lambda *_: ready)
+        self.trainee = trainee_of(prepared, chunks=lambda *_: ready)
         self.trainee.feed()
         self.run = self.trainee.run
         # Another model, traced before the clock starts: each start is the same work.
-        self._batches = lambda *_: ready
-        self._another = trainee_of(prepared, lambda *place: self._batches(*place))
+        self._chunks = lambda *_: ready
+        self._another = trainee_of(prepared, chunks=lambda *place: self._chunks(*place))
         self._another.feed()
 
-    def on(self, batches):
+    def on(self, chunks):
         """The loop on another stream, from its first batch."""
-        self._batches = batches
+        self._chunks = chunks
         self._another.feed()
         return self._another
 
@@ -399,13 +403,20 @@ def compared(base, calls, prepared):
     }
 
 
-def trainee_of(prepared, batches):
-    """The same model and optimizer on other batches."""
+def trainee_of(prepared, batches=None, chunks=None):
+    """The same model and optimizer on other batches, or chunks of them."""
     from headrace.components.train.loop.session import TrainSession
 
     own = prepared.trainee
     return TrainSession(
-        own.core, own.objective, own.optimizer, own.strategy, batches, prepared.source.eval_blocks, chosen=own.chosen
+        own.core,
+        own.objective,
+        own.optimizer,
+        own.strategy,
+        batches or prepared.source.batches,
+        prepared.source.eval_blocks,
+        chunks=chunks,
+        chosen=own.chosen,
     )
 
 

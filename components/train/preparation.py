@@ -175,6 +175,7 @@ def prepare(
         devices,
         source.batches,
         source.eval_blocks,
+        chunks=source.chunks,
         metrics=metrics,
         chosen=chosen,
         class_weights=None if of_classes is None else tuple(of_classes.values()),

@@ -38,6 +38,19 @@ def prefetched(batch_bytes: int, memory_bytes: int | None) -> int:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """An endless stream of shuffled rows in two forms: the same batches in the same order.
+
+    Attributes:
+        chunks: a dataset of several batches each, [batches, rows, ...] of each column.
+        batches: a dataset of batches.
+    """
+
+    chunks: Any
+    batches: Any
+
+
+@dataclass(frozen=True)
 class Batches:
     """Makes the batches of every order.
 
@@ -55,11 +68,11 @@ class Batches:
     deterministic: bool
     memory_bytes: int | None
 
-    def streamed(self, start_step: int, worker: int, workers: int) -> Any:
+    def streamed(self, start_step: int, worker: int, workers: int) -> Stream:
         """Batches read from the shards, in blocks."""
         return self.of_rows(_rows_of_blocks(self._blocks(), self.shards.total), start_step, worker, workers)
 
-    def by_file(self, start_step: int, worker: int, workers: int) -> Any:
+    def by_file(self, start_step: int, worker: int, workers: int) -> Stream:
         """Batches of one worker out of its own shards."""
         if workers == 1:
             return self.streamed(start_step, 0, 1)
@@ -77,7 +90,7 @@ class Batches:
 
     def cached(
         self, split: Split, place: str, order: RowOrder, *, stream_first: bool
-    ) -> Callable[[int, int, int], Any]:
+    ) -> Callable[[int, int, int], Stream]:
         """(start step, worker, workers) -> batches of cached rows.
 
         Args:
@@ -120,7 +133,7 @@ class Batches:
             before = streamed(place, first, chosen[chosen < first])
             return _joined([before, cache.gather(numbers[chosen[chosen >= first] - first])])
 
-        def batches(start_step: int, worker: int, workers: int) -> Any:
+        def batches(start_step: int, worker: int, workers: int) -> Stream:
             if start_step * self.batch_size >= total:
                 complete()
             return self.of_rows(rows_at, start_step, worker, workers)
@@ -137,7 +150,7 @@ class Batches:
         # Each thread may be in the middle of two blocks.
         return SharedBlocks(read or plain, 2 * readers() + 1)
 
-    def of_rows(self, rows_at: RowsAt, start_step: int, worker: int, workers: int) -> Any:
+    def of_rows(self, rows_at: RowsAt, start_step: int, worker: int, workers: int) -> Stream:
         """Batches of the rows that `rows_at` returns for a place of the stream."""
         size, like = self._size(workers), tf.nest.flatten(self.prepared.specification)
         # Small data would be read many epochs ahead.
@@ -173,7 +186,11 @@ class Batches:
         with tf.device("CPU:0"):
             chunks = tf.data.Dataset.range(np.iinfo(np.int64).max).map(chunk_of, num_parallel_calls=readers())
             ahead = prefetched(size * row_bytes(self.prepared.specification), self.memory_bytes)
-            return chunks.unbatch().prefetch(ahead).with_options(self._options())
+            options = self._options()
+            return Stream(
+                chunks.prefetch(max(1, ahead // joined)).with_options(options),
+                chunks.unbatch().prefetch(ahead).with_options(options),
+            )
 
     def _options(self) -> Any:
         options = tf.data.Options()

@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from headrace.components.train.input import row_order
-from headrace.components.train.input.batches import Batches
+from headrace.components.train.input.batches import Batches, Stream
 from headrace.components.train.input.examples import Examples, Split
 from headrace.components.train.input.prepared_blocks import InOrder
 from headrace.components.train.input.records import BLOCK_ROWS, Prepare, Prepared, raw_rows, row_bytes
@@ -76,7 +76,7 @@ class Source:
     """Input of the training loop.
 
     Attributes:
-        stream: see `batches`.
+        stream: (start step, worker, workers) -> its batches; see `batches`.
         eval_blocks: an iterable of `Rows` over the eval split, the same at each pass.
         eval_labels: [rows] labels of the eval split.
         eval_weights: [rows] sample weights of the eval split; None without.
@@ -86,7 +86,7 @@ class Source:
         decoder: description of the decoder of the train split's records.
     """
 
-    stream: Callable[[int, int, int], Any]
+    stream: Callable[[int, int, int], Stream]
     eval_blocks: Any
     eval_labels: Any
     eval_weights: Any
@@ -108,7 +108,11 @@ class Source:
         Raises:
             UsageError: the rows of a batch cannot be divided equally among the workers.
         """
-        return self.stream(start_step, worker, workers)
+        return self.stream(start_step, worker, workers).batches
+
+    def chunks(self, start_step: int = 0) -> Any:
+        """The same for one worker, in chunks of several batches: `Rows` of [batches, rows, ...] each."""
+        return self.stream(start_step, 0, 1).chunks
 
     @property
     def cached(self) -> bool:
@@ -197,7 +201,7 @@ def open_source(
         if its.total != split.rows:
             raise _other_rows(split, its.total)
     input_ = Batches(shards, prepared, batch_size, wanted.deterministic, memory_bytes)
-    stream: Callable[[int, int, int], Any]
+    stream: Callable[[int, int, int], Stream]
     if order == "blocks":
         stream = input_.by_file if sharding == "file" else input_.streamed
     else:

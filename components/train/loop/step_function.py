@@ -103,6 +103,66 @@ def compile_steps(step: Any, strategy: Any) -> Callable[[Any, int], tuple[int, f
     return call
 
 
+def compile_chunks(step: Any, strategy: Any) -> Callable[[Any, Any, Any, int], tuple[int, float, float, Any, Any]]:
+    """The same on one device, for an iterator over chunks of batches: to ask for each takes as long as a small step.
+
+    Args:
+        step: see `replica_step`.
+        strategy: a tf.distribute.Strategy of one replica.
+
+    Returns:
+        (iterator, the chunk that is begun, the place in it, the count) -> steps, losses, seconds, chunk, place. A chunk
+        is `Rows` of [batches, rows, ...] each; at the place after its last batch the iterator is asked for the next.
+    """
+
+    # Without autograph: as in `compile_steps`.
+    @tf.function(autograph=False)
+    def run(iterator: Any, chunk: Any, place: Any, count: Any) -> Any:
+        begun = tf.nest.flatten(chunk)
+        batches = begun[0].shape[0]
+        zero = tf.constant(0.0, tf.float64)
+
+        def may_go_on(done: Any, losses: Any) -> Any:
+            return tf.logical_and(done < count, tf.math.is_finite(losses))
+
+        def through_chunk(done: Any, losses: Any, waited: Any, place: Any, *held: Any) -> tuple[Any, ...]:
+            def read() -> list[Any]:
+                begin = tf.timestamp()
+                with tf.control_dependencies([begin]):
+                    rows = tf.nest.flatten(next(iterator))
+                with tf.control_dependencies(rows):
+                    return [tf.constant(0), tf.timestamp() - begin, *rows]
+
+            place, seconds, *held_now = tf.cond(place < batches, lambda: [place, zero, *held], read)
+
+            def one(done: Any, losses: Any, place: Any) -> tuple[Any, Any, Any]:
+                rows = tf.nest.pack_sequence_as(chunk, [part[place] for part in held_now])
+                loss = strategy.experimental_local_results(strategy.run(step, args=rows))[0]
+                return done + 1, losses + tf.cast(loss, tf.float64), place + 1
+
+            done, losses, place = tf.while_loop(
+                lambda done, losses, place: tf.logical_and(may_go_on(done, losses), place < batches),
+                one,
+                [done, losses, place],
+                parallel_iterations=1,
+            )
+            return done, losses, waited + seconds, place, *held_now
+
+        done, losses, waited, place, *held = tf.while_loop(
+            lambda done, losses, *_: may_go_on(done, losses),
+            through_chunk,
+            [tf.constant(0), zero, zero, place, *begun],
+            parallel_iterations=1,
+        )
+        return done, losses, waited, place, tf.nest.pack_sequence_as(chunk, held)
+
+    def call(iterator: Any, chunk: Any, place: Any, count: int) -> tuple[int, float, float, Any, Any]:
+        done, losses, waited, place, chunk = run(iterator, chunk, place, tf.constant(count))
+        return int(done), float(losses), float(waited), chunk, place
+
+    return call
+
+
 def _summed(values: list[Any]) -> list[Any]:
     """The sums over all replicas, in a replica's context; None stays None."""
     context = tf.distribute.get_replica_context()

@@ -78,9 +78,9 @@ class HeadraceError(Exception):
         """The paragraph and, if there is a table, the table below it in aligned columns."""
         if not self.table:
             return self.paragraph
-        widths = [max(len(cell) for cell in column) for column in zip(*self.table, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in self.table]
-        lines = list(map(_encodable, lines))
+        table = [[_shown(cell) for cell in row] for row in self.table]
+        widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
         return "\n".join([self.paragraph, "", *(f"  {line.rstrip()}" for line in lines)])
 
     def __str__(self) -> str:

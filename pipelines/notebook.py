@@ -36,7 +36,7 @@ def run(
     Args:
         problem: path of the Problem file.
         data: the rows: a file, a folder or a glob, local, on gs:// or s3://, or bigquery://...
-        root: folder under which everything is stored.
+        root: folder, or URI in a bucket, under which everything is stored.
         champion: a Model to compare with, by the gate's champion_tolerance.
         baseline: an earlier statistics.json, or the Examples that hold it; drift is measured against it.
         csv: dialect of CSV files, as NAME=VALUE, such as "delimiter=;".

@@ -57,6 +57,8 @@ def _cluster() -> Services:
     """The client of the cluster that this pod runs in, or else that of the user's kubeconfig."""
     from kubernetes import client, config
 
+    from headrace.components.deploy.kserve.service import ClusterServices
+
     try:
         config.load_incluster_config()
     except config.ConfigException:
@@ -69,5 +71,4 @@ def _cluster() -> Services:
                 expected="a pod of the cluster, or a kubeconfig",
                 received=str(error),
             ) from error
-    services: Services = client.CustomObjectsApi()
-    return services
+    return ClusterServices(client.CustomObjectsApi())

@@ -63,6 +63,7 @@ def test_a_very_long_value_is_shown_by_its_beginning_and_its_end() -> None:
     assert "Received: abb" in error.text
     assert "bbc (200,002 characters)." in error.text
     assert HeadraceError.from_json(error.to_json()).received == received
+    assert len(UsageError("no column", table=[["column", "seen"], [received, "text"]]).text) < 6_000
 
 
 def test_half_of_a_surrogate_pair_is_written_as_its_number() -> None:

@@ -19,6 +19,7 @@ from headrace.components.deploy.kserve.service import (
     GROUP,
     KNATIVE,
     MODE,
+    REQUEST_TIMEOUT_S,
     mode_of,
     old_name_of,
     translate_errors,
@@ -28,7 +29,6 @@ from headrace.core.errors import UsageError
 # The release of KServe that has the new names of the modes is the one whose predictors have this field, too.
 _FIELD_OF_NEW_NAMES = "storageUris"
 _KNATIVE_GROUP = "serving.knative.dev"
-_TIMEOUT_S = 30.0
 
 
 class Client(Protocol):
@@ -62,18 +62,19 @@ class Installed:
         return ", ".join(name for name, known in parts.items() if known is None)
 
 
-def installed(client: Client) -> Installed:
-    """Asks a cluster.
+def installed(client: Client, timeout_s: float = REQUEST_TIMEOUT_S) -> Installed:
+    """Reads what a cluster's KServe knows.
 
     Args:
         client: of its API server. What an API server refuses to say, or an old one does not have, is unknown.
+        timeout_s: of a request, in seconds.
 
     Raises:
         PlatformError: the API server failed, or did not respond.
     """
-    spec = _properties(_read(client, f"/openapi/v3/apis/{GROUP}/{API_VERSION}"))
+    spec = _properties(_read(client, f"/openapi/v3/apis/{GROUP}/{API_VERSION}", timeout_s))
     predictor = _properties_of(spec.get("predictor"))
-    groups = _read(client, "/apis").get("groups")
+    groups = _read(client, "/apis", timeout_s).get("groups")
     names = [one.get("name") for one in groups] if isinstance(groups, list) else None
     return Installed(
         canary=CANARY in spec if predictor else None,
@@ -111,7 +112,7 @@ def fitted(wanted: Mapping[str, Any], known: Installed, where: str) -> dict[str,
     return {**wanted, "metadata": {**wanted["metadata"], "annotations": {**annotations, MODE: name}}}
 
 
-def _read(client: Client, path: str) -> Mapping[str, Any]:
+def _read(client: Client, path: str, timeout_s: float) -> Mapping[str, Any]:
     """A JSON document of the API server; empty where there is none, or the account may not read it."""
     from kubernetes.client import ApiException
 
@@ -124,7 +125,7 @@ def _read(client: Client, path: str) -> Mapping[str, Any]:
                 response_type="object",
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
-                _request_timeout=_TIMEOUT_S,
+                _request_timeout=(timeout_s, timeout_s),
             )
         except ApiException as error:
             if error.status in (401, 403, 404, 406):

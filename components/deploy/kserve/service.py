@@ -19,6 +19,8 @@ MODES = (*_OLD_NAMES, *_OLD_NAMES.values())
 # The field of canaries of the Standard mode.
 CANARY = "canary"
 _SECONDS_BETWEEN_LOOKS = 5.0
+# Of a request of the API server, in seconds.
+REQUEST_TIMEOUT_S = 60.0
 
 
 def mode_of(name: str) -> str:
@@ -43,6 +45,37 @@ class Services(Protocol):
     def patch_namespaced_custom_object(
         self, group: str, version: str, namespace: str, plural: str, name: str, body: Any
     ) -> Any: ...
+
+
+class ClusterServices:
+    """The client of a cluster whose requests end: `kubernetes.client` waits for a silent API server for ever.
+
+    Args:
+        api: of `kubernetes.client.CustomObjectsApi`.
+        timeout_s: of a request, in seconds.
+    """
+
+    def __init__(self, api: Any, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        self._api = api
+        # For connecting and for reading: a single number is ignored unless it is whole.
+        self._timeout = (timeout_s, timeout_s)
+
+    def get_namespaced_custom_object(self, group: str, version: str, namespace: str, plural: str, name: str) -> Any:
+        """As of the client."""
+        address = (group, version, namespace, plural, name)
+        return self._api.get_namespaced_custom_object(*address, _request_timeout=self._timeout)
+
+    def create_namespaced_custom_object(self, group: str, version: str, namespace: str, plural: str, body: Any) -> Any:
+        """As of the client."""
+        address = (group, version, namespace, plural, body)
+        return self._api.create_namespaced_custom_object(*address, _request_timeout=self._timeout)
+
+    def patch_namespaced_custom_object(
+        self, group: str, version: str, namespace: str, plural: str, name: str, body: Any
+    ) -> Any:
+        """As of the client."""
+        address = (group, version, namespace, plural, name, body)
+        return self._api.patch_namespaced_custom_object(*address, _request_timeout=self._timeout)
 
 
 def wait(

@@ -9,6 +9,7 @@ from headrace.components.deploy import registries
 from headrace.components.deploy.kserve.deploy import apply, config_of, manifest
 from headrace.components.deploy.kserve.installed import installed
 from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
+from headrace.components.deploy.kserve.service import ClusterServices
 from headrace.components.registry.origin import origin
 from headrace.core import storage
 from headrace.core.artifacts.registered import verify
@@ -47,8 +48,8 @@ def run(
                 fix="Run it as a task of a pipeline",
             ) from error
         check(Claim.from_json(claim or {}))
-        services = client.CustomObjectsApi()
-        known = installed(services.api_client)
+        api = client.CustomObjectsApi()
+        services, known = ClusterServices(api), installed(api.api_client)
         if known.unknown:
             step.progress(f"the cluster does not say {known.unknown}: it is tried", lasting=True)
         url = apply(services, wanted, timeout_s=config.timeout_minutes * 60.0, known=known, report=step.progress)

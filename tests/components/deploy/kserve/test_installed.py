@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
+from kubernetes.client import ApiClient, Configuration, CustomObjectsApi
 from peers.kserve_api import KserveApi
 from peers.kserve_cluster import KserveCluster
 
 from headrace.components.deploy.kserve import deploy
 from headrace.components.deploy.kserve.installed import Installed, installed
+from headrace.components.deploy.kserve.service import ClusterServices
 from headrace.core.errors import PlatformError, UsageError
 
 NAME = "kserve://models/natality"
@@ -24,7 +27,9 @@ def wanted(version: str, mode: str, percent: int = 100) -> dict[str, Any]:
 
 def deployed(services: Any, manifest: dict[str, Any]) -> str:
     known = installed(services.api_client)
-    return deploy.apply(services, manifest, known=known, timeout_s=60, clock=lambda: 0.0, sleep=lambda _: None)
+    return deploy.apply(
+        ClusterServices(services), manifest, known=known, timeout_s=60, clock=lambda: 0.0, sleep=lambda _: None
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,3 +143,14 @@ def test_an_api_server_that_is_not_there() -> None:
         pass
     with pytest.raises(PlatformError, match="failed or did not respond"):
         deployed(services, wanted("v1", "Standard"))
+
+
+def test_an_api_server_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        configuration = Configuration(host=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        configuration.retries = False
+        services = CustomObjectsApi(ApiClient(configuration))
+        with pytest.raises(PlatformError, match="failed or did not respond"):
+            installed(services.api_client, timeout_s=0.1)
+        with pytest.raises(PlatformError, match="failed or did not respond"):
+            deploy.apply(ClusterServices(services, timeout_s=0.1), wanted("v1", "Standard"), timeout_s=60)

@@ -12,7 +12,8 @@ There is no peer: each claim compares two ways of ours, or a duration with its l
   large one a year.
 - Warm start: training on the last 30 days to the best error on the eval split that a training from scratch comes to,
   from scratch and from the version of the day before: CPU seconds of the training and the export, in a process that
-  has imported TensorFlow.
+  has imported TensorFlow. It depends on the window: on a year of flights nothing was gained, because one day more
+  changes little of the model, and from there the loss falls as slowly as from scratch.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def added_day(files: Sequence[Path], rounds: int) -> Part:
     lines.append((f"CPU-s of {WEEK} days / of {YEAR}", *spread(ratios)))
     lines += [(f"in a process that imported Beam, {spans} days, CPU-s", *spread(inside[spans])) for spans in wide]
     title = f"A day added to a window of {WEEK} days and to one of {YEAR}"
-    ratio = Ratio(statistics.median(ratios), 0.85, 0.909)
+    ratio = Ratio(statistics.median(ratios), 0.909, 0.95)
     return Rows(title, ("", *SPREAD), lines), {"dynamic.day_in_week_vs_year": ratio}
 
 

@@ -266,7 +266,7 @@ def _schedule(schedule: Any) -> None:
         raise invalid("cron must be given")
     if schedule.max_concurrent_run_count < 1:
         raise invalid("max_concurrent_run_count must be positive")
-    if "create_model_monitoring_job_request" in schedule:
+    if isinstance(schedule, beta.Schedule) and "create_model_monitoring_job_request" in schedule:
         target = schedule.create_model_monitoring_job_request.model_monitoring_job.model_monitoring_spec
         if not target.objective_spec.target_dataset.vertex_endpoint_logs.endpoints:
             raise invalid("target_dataset must be given")

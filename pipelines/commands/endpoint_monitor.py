@@ -16,7 +16,7 @@ from headrace.pipelines.commands.progress_output import showing
 @click.argument("endpoint", metavar="ENDPOINT")
 @options.problem
 @click.option(
-    "--model", required=True, metavar="NAME", help="The deployed version: projects/P/locations/L/models/ID@N."
+    "--vertex-model", required=True, metavar="MODEL", help="The deployed version: projects/P/locations/L/models/ID@N."
 )
 @click.option(
     "--training-data",
@@ -24,7 +24,7 @@ from headrace.pipelines.commands.progress_output import showing
     metavar="URI",
     help="Raw rows that the model was trained on: gs://... of CSV or JSON lines, or bigquery://PROJECT.DATASET.TABLE.",
 )
-@click.option("--output", required=True, metavar="URI", help="gs:// prefix of the service's metrics.")
+@click.option("--metrics", required=True, metavar="URI", help="gs:// prefix of the service's metrics.")
 @click.option("--cron", default="0 6 * * *", show_default=True, help="When requests are measured, in UTC.")
 @click.option("--window", default="1d", show_default=True, help="Requests that are measured: a number and h, d or w.")
 @click.option("--email", "emails", multiple=True, metavar="ADDRESS", help="Gets alerts (repeatable).")
@@ -32,9 +32,9 @@ from headrace.pipelines.commands.progress_output import showing
 def monitor(
     endpoint: str,
     problem: str,
-    model: str,
+    vertex_model: str,
     training_data: str,
-    output: str,
+    metrics: str,
     cron: str,
     window: str,
     emails: tuple[str, ...],
@@ -47,7 +47,7 @@ def monitor(
     """
     from headrace.components.monitor.vertex.model_monitor import ModelMonitorConfig, model_monitor, not_there, schedule
 
-    config = ModelMonitorConfig(endpoint, model, training_data, output, cron, window, emails)
+    config = ModelMonitorConfig(endpoint, vertex_model, training_data, metrics, cron, window, emails)
     declared = load_problem(problem).problem
     if create:
         from headrace.components.monitor.vertex.create import put_model_monitor

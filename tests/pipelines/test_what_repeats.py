@@ -21,7 +21,7 @@ HELPER = "def width(units):\n    return 2 * units\n"
 PROBLEM = '''\
 """Births."""
 from headrace.core.problem import Categorical, Choice, Costs, Crossed, Drift, Gate, Numeric, Problem
-from headrace.core.problem import Splits, Training, Tuning
+from headrace.core.problem import Serving, Splits, Training, Tuning
 from layers import width
 
 problem = Problem(
@@ -101,6 +101,9 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         edited("quarantine_budget=0.05", "quarantine_budget=0.05, costs=Costs()"),
     ),
     "`threshold`": (edited("quarantine_budget=0.05", "quarantine_budget=0.05, threshold=0.3"),),
+    "`serving`, which the Model carries": (
+        edited("quarantine_budget=0.05", 'quarantine_budget=0.05, serving=Serving("static", "/tables")'),
+    ),
     "`tuning`": (
         edited("Choice([1, 2])", "Choice([1, 3])"),
         edited("Tuning({", "Tuning(seed=2, space={"),

@@ -108,7 +108,7 @@ class BigQuerySink(Sink):
         ):
             beside = _make_table_beside(client, target, run, _columns(uris) if uris else [])
             # Without it, jobs of a region are not found.
-            location = client.get_table(beside, retry=bigquery.retry()).location
+            location = client.get_dataset(f"{target.project}.{target.dataset}", retry=bigquery.retry()).location
             try:
                 if uris and folder.startswith("gs://"):
                     batches = [uris[i : i + _FILES_OF_A_JOB] for i in range(0, len(uris), _FILES_OF_A_JOB)]

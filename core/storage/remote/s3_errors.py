@@ -17,6 +17,7 @@ _CREDENTIALS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the pod or the machine a role; "
     "on Kubeflow: `secrets` of [kubeflow]"
 )
+_ENDPOINT = "Check AWS_ENDPOINT_URL, if the store is not Amazon's"
 _NOT_FOUND = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
 _NO_CREDENTIALS = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "401"}
@@ -84,7 +85,7 @@ def translate_errors(uri: str) -> Iterator[None]:
             "S3 failed or did not respond",
             where=uri,
             received=_first_line(error),
-            fix="Check AWS_ENDPOINT_URL, if the store is not Amazon's",
+            fix=_ENDPOINT,
         ) from error
     except (botocore.ClientError, OSError) as error:
         # s3fs raises OSError of its own choice, from the client's error; others are of this machine's disk.
@@ -145,7 +146,9 @@ def error_of_response(uri: str, described: Mapping[str, Any], status: int) -> Us
             "the bucket is in another region", where=uri, received=received, fix="Set AWS_REGION to the bucket's region"
         )
     if code in _TRANSIENT or status == 429 or status >= 500:
-        return PlatformError("S3 failed or did not respond", where=uri, received=received)
+        # A store's errors have a code; a number is that of an answer without one, such as a web page.
+        fix = _ENDPOINT if code.isdigit() else None
+        return PlatformError("S3 failed or did not respond", where=uri, received=received, fix=fix)
     if status == 403 or code in ("AccessDenied", "403", "AllAccessDisabled", "AccountProblem"):
         return UsageError(
             "access is denied",

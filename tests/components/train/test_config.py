@@ -22,7 +22,7 @@ def test_overrides_replace_what_the_problem_says() -> None:
         ({"examples": ""}, "examples is empty"),
         ({"output": ""}, "output is empty"),
         ({"identity": "latest"}, "16 hexadecimal digits. Received: 'latest'"),
-        ({"batch_size": 0}, "batch_size is wrong. Expected a whole number, 1 or more. Received: 0"),
+        ({"batch_size": 0}, "batch_size is wrong. Expected a whole number, 1 to 16777216. Received: 0"),
         ({"learning_rate": float("nan")}, "learning_rate is wrong. Expected in (0, 1]. Received: nan"),
     ],
 )

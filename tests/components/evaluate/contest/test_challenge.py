@@ -128,7 +128,7 @@ def compared(monkeypatch: pytest.MonkeyPatch, new: Any, old: Any, problem: Probl
     outcomes = tuple(Outcomes("regression", (), label, label + error, None, None) for error in (new, old))
     category = Category(("a", "b"), np.arange(rows) % 2)
     predicted = Predicted(np.arange(rows).astype(object), outcomes, {"c": category})
-    monkeypatch.setattr("headrace.components.evaluate.predict.predict", lambda *_: predicted)
+    monkeypatch.setattr("headrace.components.evaluate.contest.newest.predict", lambda *_: predicted)
     monkeypatch.setattr(newest, "open_newest", lambda *_: SimpleNamespace())
     return compare(problem, "examples", [], comparison, confidence=0.95, resamples=200, seed=1)
 

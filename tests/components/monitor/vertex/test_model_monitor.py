@@ -128,8 +128,8 @@ def test_the_command_prints_it_or_creates_it(vertex_server: VertexServer, tmp_pa
         'problem = Problem(name="birth_weights", key="id", label=Numeric("weight"), features=[Numeric("age")],\n'
         "    monitor=Monitor(drift=0.07))\n"
     )
-    words = ["endpoint", "monitor", GIVEN["endpoint"], "--problem", str(file), "--model", GIVEN["model"]]
-    words += ["--training-data", GIVEN["training_data"], "--output", GIVEN["output"]]
+    words = ["endpoint", "monitor", GIVEN["endpoint"], "--problem", str(file), "--vertex-model", GIVEN["model"]]
+    words += ["--training-data", GIVEN["training_data"], "--metrics", GIVEN["output"]]
     printed = headrace(*words)
     assert printed.returncode == 0, printed.stderr
     plain = json.loads(printed.stdout)

@@ -53,5 +53,5 @@ def summarize(
 
     from headrace.components.summarize import step
 
-    inputs = step.RunFacts(job=status.pipeline_job_resource_name, **facts)
+    inputs = step.RunFacts(job=status.pipeline_job_resource_name or "", **facts)
     step.run(inputs, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

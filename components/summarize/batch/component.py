@@ -58,5 +58,5 @@ def notify(
 
     from headrace.components.summarize.batch import step
 
-    inputs = step.BatchFacts(job=status.pipeline_job_resource_name, **facts)
+    inputs = step.BatchFacts(job=status.pipeline_job_resource_name or "", **facts)
     step.run(inputs, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

@@ -45,5 +45,5 @@ def conclude(
 
     from headrace.components.summarize.dynamic import step
 
-    inputs = step.DynamicFacts(job=status.pipeline_job_resource_name, **facts)
+    inputs = step.DynamicFacts(job=status.pipeline_job_resource_name or "", **facts)
     step.run(inputs, engine_succeeded=status.state in ("SUCCEEDED", "COMPLETE"))

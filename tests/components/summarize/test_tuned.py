@@ -34,7 +34,8 @@ def run(root: Path, *, trials: int = 0, state: str = "SUCCEEDED") -> dict[str, A
         root=str(root),
         registry=str(root / "registry"),
         endpoint=str(root / "endpoint"),
-        final_status=dsl.PipelineTaskFinalStatus(state, "", "", None, None),
+        # An engine may have no name of the run.
+        final_status=dsl.PipelineTaskFinalStatus(state, None, "", None, None),
         searched=True,
         trials=trials,
     )

@@ -12,6 +12,7 @@ from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import Images, is_ours, role_of
 from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
 from headrace.pipelines.platforms.options import as_json
+from headrace.pipelines.platforms.renewal import renewed
 
 
 class KubeflowPlatform(FolderRegistry):
@@ -98,23 +99,18 @@ class KubeflowPlatform(FolderRegistry):
         self, *, claim: Any, canary: Any, watch_by_ticks: Any, log_share: Any, endpoint: Any, **inputs: Any
     ) -> Any:
         """Registers and deploys a version, with the traffic of the options or by a canary whose steps ticks take."""
-        from headrace.components.rollout.component import renew
-
         del watch_by_ticks, log_share
         registered = self.register(**inputs, claim=claim, promote=not self.decided_by_canary)
-        deployed = self.deploy(registered=registered, endpoint=endpoint, root=inputs["root"], claim=claim)
-        if self._options.endpoint.traffic:
-            return deployed
-        task = renew(
-            model=inputs["model"],
-            endpoint=endpoint,
-            traffic_log=self._options.endpoint.traffic_log,
-            registry=inputs["registry"],
+        places = {name: inputs[name] for name in ("model", "registry", "root")}
+        return renewed(
+            self,
+            self._options.endpoint,
+            registered=registered,
             claim=claim,
             canary=canary,
-            root=inputs["root"],
+            endpoint=endpoint,
+            **places,
         )
-        return self.configure_task(task.after(deployed), cache=False)
 
     def _serving(self) -> dict[str, Any]:
         """Fields of `kserve.ServiceConfig`."""

@@ -13,6 +13,7 @@ from headrace.core.errors import UsageError
 from headrace.pipelines.platforms import vertex_jobs, vertex_rules
 from headrace.pipelines.platforms.images import Images, Role, is_ours, role_of
 from headrace.pipelines.platforms.options import as_json
+from headrace.pipelines.platforms.renewal import renewed
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
 # These run as separate jobs; the task that starts such a job has no machine to choose.
@@ -202,23 +203,18 @@ class VertexPlatform:
         self, *, claim: Any, canary: Any, watch_by_ticks: Any, log_share: Any, endpoint: Any, **inputs: Any
     ) -> Any:
         """Registers and deploys a version, with the traffic of the options or by a canary whose steps ticks take."""
-        from headrace.components.rollout.component import renew
-
         del watch_by_ticks, log_share
         registered = self.register(**inputs, claim=claim)
-        deployed = self.deploy(registered=registered, endpoint=endpoint, root=inputs["root"], claim=claim)
-        if self._options.endpoint.traffic:
-            return deployed
-        task = renew(
-            model=inputs["model"],
-            endpoint=endpoint,
-            traffic_log=self._options.endpoint.traffic_log,
-            registry=inputs["registry"],
+        places = {name: inputs[name] for name in ("model", "registry", "root")}
+        return renewed(
+            self,
+            self._options.endpoint,
+            registered=registered,
             claim=claim,
             canary=canary,
-            root=inputs["root"],
+            endpoint=endpoint,
+            **places,
         )
-        return self.configure_task(task.after(deployed), cache=False)
 
     def deploy(self, *, registered: Any, endpoint: Any, root: Any, **claimed: Any) -> Any:
         """Deploys with a given percentage of the traffic; `claimed` has the claim of a run of dynamic training."""

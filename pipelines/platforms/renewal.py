@@ -1,0 +1,42 @@
+"""Renewal by a service: a version of dynamic training is deployed, and takes its traffic at once or by a canary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def renewed(
+    platform: Any,
+    options: Any,
+    *,
+    registered: Any,
+    claim: Any,
+    canary: Any,
+    endpoint: Any,
+    model: Any,
+    registry: Any,
+    root: Any,
+) -> Any:
+    """Deploys a registered version, with the traffic of the options or by a canary whose steps ticks take.
+
+    Args:
+        platform: that compiles.
+        options: of its endpoint, with `traffic` and `traffic_log`.
+        registered: output of the task that registered the version.
+        claim, canary, endpoint, model, registry, root: inputs of the tasks.
+    """
+    from headrace.components.rollout.component import renew
+
+    deployed = platform.deploy(registered=registered, endpoint=endpoint, root=root, claim=claim)
+    if options.traffic:
+        return deployed
+    task = renew(
+        model=model,
+        endpoint=endpoint,
+        traffic_log=options.traffic_log,
+        registry=registry,
+        claim=claim,
+        canary=canary,
+        root=root,
+    )
+    return platform.configure_task(task.after(deployed), cache=False)

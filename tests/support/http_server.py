@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import socket
 import threading
+import time
 from contextlib import closing
 from typing import Any
 
@@ -30,22 +31,29 @@ class Served:
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._started = threading.Event()
+        self._ahead = 0.0
         self._thread.start()
-        assert self._started.wait(60)
+        assert self._started.wait(600)
 
     async def _serve(self) -> None:
+        # asyncio asks its loop for the time of every timer.
+        asyncio.get_running_loop().time = lambda: time.monotonic() + self._ahead  # type: ignore[method-assign]
         self.server = HttpServer(self.app)
         self._started.set()
         await self.server.serve(sockets=[self._listener])
         self.app.batcher.close()
 
+    def pass_time(self, seconds: float) -> None:
+        """Lets the clock of the server jump: what it waits for since before is late by so much."""
+        self._ahead += seconds
+
     def connect(self) -> socket.socket:
         """A new connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=600)
 
     def ask(self, body: bytes) -> int:
         """The status of a predict request."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)) as connection:
             connection.request("POST", "/predict", body)
             return connection.getresponse().status
 
@@ -59,5 +67,5 @@ class Served:
 
     def join(self) -> None:
         """Waits for its end."""
-        self._thread.join(60)
+        self._thread.join(600)
         assert not self._thread.is_alive()

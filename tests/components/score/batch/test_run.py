@@ -312,18 +312,24 @@ def test_progress_is_told(tmp_path: Path, data: Path) -> None:
 def test_killed_in_the_middle_and_run_again(tmp_path: Path, data: Path, sink: Any, partition_by: str) -> None:
     run(tmp_path, data, "expected", sink=sink, partition_by=partition_by)
     script = (
-        "import sys\n"
+        "import itertools, sys, threading\n"
         "from support.by_hand import ByHand\n"
         "from headrace.components.score.config import ScoreConfig\n"
         "from headrace.components.score.batch.run import score\n"
+        "batches = itertools.count(1)\n"
+        "class Stopping(ByHand):\n"
+        "    def score(self, rows):\n"
+        "        if next(batches) > 30:\n"
+        "            threading.Event().wait()\n"
+        "        return super().score(rows)\n"
         "data, output, sink, partition_by = sys.argv[1:]\n"
         f"config = ScoreConfig('m', data, output, {IDENTITY!r}, sink, partition_by=partition_by, batch_rows=50)\n"
-        "score(config, source=ByHand(0.1))\n"
+        "score(config, source=Stopping())\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     arguments = [sys.executable, "-c", script, str(data), str(tmp_path / "out"), sink, partition_by]
     with subprocess.Popen(arguments, env=environment) as running:
-        # A file of the first part is whole, and the second part is being scored.
+        # A file of the first part is whole, and half of the second part, which never ends by itself, is scored.
         while not whole_files(tmp_path) and running.poll() is None:
             time.sleep(0.02)
         running.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,11 +32,6 @@ from headrace.core.problem.file import load_problem
 from headrace.core.steps import gcp_resources
 from headrace.core.storage.remote import folders
 
-# Beam's thread that asks for a job's messages outlives the pipeline, and the server that it asks.
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:.*\(poll_for_job_completion\):pytest.PytestUnhandledThreadExceptionWarning"
-)
-
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM_FILE = load_problem(str(EXAMPLE / "natality.py"))
 IMAGE = f"europe-docker.pkg.dev/my-project/headrace/beam-worker@sha256:{'5' * 64}"
@@ -50,6 +46,13 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dataflow]:
     monkeypatch.setattr(retry.Clock, "sleep", lambda *_: None)
     with serving() as running:
         yield running
+        # Beam's threads outlive a pipeline that is cancelled: each ends with its job, while there is somebody to ask.
+        for held in running.jobs.values():
+            held.job.current_state = dataflow_v1beta3.JobState.JOB_STATE_CANCELLED
+        for thread in threading.enumerate():
+            if "poll_for_job_completion" in thread.name:
+                thread.join(600)
+                assert not thread.is_alive()
 
 
 def runner_of(service: Dataflow, bucket: str) -> DataflowRunner:

@@ -227,9 +227,9 @@ class Service:
 
 @pytest.fixture(params=["gs", "s3"])
 def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """The services, which give up soon."""
+    """The services."""
     if request.param == "gs":
-        monkeypatch.setattr(gcs, "_RETRY_SECONDS", 5.0)
+        monkeypatch.setattr(gcs, "_RETRY_SECONDS", 600.0)
         bucket, url = (request.getfixturevalue(name) for name in ("bucket", "cloud_storage"))
         return Service(f"gs://{bucket}", url, "STORAGE_EMULATOR_HOST", "POST", gcs)
     monkeypatch.setattr(s3, "_ATTEMPTS", 3)
@@ -317,6 +317,7 @@ def test_a_lost_write_is_ours_also_if_others_wrote_since(service: Service, monke
 
 
 def test_a_service_that_never_answers_is_no_conflict(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gcs, "_RETRY_SECONDS", 5.0)
     with losing(service, lambda _: True) as url:
         monkeypatch.setenv(service.variable, url)
         with pytest.raises(PlatformError):

@@ -217,7 +217,7 @@ def test_without_its_server_a_task_is_a_new_process(compiled: Callable[[Any], st
 @pytest.mark.parametrize(
     "content",
     [
-        "import threading, time\nthreading.Thread(target=time.sleep, args=(2,)).start()",
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
         "device = open('/dev/zero')",
         "raise ImportError",
     ],
@@ -332,7 +332,7 @@ def test_the_server_of_an_endpoint_is_a_daemon(tmp_path: Path, monkeypatch: pyte
         "    kept = int(sys.argv[-1])\n"
         "    print(json.dumps([sys.argv[1:-1], os.getsid(0), os.read(kept, 4).decode()]))\n"
         "    sys.stdout.flush()\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(900)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setattr(task_processes, "MODULES", {"plain": ("daemon_module",)})
@@ -408,7 +408,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)

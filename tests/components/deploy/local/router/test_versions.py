@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from headrace.components.deploy.local import launcher
 from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.local.router import versions as versions_module
 from headrace.components.deploy.local.router.versions import Versions
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.state import Origin
@@ -58,6 +60,8 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(EndpointFolder(str(tmp_path)))
+    # No pause is over by itself, however busy the real machine is.
+    monkeypatch.setattr(versions_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     monkeypatch.setattr(processes, "running", lambda _: list(made.running.values()))
     monkeypatch.setattr(EndpointFolder, "announced", lambda _, pid: made.announced[pid])
     monkeypatch.setattr(launcher, "start", made.start)
@@ -76,10 +80,7 @@ async def settle(versions: Versions) -> None:
     """Looks, and waits for what the look began."""
     versions._looked = 0.0
     versions.look()
-    for _ in range(100):
-        if all(task.done() for task in (*versions._launches.values(), *versions._stops.values())):
-            break
-        await asyncio.sleep(0.01)
+    await asyncio.gather(*versions._launches.values(), *versions._stops.values(), return_exceptions=True)
     versions._looked = 0.0
     versions.look()
 

@@ -22,6 +22,8 @@ from headrace.components.preprocess.draft.choose import (
 from headrace.components.preprocess.draft.infer import Inferred, infer, missing_texts, quoted
 from headrace.components.preprocess.draft.read import FirstRows, first_rows
 from headrace.components.preprocess.draft.source_text import SourceText
+from headrace.components.preprocess.draft.split_advice import time_columns
+from headrace.components.preprocess.draft.time_features import TimeFeatures
 from headrace.core.errors import DataError
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.values.columns import as_text, blank
@@ -81,7 +83,10 @@ def draft(
     labels = label_candidates(columns, the_key)
     the_label = choose_label(columns, labels, label, the_key, data)
     others = [column for column in columns if column is not the_key and column is not the_label]
+    of_time = None
     if not any(column.usable for column in others):
+        of_time = TimeFeatures.of(time_columns(others, the_key, read.table), read.table)
+    if of_time is None and not any(column.usable for column in others):
         reasons = {} if the_key is None else {the_key.name: KEY_NOTE}
         reasons |= {column.name: column.note or UNIQUE_NOTE for column in others[:5]}
         seen = "; ".join(f"{quoted(name)}: {why}" for name, why in reasons.items()) or "no other columns"
@@ -94,7 +99,7 @@ def draft(
     target = _Target.of(read, the_label, missing)
     shares = {c.name: target.explained_by(read, c, missing) for c in others if c.usable}
     suspects = {name: share for name, share in shares.items() if share >= probe.SUSPECT}
-    source = SourceText(read, missing, columns, the_key, the_label, target.label, suspects)
+    source = SourceText(read, missing, columns, the_key, the_label, target.label, suspects, of_time)
     names = source.names
     return FirstProblem(
         source.text(name or _problem_name(data), data, keys, labels, asked_key=bool(key), asked_label=bool(label)),

@@ -14,6 +14,7 @@ from headrace.components.preprocess.draft.names import feature_names
 from headrace.components.preprocess.draft.read import FirstRows
 from headrace.components.preprocess.draft.split_advice import about_splits
 from headrace.components.preprocess.draft.time_features import TimeFeatures
+from headrace.core.problem import Splits
 from headrace.core.rules.fault import listed
 
 _WIDTH = 120
@@ -65,7 +66,9 @@ class SourceText:
         *,
         asked_key: bool,
         asked_label: bool,
+        splits: Splits | None = None,
     ) -> str:
+        """The text of the file; with `splits`, these are the fractions in place of the usual ones."""
         rows, complete = self._read.table.num_rows, self._read.complete
         seen = f"{'all' if complete else 'the first'} {rows:,}"
         label = self.names[self._label.name]
@@ -82,7 +85,7 @@ class SourceText:
             "    ],",
             *self._derive(),
             *self._about_missing(),
-            *self._splits(),
+            *self._splits(splits),
             *self._budget(),
             *self._training(),
             *self._gate(),
@@ -195,12 +198,20 @@ class SourceText:
         about = 'Times are in UTC if they have no offset: zone="Europe/Berlin" is local time.'
         return [*_comment(about), "    derive={", *lines, "    },"]
 
-    def _splits(self) -> list[str]:
+    @property
+    def has_few_rows(self) -> bool:
+        """Whether all rows are known and so few that the usual fractions of the splits are too small."""
+        return self._read.table.num_rows < _SMALL and self._read.complete
+
+    def _splits(self, fitting: Splits | None) -> list[str]:
         """The splits, and advice on others."""
         lines, arguments = [], []
-        if self._read.table.num_rows < _SMALL and self._read.complete:
-            few = self._read.table.num_rows < _TINY
-            arguments = ["train=0.5", "eval=0.25", "test=0.25"] if few else ["train=0.6", "eval=0.2", "test=0.2"]
+        if fitting is not None:
+            arguments = [f"train={fitting.train:g}", f"eval={fitting.eval:g}", f"test={fitting.test:g}"]
+            lines += ["    # There are few rows: with other fractions, a split may have none."]
+        elif self.has_few_rows:
+            tiny = self._read.table.num_rows < _TINY
+            arguments = ["train=0.5", "eval=0.25", "test=0.25"] if tiny else ["train=0.6", "eval=0.2", "test=0.2"]
             lines += ["    # There are few rows: with less of them in eval and test, metrics would say little."]
         if self._of_time is not None:
             arguments.append(f"time={quoted(self._of_time.column)}")

@@ -161,6 +161,16 @@ def cli(debug: bool) -> None:
     """
 
 
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuses bytes that are not UTF-8: no artifact, log or message could hold them."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UsageError("an argument is not UTF-8", expected="UTF-8 text", received=shown) from error
+
+
 def main() -> None:
     """The entry point: errors become one paragraph on stderr and their exit status."""
     if instruction := os.environ.get("_HEADRACE_COMPLETE"):
@@ -169,6 +179,7 @@ def main() -> None:
         sys.exit(answer(cli, instruction))
     debug = "--debug" in sys.argv[1:2]
     try:
+        _check_arguments(sys.argv[1:])
         cli.main(standalone_mode=False)
     except HeadraceError as error:
         if debug:

@@ -189,7 +189,7 @@ def _check_values(problem: Problem, path: str, batch: pa.RecordBatch) -> None:
             if not wrong.any():
                 continue
             examples = column.filter(pa.array(wrong))
-            words = LOOKS_MISSING.intersection(map(str, examples.unique().to_pylist()))
+            words = LOOKS_MISSING.intersection(map(str, examples.to_pylist()))
             options = list(filter(None, (reading_option(str(value)) for value in examples.to_pylist())))
             # Numbers with marks, such as those above 999, would be missing as a group: what is left would be biased.
             option = f"Give {options[0]}" if len(options) >= max(2, _MARKED_SHARE * present) else None
@@ -290,6 +290,7 @@ def _can_be_text(kind: pa.DataType) -> bool:
 
 
 def _examples(column: pa.Array) -> str:
-    distinct = column.unique().to_pylist()
+    # Arrow finds the distinct values of no mixed column.
+    distinct = list(dict.fromkeys(column.to_pylist()))
     shown = ", ".join(f'"{value}"' for value in distinct[:3])
     return f"{shown} and others" if len(distinct) > 3 else shown

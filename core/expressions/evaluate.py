@@ -33,12 +33,14 @@ _FIRST_SECOND = -62_135_596_800
 # Fragments in order; named fragments are captured as whole numbers.
 Pattern = Sequence[tuple[str | None, str]]
 _ISO: Pattern = (
-    ("year", "[0-9]{4}"), (None, "-"), ("month", "[0-9]{2}"), (None, "-"), ("day", "[0-9]{2}"),
+    ("year", "[0-9]{4}"), (None, "[-/]"), ("month", "[0-9]{2}"), (None, "[-/]"), ("day", "[0-9]{2}"),
     (None, "(?:[T ]"), ("hour", "[0-9]{2}"), (None, ":"), ("minute", "[0-9]{2}"),
     (None, "(?::"), ("second", "[0-9]{2}"), (None, r"(?:\."), ("fraction", "[0-9]{1,9}"), (None, ")?)?"),
     (None, "(?:Z|[+-]"), ("offset_hours", "[0-9]{2}"), (None, ":?"), ("offset_minutes", "(?:[0-9]{2})?"),
     (None, ")?)?"),
 )  # fmt: skip
+# 2026-05/16 is no date.
+_ONE_SEPARATOR = "....-..-.*|..../../.*"
 _WEST = ".*:.*-[0-9]{2}:?(?:[0-9]{2})?"
 _COUNT: Pattern = ((None, "[+-]?"), ("whole", "[0-9]{1,18}"), (None, r"(?:\."), ("fraction", "[0-9]*"), (None, ")?"))
 # The number of digits that all libraries parse equally, and exponents that cannot overflow.
@@ -240,7 +242,7 @@ class Evaluator(ABC):
         else:
             proper, found = self.captured(texts, _ISO)
             time, good = self._calendar_time(found, self.matches(texts, _WEST))
-            proper = proper & good
+            proper = proper & good & self.matches(texts, _ONE_SEPARATOR)
         proper = proper & ~missing & (time >= _FIRST_SECOND * calendar.MICROSECONDS)
         proper = proper & (time < (_LAST_SECOND + 1) * calendar.MICROSECONDS)
         return Evaluated(self.where(proper, time, self.filled(0)), ~proper)

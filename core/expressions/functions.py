@@ -128,7 +128,8 @@ def timestamp(x: Time, unit: str = "") -> Expression:
 
     Args:
         x: text, or a column: `2026-05-16`, `2026-05-16 17:28`, `2026-05-16T17:28:20.5Z`, `2026-05-16 17:28:20+02:00`;
-            times without an offset are in UTC. A column of dates or timestamps is converted to such text.
+            the date also as `2026/05/16`; times without an offset are in UTC. A column of dates or timestamps is
+            converted to such text.
         unit: "s", "ms" or "us" for numbers since 1970 in UTC; "" for text as above.
 
     Text that is not a time, or outside the years 1 to 9999, is missing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import lzma
 import struct
 import zlib
@@ -19,11 +20,13 @@ import pyarrow as pa
 from fastavro.schema import SchemaParseException
 
 from headrace.core import storage
-from headrace.core.artifacts.quarantine import QuarantinedRow
+from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import UnreadableFile
-from headrace.core.sources.avro_schema import minimum_width, type_of
+from headrace.core.sources.avro_schema import is_narrow, minimum_width, type_of
 from headrace.core.sources.open_file import damaged, reading
+from headrace.core.sources.source import file_name
 from headrace.core.values.columns import texts
+from headrace.core.values.mixed import is_mixed, member, mixed_array
 from headrace.core.values.scalars import text_of
 
 # Exceptions of fastavro for a damaged block, in addition to those for any file.
@@ -42,12 +45,14 @@ _BROKEN = (
 )
 # Maximum size of a block without compression: as a file of 1 MB may hold a block of 1 GB, a limit bounds the memory.
 MAXIMUM_BLOCK = 128 << 20
+# Maximum characters of a value that quarantine shows.
+_SHOWN = 60
 # Deflate is at most this many times shorter than its content.
 _DEFLATE_RATIO = 1032
 
 
 class AvroSource:
-    """Avro object container files of records. Every record is a row, so none is refused."""
+    """Avro object container files of records."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The fields of the file's record."""
@@ -85,16 +90,14 @@ class AvroSource:
                 waiting.extend(rows)
                 end = block.offset + block.size
                 while len(waiting) >= batch_rows:
-                    batch = _batch(waiting[:batch_rows], columns, kinds)
+                    yield _batch(path, waiting[:batch_rows], columns, kinds, first)
                     del waiting[:batch_rows]
-                    yield batch, np.arange(first, first + batch.num_rows), ()
-                    first += batch.num_rows
+                    first += batch_rows
             # A block that is truncated within its first bytes looks like the end of the file.
             if end and end != file.seek(0, 2):
                 raise UnreadableFile("the file ends within a block", where=path, received=f"the block at byte {end}")
             if waiting:
-                batch = _batch(waiting, columns, kinds)
-                yield batch, np.arange(first, first + batch.num_rows), ()
+                yield _batch(path, waiting, columns, kinds, first)
 
     def expected_rows(self, path: str) -> int:
         """Estimates the rows from those of the first block."""
@@ -182,22 +185,69 @@ def _fields(path: str, schema: Any) -> list[tuple[str, Any]]:
     return [(field["name"], field["type"]) for field in schema["fields"]]
 
 
-def _batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], kinds: Mapping[str, Any]) -> pa.RecordBatch:
+def _batch(
+    path: str, rows: list[Mapping[str, Any]], columns: Sequence[str], kinds: Mapping[str, Any], first: int
+) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
+    """Columns of rows, the first of which has the number `first`.
+
+    Of a union of several types, rows are refused whose value is bytes that are not UTF-8.
+    """
+    unions = [name for name in columns if is_mixed(type_of(kinds[name]))]
+    refused = {
+        row: Fault(name, "not_utf8", f"{name} is not UTF-8: {ascii(held)[:_SHOWN]}")
+        for name in unions
+        for row, held in ((row, of[name]) for row, of in enumerate(rows) if isinstance(of[name], bytes))
+        if not _is_utf8(held)
+    }
+    kept = [row for number, row in enumerate(rows) if number not in refused] if refused else rows
     arrays = []
     for name in columns:
+        values = [row[name] for row in kept]
         kind = type_of(kinds[name])
-        values = [row[name] for row in rows]
-        if pa.types.is_string(kind):
-            values = [None if value is None else _text(value) for value in values]
-        arrays.append(pa.array(values, kind))
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+        if is_mixed(kind):
+            narrow = is_narrow(kinds[name])
+            arrays.append(mixed_array([_scalar(value, narrow=narrow) for value in values]))
+        elif pa.types.is_string(kind):
+            # UUIDs are objects of Python.
+            arrays.append(pa.array([None if value is None else str(value) for value in values], kind))
+        else:
+            arrays.append(pa.array(values, kind))
+    numbers = np.delete(np.arange(first, first + len(rows)), list(refused))
+    quarantined = (
+        QuarantinedRow(file_name(path), first + row, fault, {name: _shown(rows[row][name]) for name in columns})
+        for row, fault in sorted(refused.items())
+    )
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns)), numbers, tuple(quarantined)
 
 
-def _text(value: Any) -> str:
-    """A value of a union of several types as text; bytes are their UTF-8, or the file is damaged."""
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _scalar(value: Any, *, narrow: bool) -> bool | int | float | str | None:
+    """A value of a union of several types, with its type if it is a boolean or a number; others are text.
+
+    Args:
+        value: as fastavro reads it.
+        narrow: whether fractions are float32.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return member(value, single=narrow)
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, bool | int | float | str | Decimal):
-        return text_of(value)
-    text: str = texts(pa.array([value]))[0][0].as_py()
-    return text
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return text_of(value) if isinstance(value, Decimal) else str(texts(pa.array([value]))[0][0].as_py())
+
+
+def _shown(value: Any) -> Any:
+    """A value as quarantine holds it."""
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

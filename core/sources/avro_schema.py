@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from headrace.core.values.mixed import MixedType
+
 TYPES: Mapping[str, pa.DataType] = {
     "null": pa.null(),
     "boolean": pa.bool_(),
@@ -31,13 +33,13 @@ _WIDTHS = {"null": 0, "float": 4, "double": 8}
 
 
 def type_of(kind: Any) -> pa.DataType:
-    """The Arrow type of an Avro type; text for a union of several types."""
+    """The Arrow type of an Avro type; a mixed column for a union of several types."""
     if isinstance(kind, list):
         others = [type_of(other) for other in kind if other != "null"]
         if not others:
             return pa.null()
-        # Integers and fractions of one column are read as texts, so that neither is rounded.
-        return others[0] if len(set(others)) == 1 else pa.string()
+        # Of integers and fractions in one column neither is rounded, and a boolean is none of the texts beside it.
+        return others[0] if len(set(others)) == 1 else MixedType()
     if isinstance(kind, dict):
         logical = str(kind.get("logicalType"))
         if logical == "decimal":
@@ -53,6 +55,12 @@ def type_of(kind: Any) -> pa.DataType:
             return pa.map_(pa.string(), type_of(kind["values"]))
         return type_of(kind["type"])
     return TYPES.get(str(kind), pa.string())
+
+
+def is_narrow(union: Any) -> bool:
+    """Whether the fractions of a union are float32."""
+    kinds = [type_of(kind) for kind in union]
+    return pa.float32() in kinds and pa.float64() not in kinds
 
 
 def minimum_width(kind: Any, names: dict[str, int] | None = None) -> int:

@@ -37,6 +37,8 @@ _SAMPLE = 20
 # The smallest integer that may not be exact in float64.
 _LONG_INTEGER = re.compile(rb"[:,\[\s]-?[0-9]{16,}\s*[,}\]]")
 _EXACT = float(1 << 53)
+# Python converts no integer of more digits, by default.
+_DIGITS = 4300
 # Types to try for a member on a line that is nested too deeply for Python.
 _SCALARS = (pa.int64(), pa.float64(), pa.bool_(), pa.string())
 
@@ -221,11 +223,31 @@ def _object(line: bytes, columns: Sequence[str] = ()) -> dict[str, Any] | str:
         return "half of a surrogate pair is not a character"
     except UnicodeDecodeError as error:
         return f"it is not UTF-8: {error}"
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         return str(error)
+    except ValueError as error:
+        # A number has too many digits. Of members that nobody reads, any may have.
+        value = json.loads(line.decode("utf-8-sig"), parse_int=_integer)
+        long = {name for name, member in value.items() if _is_long(member)} if isinstance(value, dict) else set()
+        if not long.isdisjoint(columns):
+            return str(error)
+        value = {name: member for name, member in value.items() if name not in long} if long else value
     except RecursionError:
         return _members(line, columns)
     return value if isinstance(value, dict) else f"it is of type {type(value).__name__}"
+
+
+_LONG = object()
+
+
+def _integer(digits: str) -> Any:
+    return int(digits) if len(digits) <= _DIGITS else _LONG
+
+
+def _is_long(member: Any) -> bool:
+    """Whether a member is or holds a number that Python does not convert."""
+    held = member.values() if isinstance(member, dict) else member if isinstance(member, list) else ()
+    return member is _LONG or any(map(_is_long, held))
 
 
 def _members(line: bytes, columns: Sequence[str]) -> dict[str, Any] | str:

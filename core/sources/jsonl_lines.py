@@ -120,7 +120,7 @@ def _check_length(path: str, line: bytes) -> None:
 
 def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[Lines]:
     """The values of one array, each as one line; the array may have any number of lines."""
-    decoder, scanner = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder()
+    decoder = codecs.getincrementaldecoder("utf-8")()
     lines: list[bytes] = []
     held = 0
     ended = False
@@ -131,7 +131,7 @@ def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[Lines]:
             if text[at : at + 1] == "]":
                 break
             try:
-                end = scanner.raw_decode(text, at)[1]
+                end = _end(text, at)
             except json.JSONDecodeError as error:
                 if ended:
                     raise _not_closed(path, text[at:], str(error)) from error
@@ -147,10 +147,36 @@ def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[Lines]:
             if held >= size:
                 yield Lines.of(lines)
                 lines, held = [], 0
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise _not_closed(path, "", str(error)) from error
     if lines:
         yield Lines.of(lines)
+
+
+# Numbers are converted line by line: Python converts none of more than 4,300 digits.
+_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
+# The pieces of JSON that say how deep a value is nested; the last one is a text that does not end.
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"|[][{}]|"', re.DOTALL)
+
+
+def _end(text: str, at: int) -> int:
+    """The end of the value that begins at an index.
+
+    Raises:
+        json.JSONDecodeError: the value does not end in the text.
+    """
+    try:
+        return _SCANNER.raw_decode(text, at)[1]
+    except RecursionError:
+        pass
+    depth = 0
+    for piece in _NESTING.finditer(text, at):
+        if piece[0] == '"':
+            break
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
+        if not depth:
+            return piece.end()
+    raise json.JSONDecodeError("a value does not end", text, at)
 
 
 def _not_closed(path: str, text: str, received: str) -> UnreadableFile:

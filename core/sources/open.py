@@ -21,7 +21,7 @@ _FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".avro", "
 # These formats compress blocks and need seeking, for which a compressed file would be unpacked completely.
 _NEVER_COMPRESSED = (".parquet", ".avro")
 _ONLY_GZIP = (".tfrecord", ".tfrecords")
-_WITHOUT_SCHEMA = (".jsonl", ".ndjson", ".json")
+_WITHOUT_SCHEMA = (".jsonl", ".ndjson", ".json", ".tfrecord", ".tfrecords")
 
 
 def list_parts(data: str, *, csv: CsvDialect = RFC_4180, columns: Sequence[str] | None = None) -> list[Part]:

@@ -6,12 +6,14 @@ it, as its schema.json says: numbers are read in their own unit, and exact.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.core import storage
 from headrace.core.artifacts.examples import SPLITS, Column, Schema
@@ -19,9 +21,12 @@ from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
 from headrace.core.tfrecord import EXAMPLE_COLUMN
+from headrace.core.tfrecord.conversion import is_list
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.framing import read_records
+from headrace.core.values.columns import is_bytes
 from headrace.core.values.doubles import doubles_of
+from headrace.core.values.mixed import member, mixed_array
 from headrace.core.values.scaling import unscaled
 
 # Bytes to read for the columns and the length of a record.
@@ -29,6 +34,8 @@ _SAMPLE = 1 << 20
 # Maximum size of a record: as a gzip stream of 1 MB may hold a record of 1 GB, a limit bounds the memory.
 MAXIMUM_RECORD = 128 << 20
 _USUAL_RATE = 5
+# Whether a feature has one value per record is judged by this number of records, and this fraction of them.
+_JUDGED_ROWS, _SINGLE = 1000, 0.95
 _APPENDED = re.compile(r"/appended/[0-9]+\Z")
 
 
@@ -36,15 +43,22 @@ class TFRecordSource:
     """TFRecord files of tf.train.Example. A file with a record of another type is unreadable."""
 
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The features of the first records, by name; text if all values are bytes in UTF-8.
+        """The features of the first records, and those of `wanted` that later ones have; text if all are UTF-8.
 
         The column `EXAMPLE_COLUMN`, which is each whole record, is there if it is in `wanted`.
         """
-        whole = [(EXAMPLE_COLUMN, pa.binary())] if EXAMPLE_COLUMN in wanted else []
+        found: dict[str, pa.DataType] = {}
+        scaled = _scaled_columns(path)
+        late: list[str] | None = None
         for records in self._records(path, _SAMPLE):
-            batch = _in_own_units(_decoded(path, records, None), _scaled_columns(path))
-            return [*((field.name, _as_text(batch.column(field.name)).type) for field in batch.schema), *whole]
-        return whole
+            batch = _in_own_units(_decoded(path, records, late and _with_exact(late, scaled)), scaled)
+            kinds = ((name, _kind(column)) for name, column in zip(batch.schema.names, batch.columns, strict=True))
+            # A feature of `late` that these records do not have either is a column of nulls.
+            found |= {name: kind for name, kind in kinds if not pa.types.is_null(kind)}
+            late = [name for name in wanted if name not in found and name != EXAMPLE_COLUMN]
+            if not late:
+                break
+        return [*found.items(), *([(EXAMPLE_COLUMN, pa.binary())] if EXAMPLE_COLUMN in wanted else [])]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
         """The whole file: the start of a record is only known from the record before it."""
@@ -57,14 +71,22 @@ class TFRecordSource:
         first = 1
         features = [name for name in columns if name != EXAMPLE_COLUMN]
         scaled = _scaled_columns(path) if features else {}
-        read = [*features, *(c.exact for n, c in scaled.items() if n in features and c.exact is not None)]
+        read = _with_exact(features, scaled)
+        single: dict[str, bool] = {}
         for records in self._records(path, 4 << 20):
+            new = [name for name in features if name not in single]
+            if new:
+                first_of_block = _decoded(path, records.slice(0, _JUDGED_ROWS), new)
+                met = (name for name in new if not pa.types.is_null(first_of_block[name].type))
+                single |= {name: _is_single(first_of_block[name]) for name in met}
             for start in range(0, len(records), batch_rows):
                 some = records.slice(start, batch_rows)
                 # Records as they lie need no decoding.
                 decoded = _in_own_units(_decoded(path, some, read), scaled) if features else None
                 arrays = [
-                    some.cast(pa.binary()) if decoded is None or name == EXAMPLE_COLUMN else _as_text(decoded[name])
+                    some.cast(pa.binary())
+                    if decoded is None or name == EXAMPLE_COLUMN
+                    else _as_text(_one_value(decoded[name]) if single.get(name) else decoded[name])
                     for name in columns
                 ]
                 batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -111,6 +133,11 @@ def _scaled_columns(path: str) -> Mapping[str, Column]:
         return {}
 
 
+def _with_exact(features: Sequence[str], scaled: Mapping[str, Column]) -> list[str]:
+    """Features, and the columns of their exact numbers."""
+    return [*features, *(c.exact for name, c in scaled.items() if name in features and c.exact is not None)]
+
+
 def _in_own_units(batch: pa.RecordBatch, scaled: Mapping[str, Column]) -> pa.RecordBatch:
     for name in scaled.keys() & set(batch.schema.names):
         at, column, exact = batch.schema.get_field_index(name), batch.column(name), scaled[name].exact
@@ -133,6 +160,45 @@ def _unreadable(path: str, error: DataError) -> DataError:
     return UnreadableFile(
         error.what, where=error.where or path, expected=error.expected, received=error.received, fix=error.fix
     )
+
+
+def _kind(column: pa.Array) -> pa.DataType:
+    single = is_list(column.type) and _is_single(column.slice(0, _JUDGED_ROWS))
+    return _as_text(column.flatten() if single else column).type
+
+
+def _is_single(column: pa.Array) -> bool:
+    """Whether a feature has one value in nearly all records, so that other records are the exception."""
+    if not is_list(column.type):
+        return True
+    lengths = pc.list_value_length(column).drop_null().to_numpy()
+    return bool(np.count_nonzero(lengths <= 1) >= _SINGLE * len(lengths))
+
+
+def _one_value(column: pa.Array) -> pa.Array:
+    """A column with one value per row: null without a value, and where there are several, their JSON as text.
+
+    As in JSON lines, such a text is no number, and a fault of its row alone.
+    """
+    if not is_list(column.type):
+        return column
+    lengths = pc.list_value_length(column).fill_null(0)
+    if pc.max(lengths).as_py() <= 1:
+        places = pc.subtract(pc.cumulative_sum(lengths), 1)
+        return column.flatten().take(pc.if_else(pc.equal(lengths, 1), places, None))
+    values = [None if not held else held[0] if len(held) == 1 else _json(held) for held in column.to_pylist()]
+    if is_bytes(column.type.value_type):
+        return pa.array([value.encode() if isinstance(value, str) else value for value in values], pa.binary())
+    return mixed_array([member(value, single=True) if isinstance(value, float) else value for value in values])
+
+
+def _json(values: Sequence[bytes | float | int]) -> str:
+    def plain(value: bytes | float | int) -> str | float | int | None:
+        if isinstance(value, bytes):
+            return value.decode(errors="backslashreplace")
+        return member(value, single=True) if isinstance(value, float) else value
+
+    return json.dumps([plain(value) for value in values], ensure_ascii=False)
 
 
 def _as_text(column: pa.Array) -> pa.Array:

@@ -24,8 +24,9 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     Files whose names start with `.` or `_` are not data, by the convention of Beam, Spark and Hive.
 
     Raises:
-        DataError: nothing exists there, or nothing with one of `suffixes`.
+        DataError: nothing exists there, or nothing with one of `suffixes`, or the name of a file is not UTF-8.
     """
+    _check_name(uri)
     if is_remote(uri):
         return _list_remote_files(uri, suffixes)
     path = local_path(uri)
@@ -40,9 +41,23 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
         if not found:
             raise DataError("no file, folder or match of the pattern exists", where=uri)
     named = sorted(str(f) for f in found if _is_data(f.name, suffixes))
+    for name in named:
+        _check_name(name)
     if not named:
         raise DataError("the folder holds no data file", where=uri, expected=f"files ending in {', '.join(suffixes)}")
     return named
+
+
+def _check_name(path: str) -> None:
+    """Refuses a path that no artifact, log or message can hold: Python has its bytes as half surrogate pairs."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "the name of a file is not UTF-8",
+            where=path.encode(errors="surrogateescape").decode(errors="backslashreplace"),
+            fix="Rename the file or its folder",
+        ) from error
 
 
 def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:

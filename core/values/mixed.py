@@ -7,6 +7,7 @@ column of both remembers which values were texts: its texts alone do not say it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -60,6 +61,20 @@ def mixed_array(values: Sequence[bool | int | float | str | None]) -> pa.Extensi
     texts = pa.array([None if value is None else text_of(value) for value in values], pa.string())
     typed = pa.array([value is not None and not isinstance(value, str) for value in values])
     return _of(texts, typed)
+
+
+def member(value: float, *, single: bool) -> float | str | None:
+    """A fraction as a value of a mixed column: None for NaN, and infinity as text.
+
+    Args:
+        value: any number.
+        single: whether it is a float32, whose text has fewer digits than the float64 of the same value.
+    """
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return text_of(value)
+    return float(str(np.float32(value))) if single and not value.is_integer() else value
 
 
 def is_mixed(kind: pa.DataType) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from headrace.pipelines.cli import COMMANDS, cli
+from headrace.pipelines.cli import COMMANDS, cli, main
 
 ROOT = Path(__file__).parents[2]
 NATALITY = ROOT / "examples" / "natality"
@@ -37,6 +37,14 @@ def test_the_version_names_what_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("headrace.core.tfrecord.native.absence", lambda absence=absence: absence)
         shown = CliRunner().invoke(cli, ["--version"])
         assert (shown.exit_code, shown.output) == (0, f"headrace, version {version('headrace')}\nC code: {told}\n")
+
+
+def test_an_argument_that_is_not_utf8(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["headrace", "init", "--data", os.fsdecode(b"a\xff.csv")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "an argument is not UTF-8. Expected UTF-8 text. Received: a\\xff.csv." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -94,7 +94,7 @@ def _enough_rows(column: Inferred) -> bool:
 
 
 def _why_no_label(column: Inferred) -> str:
-    if column.kind == "neither":
+    if column.kind == "neither" or (column.kind == "categorical" and column.wrong):
         return column.note
     if column.kind == "categorical" and column.distinct > _CLASSES:
         return f"{column.distinct:,} classes"

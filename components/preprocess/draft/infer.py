@@ -22,6 +22,8 @@ from headrace.core.values.scaling import FLOAT32_MAXIMUM
 _WHOLE_CATEGORIES, _ROWS_A_CATEGORY = 10, 5
 # A column of text is numeric if at most this fraction of it is not a number; these rows are quarantined.
 _WRONG = 0.01
+# A column in which a smaller fraction is not a number was meant to hold numbers.
+_MOSTLY = 0.5
 # Text is a name, a remark or an identifier if more than this fraction of the rows has a unique value.
 _OWN_VALUES, _FEW_VALUES = 0.5, 20
 # Text is free text with at least this many values, most of so many characters and words, and fewer rows per value; and
@@ -56,7 +58,7 @@ class Inferred:
         rarest: rows of the rarest value, of a category.
         low, high, middle: the minimum, maximum and median, of a number.
         whole: whether its numbers, or the names of its categories, are whole numbers.
-        wrong: number of values that are not numbers, of a number.
+        wrong: number of values that are not numbers, of a column in which most are.
         note: why it has no kind, or is not a feature; or a point to check.
     """
 
@@ -139,11 +141,16 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     why = "" if number is not None else _notation(text)
     if textual and not why and _is_free_text(words):
         own, why = True, f"free text, such as {quoted(_shortened(next(iter(words))))}: {len(words):,} values"
-    if own and not why:
+    wrong = _not_numbers(values) if own and not typed else None
+    if wrong is not None:
+        shown_wrong = quoted(_shortened(wrong[0]))
+        why = f"{len(wrong):,} of its {rows - absent:,} values are no finite numbers, such as {shown_wrong}"
+    elif own and not why:
         why = f"{distinct:,} values in {rows:,} rows: a model would memorize it"
     return dataclasses.replace(
         found,
         kind="categorical",
+        wrong=0 if wrong is None else len(wrong),
         values=tuple(shown),
         rarest=min(counts.values()),
         whole=number is not None,
@@ -224,6 +231,15 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
     if consecutive and (_INDEX.match(found.name) or (number.low in (0, 1) and _ascending(parsed))):
         return dataclasses.replace(number, identifies=True, note="it numbers the rows")
     return number
+
+
+def _not_numbers(values: pa.Array) -> list[str] | None:
+    """The values that are not finite numbers, as text, where most values are numbers; None in another column."""
+    _, missing, wrong = parse_numbers(values)
+    if not wrong.any() or wrong.sum() >= _MOSTLY * (len(values) - missing.sum()):
+        return None
+    texts: list[str] = as_text(values).filter(pa.array(wrong)).to_pylist()
+    return texts
 
 
 def _ascending(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:

@@ -23,8 +23,8 @@ from headrace.core.values.columns import as_text, is_bytes, texts
 _BATCH_ROWS = 8192
 # Above this fraction of malformed rows, the file probably has another dialect.
 _REFUSED = 0.05
-# Minimum number of rows: with fewer rows, a split would often be empty.
-_ROWS = 10
+# Minimum number of rows: with fewer rows, a split is often empty.
+MINIMUM_ROWS = 10
 _FRACTION = re.compile(r"\s*[+-]?[0-9]*\.[0-9]+\s*\Z")
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*\Z")
 
@@ -83,11 +83,11 @@ def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> FirstRows:
             break
     if len(refused) > _REFUSED * (count + len(refused)):
         raise _no_rows(data, refused, count)
-    if 0 < count < _ROWS and complete:
+    if 0 < count < MINIMUM_ROWS and complete:
         raise DataError(
             "there are too few rows to train, evaluate and test a model",
             where=data,
-            expected=f"{_ROWS} rows or more",
+            expected=f"{MINIMUM_ROWS} rows or more",
             received=f"{count:,}",
         )
     if not count:

@@ -13,6 +13,8 @@ from headrace.components.preprocess.draft.infer import Inferred, quoted
 from headrace.components.preprocess.draft.names import feature_names
 from headrace.components.preprocess.draft.read import FirstRows
 from headrace.components.preprocess.draft.split_advice import about_splits
+from headrace.components.preprocess.draft.time_features import TimeFeatures
+from headrace.core.problem import Splits
 from headrace.core.rules.fault import listed
 
 _WIDTH = 120
@@ -45,9 +47,11 @@ class SourceText:
         label: Inferred,
         target: probe.Label,
         suspects: Mapping[str, float],
+        of_time: TimeFeatures | None = None,
     ) -> None:
         self._read, self._missing, self._columns = read, missing, columns
         self._key, self._label, self._target, self._suspects = key, label, target, suspects
+        self._of_time = of_time
         usable = [column.name for column in columns if column is not key and (column.usable or column is label)]
         self.names = feature_names(usable, taken=[key.name] if key is not None else [])
         # If there are no other columns, these are the features.
@@ -62,7 +66,9 @@ class SourceText:
         *,
         asked_key: bool,
         asked_label: bool,
+        splits: Splits | None = None,
     ) -> str:
+        """The text of the file; with `splits`, these are the fractions in place of the usual ones."""
         rows, complete = self._read.table.num_rows, self._read.complete
         seen = f"{'all' if complete else 'the first'} {rows:,}"
         label = self.names[self._label.name]
@@ -75,10 +81,11 @@ class SourceText:
             "    features=[",
             *(line for column in self._columns for line in self._feature(column)),
             *(f"        # {quoted(name)} is left out: {why}" for name, why in self._read.unusable.items()),
+            *self._time_features(),
             "    ],",
+            *self._derive(),
             *self._about_missing(),
-            *self._splits(),
-            *about_splits(self._columns, self._key, self._read.table),
+            *self._splits(splits),
             *self._budget(),
             *self._training(),
             *self._gate(),
@@ -93,6 +100,7 @@ class SourceText:
                 f"# Inferred from {seen} rows of {quoted(PurePath(data).name)}. Bounds are wider than what was seen.",
                 "",
                 f"from headrace import {', '.join(sorted([*used, 'Problem']))}",
+                *self._imports(),
                 "",
                 "problem = Problem(",
                 *body,
@@ -103,6 +111,8 @@ class SourceText:
 
     def _feature(self, column: Inferred) -> list[str]:
         if column is self._key or column is self._label:
+            return []
+        if self._of_time is not None and column.name == self._of_time.column:
             return []
         if not column.usable:
             why = column.note or "every row has a unique value: a model would memorize it"
@@ -169,21 +179,55 @@ class SourceText:
             f"    {_list('missing', self._missing)},",
         ]
 
-    def _splits(self) -> list[str]:
-        if self._read.table.num_rows >= _SMALL or not self._read.complete:
+    def _time_features(self) -> list[str]:
+        if self._of_time is None:
             return []
-        splits = "0.6, eval=0.2, test=0.2" if self._read.table.num_rows >= _TINY else "0.5, eval=0.25, test=0.25"
-        return [
-            "    # There are few rows: with less of them in eval and test, metrics would say little.",
-            f"    splits=Splits(train={splits}),",
-        ]
+        time = quoted(self._of_time.column)
+        about = f"No other column can be a feature: these are derived from the time {time}."
+        return [*_comment(about, 8), *(f"        {feature}," for feature in self._of_time.features)]
+
+    def _imports(self) -> list[str]:
+        return (
+            [] if self._of_time is None else [f"from headrace.expressions import {', '.join(self._of_time.functions)}"]
+        )
+
+    def _derive(self) -> list[str]:
+        if self._of_time is None:
+            return []
+        lines = [f"        {quoted(name)}: {expression}," for name, expression in self._of_time.derive.items()]
+        about = 'Times are in UTC if they have no offset: zone="Europe/Berlin" is local time.'
+        return [*_comment(about), "    derive={", *lines, "    },"]
+
+    @property
+    def has_few_rows(self) -> bool:
+        """Whether all rows are known and so few that the usual fractions of the splits are too small."""
+        return self._read.table.num_rows < _SMALL and self._read.complete
+
+    def _splits(self, fitting: Splits | None) -> list[str]:
+        """The splits, and advice on others."""
+        lines, arguments = [], []
+        if fitting is not None:
+            arguments = [f"train={fitting.train:g}", f"eval={fitting.eval:g}", f"test={fitting.test:g}"]
+            lines += ["    # There are few rows: with other fractions, a split may have none."]
+        elif self.has_few_rows:
+            tiny = self._read.table.num_rows < _TINY
+            arguments = ["train=0.5", "eval=0.25", "test=0.25"] if tiny else ["train=0.6", "eval=0.2", "test=0.2"]
+            lines += ["    # There are few rows: with less of them in eval and test, metrics would say little."]
+        if self._of_time is not None:
+            arguments.append(f"time={quoted(self._of_time.column)}")
+            lines += ["    # The newest rows are the test split, as a model is used."]
+        lines += [f"    splits=Splits({', '.join(arguments)}),"] if arguments else []
+        advice = about_splits(self._columns, self._key, self._read.table) if self._of_time is None else ()
+        return [*lines, *advice]
 
     def _budget(self) -> list[str]:
-        lost = (self._label.missing + self._label.wrong) / self._label.rows
+        untimed = 0 if self._of_time is None else self._of_time.untimed
+        lost = (self._label.missing + self._label.wrong + untimed) / self._label.rows
         if lost <= _BUDGET / 2:
             return []
         budget = min(1.0, math.ceil(round(20 * (lost + _BUDGET), 6)) / 20)
-        return [*_comment(f"{lost:.1%} of the rows have no label."), f"    quarantine_budget={budget:g},"]
+        what = "label or no time" if untimed else "label"
+        return [*_comment(f"{lost:.1%} of the rows have no {what}."), f"    quarantine_budget={budget:g},"]
 
     def _training(self) -> list[str]:
         rows = self._read.table.num_rows

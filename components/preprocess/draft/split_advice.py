@@ -29,10 +29,16 @@ def about_splits(columns: Sequence[Inferred], key: Inferred | None, table: pa.Ta
         name, seen = quoted(entities[0].name), f"{entities[0].distinct:,} values in {entities[0].rows:,} rows"
         yield f"    # {name} has {seen}. To keep all rows of one value in one split:"
         yield f"    # splits=Splits(by={name}),"
-    times = [c.name for c in columns if c is not key and _has_times(c, table)]
+    times = time_columns(columns, key, table)
     if times:
-        yield f"    # Rows have a time, {quoted(times[0])}. To test on the newest rows, as a model is used:"
-        yield f"    # splits=Splits(time={quoted(times[0])}),"
+        name = quoted(times[0].name)
+        yield f"    # Rows have a time, {name}. To test on the newest rows, as a model is used:"
+        yield f"    # splits=Splits(time={name}),"
+
+
+def time_columns(columns: Sequence[Inferred], key: Inferred | None, table: pa.Table) -> list[Inferred]:
+    """The columns of times, in almost all rows, that can split the rows and from which features can be derived."""
+    return [column for column in columns if column is not key and _has_times(column, table)]
 
 
 def _is_entity(column: Inferred) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from functools import partial
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +21,15 @@ from headrace.components.preprocess.draft.choose import (
     key_candidates,
     label_candidates,
 )
+from headrace.components.preprocess.draft.few_rows import fitting_splits
 from headrace.components.preprocess.draft.infer import Inferred, infer, missing_texts, quoted
 from headrace.components.preprocess.draft.read import FirstRows, first_rows
 from headrace.components.preprocess.draft.source_text import SourceText
+from headrace.components.preprocess.draft.split_advice import time_columns
+from headrace.components.preprocess.draft.time_features import TimeFeatures
 from headrace.core.errors import DataError
+from headrace.core.problem import Problem
+from headrace.core.problem.file import load_problem
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.values.columns import as_text, blank
 from headrace.core.values.numbers import parse_numbers
@@ -81,7 +88,10 @@ def draft(
     labels = label_candidates(columns, the_key)
     the_label = choose_label(columns, labels, label, the_key, data)
     others = [column for column in columns if column is not the_key and column is not the_label]
+    of_time = None
     if not any(column.usable for column in others):
+        of_time = TimeFeatures.of(time_columns(others, the_key, read.table), read.table)
+    if of_time is None and not any(column.usable for column in others):
         reasons = {} if the_key is None else {the_key.name: KEY_NOTE}
         reasons |= {column.name: column.note or UNIQUE_NOTE for column in others[:5]}
         seen = "; ".join(f"{quoted(name)}: {why}" for name, why in reasons.items()) or "no other columns"
@@ -94,10 +104,18 @@ def draft(
     target = _Target.of(read, the_label, missing)
     shares = {c.name: target.explained_by(read, c, missing) for c in others if c.usable}
     suspects = {name: share for name, share in shares.items() if share >= probe.SUSPECT}
-    source = SourceText(read, missing, columns, the_key, the_label, target.label, suspects)
+    source = SourceText(read, missing, columns, the_key, the_label, target.label, suspects, of_time)
     names = source.names
+    write = partial(
+        source.text, name or _problem_name(data), data, keys, labels, asked_key=bool(key), asked_label=bool(label)
+    )
+    text = write()
+    if source.has_few_rows and of_time is None:
+        problem = _loaded(text)
+        fitting = fitting_splits(problem, read, data)
+        text = text if fitting == problem.splits else write(splits=fitting)
     return FirstProblem(
-        source.text(name or _problem_name(data), data, keys, labels, asked_key=bool(key), asked_label=bool(label)),
+        text,
         None if the_key is None else the_key.name,
         names[the_label.name],
         read.table.num_rows,
@@ -142,6 +160,13 @@ def _codes(values: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     empty = coded.dictionary.index("").as_py()
     codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return np.where(codes == empty, 0, codes + 1) if empty >= 0 else codes + 1
+
+
+def _loaded(text: str) -> Problem:
+    with tempfile.TemporaryDirectory(prefix="headrace-init-") as folder:
+        path = Path(folder) / "problem.py"
+        path.write_text(text, encoding="utf-8")
+        return load_problem(str(path)).problem
 
 
 def _problem_name(data: str) -> str:

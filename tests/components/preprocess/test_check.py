@@ -18,6 +18,8 @@ from headrace.components.preprocess.check import check_data
 from headrace.core.errors import DataError, NothingToDo
 from headrace.core.problem import Problem
 from headrace.core.problem.file import load_problem
+from headrace.core.tfrecord.encoding import encode
+from headrace.core.tfrecord.framing import frame
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM = load_problem(str(EXAMPLE / "natality.py")).problem
@@ -90,6 +92,30 @@ def test_an_optional_column_may_be_absent_from_json_lines_where_another_file_has
     assert refusal(tmp_path).what == 'there is no column "cigarette_use"'
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(check_data(PROBLEM, str(tmp_path))) == 2
+
+
+def test_or_from_tfrecords(tmp_path: Path) -> None:
+    # TFRecords have no booleans.
+    texts = pacsv.ConvertOptions(true_values=[], false_values=[])
+    rows = pacsv.read_csv(EXAMPLE / "births.csv", convert_options=texts).slice(0, 50).combine_chunks()
+    (tmp_path / "a.tfrecord").write_bytes(frame(encode(rows.drop_columns(["cigarette_use"]).to_batches()[0])))
+    assert refusal(tmp_path).what == 'there is no column "cigarette_use"'
+    (tmp_path / "b.tfrecord").write_bytes(frame(encode(rows.to_batches()[0])))
+    assert len(check_data(PROBLEM, str(tmp_path))) == 2
+
+
+def test_a_text_among_the_numbers_of_json_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    rows = pacsv.read_csv(EXAMPLE / "births.csv").slice(0, 50).to_pylist()
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps(row | ({"mother_age": "old"} if n == 7 else {})) + "\n" for n, row in enumerate(rows))
+    )
+    assert len(check_data(PROBLEM, str(path))) == 1
+    path.write_text(
+        "".join(json.dumps(row | ({"mother_age": "old"} if n % 12 else {})) + "\n" for n, row in enumerate(rows))
+    )
+    error = refusal(path)
+    assert (error.what, error.received) == ('the column "mother_age" is of the wrong type', '"old"')
 
 
 @pytest.mark.parametrize(

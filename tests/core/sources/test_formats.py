@@ -23,6 +23,8 @@ from headrace.core.sources.open import expected_rows, list_parts, read_part, sou
 from headrace.core.sources.parquet import reader as parquet
 from headrace.core.tfrecord.encoding import encode
 from headrace.core.tfrecord.framing import frame
+from headrace.core.values.columns import texts
+from headrace.core.values.mixed import MixedType, typed_in
 
 TABLE = pa.table(
     {
@@ -183,8 +185,8 @@ def test_types_of_avro(tmp_path: Path) -> None:
         "kind": ({"type": "enum", "name": "kind", "symbols": ["a", "b"]}, "b", pa.string()),
         "flag": ("boolean", True, pa.bool_()),
         "many": ({"type": "array", "items": "long"}, [1, 2], pa.list_(pa.int64())),
-        "either": (["null", "long", "string"], "x", pa.string()),
-        "number": (["long", "double"], 1.5, pa.string()),
+        "either": (["null", "long", "string"], "x", MixedType()),
+        "number": (["long", "double"], 1.5, MixedType()),
     }
     schema = {"type": "record", "name": "r", "fields": [{"name": n, "type": f[0]} for n, f in fields.items()]}
     with (tmp_path / "a.avro").open("wb") as file:
@@ -192,8 +194,42 @@ def test_types_of_avro(tmp_path: Path) -> None:
     (part,) = list_parts(str(tmp_path))
     assert source_of(part.path).columns(part.path) == [(name, field[2]) for name, field in fields.items()]
     (rows,) = read_part(part, list(fields), 10)
-    read = {name: field[1] for name, field in fields.items()} | {"number": "1.5"}
-    assert rows.batch.to_pylist() == [read] * 3
+    assert rows.batch.to_pylist() == [{name: field[1] for name, field in fields.items()}] * 3
+
+
+UNION = ["null", "string", "boolean", "long", "double", "bytes", {"type": "array", "items": "long"}]
+
+
+def union_file(path: Path, values: list[Any]) -> None:
+    schema = {"type": "record", "name": "r", "fields": [{"name": "v", "type": UNION}]}
+    with path.open("wb") as file:
+        fastavro.writer(file, schema, [{"v": value} for value in values], sync_interval=20)
+
+
+def test_a_value_of_a_union_in_avro_keeps_its_type(tmp_path: Path) -> None:
+    values = ["True", True, 2, "2.0", 2.0, 0.1, None, float("nan"), float("inf"), b"abc", [1, 2], 9007199254740993]
+    union_file(tmp_path / "a.avro", values)
+    (part,) = list_parts(str(tmp_path))
+    for batch_rows in (1, 5, 100):
+        columns = [rows.batch.column("v") for rows in read_part(part, ["v"], batch_rows)]
+        text = [value for column in columns for value in texts(column)[0].to_pylist()]
+        expected = ["True", "true", "2", "2.0", "2", "0.1", None, None, "inf", "abc", "[1, 2]", "9007199254740993"]
+        assert text == expected
+        typed = [value for column in columns for value in typed_in(column).tolist()]
+        assert [place for place, is_typed in enumerate(typed) if is_typed] == [1, 2, 4, 5, 11]
+
+
+def test_bytes_of_a_union_that_are_no_text_cost_their_row(tmp_path: Path) -> None:
+    union_file(tmp_path / "a.avro", ["a", b"\xff", "b", b"\xc3(", 1])
+    (part,) = list_parts(str(tmp_path))
+    (rows,) = read_part(part, ["v"], 100)
+    assert rows.batch.column("v").to_pylist() == ["a", "b", 1]
+    assert rows.numbers.tolist() == [1, 3, 5]
+    assert [(row.file, row.row, row.fault.reason) for row in rows.refused] == [
+        ("a.avro", 2, "not_utf8"),
+        ("a.avro", 4, "not_utf8"),
+    ]
+    assert [row.values for row in rows.refused] == [{"v": "\\xff"}, {"v": "\\xc3("}]
 
 
 def _flip(content: bytes, at: int) -> bytes:

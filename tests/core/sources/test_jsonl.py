@@ -114,6 +114,20 @@ def test_an_array_that_is_none_is_a_damaged_file(tmp_path: Path, content: str) -
         rows_of(tmp_path, ["k"])
 
 
+def test_a_long_number_or_a_deep_member_of_an_array_costs_its_row_at_most(tmp_path: Path) -> None:
+    digits, deep = "7" * 5000, "[" * 20_000 + '"]"' + "]" * 20_000
+    rows = ['{"k": "a"}', f'{{"k": {digits}}}', f'{{"k": "b", "unused": {digits}}}', f'{{"unused": {deep}, "k": "c"}}']
+    for name, content in (("a.json", f"[{', '.join(rows)}]"), ("a.jsonl", "\n".join(rows))):
+        path = tmp_path / name
+        path.write_text(content)
+        found = rows_of(path, ["k"])
+        assert values(found, "k") == ["a", "b", "c"]
+        assert [(row.row, row.fault.reason) for rows in found for row in rows.refused] == [(2, "malformed_row")]
+    (tmp_path / "a.json").write_text(f"[{rows[0]}, {rows[3][:-3]}")
+    with pytest.raises(UnreadableFile, match=r"begins as an array.*a value does not end"):
+        rows_of(tmp_path / "a.json", ["k"])
+
+
 def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
     for content in ("", "\n\n", "[]", " [ ] "):
         (tmp_path / "a.json").write_text(content)

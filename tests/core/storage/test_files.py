@@ -52,6 +52,19 @@ def test_list_files_of_a_file_a_folder_and_a_pattern(tmp_path: Path) -> None:
         storage.list_files(str(tmp_path / "nowhere*"), (".csv",))
 
 
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xffa.csv")
+    (tmp_path / name).write_text("x")
+    for uri in (tmp_path, tmp_path / "*.csv", tmp_path / name):
+        with pytest.raises(DataError, match=r"\\xffa\.csv: the name of a file is not UTF-8.*Rename") as error:
+            storage.list_files(str(uri), (".csv",))
+        str(error.value).encode()
+    # What is no data file is not read.
+    (tmp_path / name).rename(tmp_path / os.fsdecode(b"\xffa.txt"))
+    (tmp_path / "b.csv").write_text("x")
+    assert storage.list_files(str(tmp_path), (".csv",)) == [str(tmp_path / "b.csv")]
+
+
 def test_a_place_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="cannot be written"):

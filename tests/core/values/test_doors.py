@@ -98,6 +98,25 @@ def avro_type(kind: pa.DataType) -> Any:
     return plain[kind]
 
 
+def by_json_array(values: Values, _: pa.DataType) -> pa.Array:
+    rows = [{"id": n, "v": value} for n, value in zip(ids(values), values, strict=True)]
+    return read("a.json", lambda path: path.write_text(json.dumps(rows, indent=1)))
+
+
+def by_union(values: Values, kind: pa.DataType) -> pa.Array:
+    """As a member of a union with other types."""
+
+    def write(path: Path) -> None:
+        float_type = "float" if kind == pa.float32() else "double"
+        union = ["null", "string", "boolean", "long", float_type, {"type": "array", "items": "long"}]
+        fields = [{"name": "id", "type": "long"}, {"name": "v", "type": union}]
+        rows = [{"id": n, "v": v} for n, v in zip(ids(values), values, strict=True)]
+        with path.open("wb") as file:
+            fastavro.writer(file, {"type": "record", "name": "row", "fields": fields}, rows, sync_interval=32)
+
+    return read("a.avro", write)
+
+
 def by_tfrecord(values: Values, kind: pa.DataType) -> pa.Array:
     def write(path: Path) -> None:
         batch = pa.record_batch({"id": pa.array(ids(values)), "v": pa.array(values, kind)})
@@ -165,9 +184,9 @@ def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
 
 
 EXACT = Context(prec=100)
-ALL = (in_memory, by_parquet, by_json, by_csv, by_avro, by_request)
+ALL = (in_memory, by_parquet, by_json, by_json_array, by_csv, by_avro, by_union, by_request)
 TYPED = (in_memory, by_parquet, by_csv, by_avro)
-WITHOUT_AVRO = (in_memory, by_parquet, by_json, by_csv, by_request)
+WITHOUT_AVRO = (in_memory, by_parquet, by_json, by_json_array, by_csv, by_request)
 ARROW = (in_memory, by_parquet, by_csv)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=8)
 SPANS = st.timedeltas(datetime.timedelta(days=-100_000_000), datetime.timedelta(days=100_000_000))
@@ -177,7 +196,7 @@ KINDS = {
     "uint64": Kind(pa.uint64(), st.integers(0, (1 << 64) - 1), WITHOUT_AVRO, str),
     "int8": Kind(pa.int8(), st.integers(-128, 127), ARROW, str),
     "float64": Kind(pa.float64(), finite(64), ALL, shortest(float)),
-    "float32": Kind(pa.float32(), finite(32), TYPED, shortest(np.float32)),
+    "float32": Kind(pa.float32(), finite(32), (*TYPED, by_union, by_tfrecord), shortest(np.float32)),
     "float16": Kind(pa.float16(), finite(16), ARROW, shortest(np.float16)),
     "numeric": Kind(pa.decimal128(38, 9), decimals(38, 9), TYPED, of_decimal),
     "bignumeric": Kind(pa.decimal256(76, 38), decimals(76, 38), ARROW, of_decimal),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import random
 import uuid
 from decimal import Decimal
@@ -271,12 +272,14 @@ _NUMBERS = [f"{n * 37 % 61}.5" for n in range(60)]
         (pa.array([b"\xffa", b"bc"] * 30, pa.binary(2)), "it holds bytes that are not UTF-8 text"),
         (pa.array([1e200 * n for n in range(60)]), "numeric"),
         (pa.array([*_SMALL, 1.7e308, 1.7e308]), "a few of its numbers are too large for float32"),
+        (pa.array([*_SMALL, math.inf, -math.inf]), '2 of its 60 values are no finite numbers, such as "inf"'),
+        (pa.array(["n. d.", *_NUMBERS[:57], "tba", "tba"]), '3 of its 60 values are no finite numbers, such as "n. d."'),
     ],
 )
 def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa.Array, expected: str) -> None:
     columns = {"id": [f"k{n}" for n in range(60)], "x": noisy(60), "c": values, "y": noisy(61)[1:]}
     file, found = of_table(tmp_path, columns, label="y")
-    if expected.startswith(("it", "a few")):
+    if expected.startswith(("it", "a few", "2", "3")):
         assert [column.name for column in file.problem.columns] == ["x"]
         assert f'"c" is left out: {expected}' in found.source
         return
@@ -294,6 +297,11 @@ def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa
         ({"id": [None, *range(11)], "b": range(12)}, {"key": "id"}, "1 rows have no value, the first of them row 1"),
         ({"id": list("abcdefghijkl"), "b": range(12)}, {"label": "id"}, "id cannot be the label"),
         ({"id": list("abcdefghijkl"), "b": [2] * 12}, {}, "no column can be the label.*always"),
+        (
+            {"x": range(60), "y": [*_NUMBERS[:-2], "bad", "bad"]},
+            {"label": "y"},
+            'y cannot be the label.*Received: 2 of its 60 values are no finite numbers, such as "bad"',
+        ),
         (
             {"id": list("abcdefghijkl"), "b": [1, 2] * 6},
             {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import chain
 from typing import Any, NoReturn
@@ -99,7 +100,15 @@ def encode(value: Any) -> bytes:
 
 
 def _exact(body: bytes) -> Any:
-    return json.loads(body, parse_constant=_refuse_constant)
+    return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        # As orjson does.
+        raise ValueError("a number is too big for a double")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Literal
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headrace.components.serve.app import CONNECTED
+from headrace.components.serve.http.joined_transport import JoinedTransport
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.protocols.json_body import encode
 
@@ -26,7 +28,8 @@ _CHECK_S = 0.25
 _CUTS = 32
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
-_CONTINUE = b"HTTP/1.1 100 "
+_VERSIONS = ("1.1", "1.0")
+_NOT_HTTP = 400, "not HTTP", "the request is not valid HTTP"
 
 
 class Connections:
@@ -105,35 +108,6 @@ class Connections:
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
 
 
-class _Joined:
-    """A transport that sends the head and the body of a response in one call of the system, when it is whole."""
-
-    __slots__ = ("_parts", "_transport", "abort", "is_closing")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._parts: list[bytes] = []
-        self.is_closing = transport.is_closing
-        self.abort = transport.abort
-
-    def write(self, data: bytes) -> None:
-        """Collects a part of a response; an interim response is sent at once."""
-        self._parts.append(data)
-        if data.startswith(_CONTINUE):
-            self.flush()
-
-    def flush(self) -> None:
-        """Sends what was collected."""
-        if self._parts:
-            self._transport.write(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
-            self._parts.clear()
-
-    def close(self) -> None:
-        """Sends what was collected, and closes the connection."""
-        self.flush()
-        self._transport.close()
-
-
 class Connection(HttpToolsProtocol):
     """One connection.
 
@@ -141,6 +115,8 @@ class Connection(HttpToolsProtocol):
         shared: all connections.
         options: of uvicorn's protocol.
     """
+
+    parser: httptools.HttpRequestParser
 
     def __init__(self, shared: Connections, **options: Any) -> None:
         super().__init__(**options)
@@ -152,6 +128,8 @@ class Connection(HttpToolsProtocol):
         self._pieces = 0
         # What came after the requests that are being answered is not HTTP.
         self._broken = False
+        # The status, the reason for metrics and the message of the response to what is refused.
+        self._refusal = _NOT_HTTP
         self._extensions = {CONNECTED: self._is_open}
 
     def _is_open(self) -> bool:
@@ -160,7 +138,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Registers the connection."""
         super().connection_made(transport)
-        self.transport = _Joined(transport)
+        self.transport = JoinedTransport(transport)
         self._noted = "head"
         self._shared.opened(self)
 
@@ -175,7 +153,8 @@ class Connection(HttpToolsProtocol):
             return
         if self._phase in ("head", "idle"):
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self.transport.is_closing() or self._broken:
             return
         if self._phase == "idle":
@@ -187,6 +166,29 @@ class Connection(HttpToolsProtocol):
         elif phase != self._noted:
             self._note(phase)
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = self._without_upgrade() + data[upgrade.args[0] :]
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _without_upgrade(self) -> bytes:
+        """The head of the request without its wish for another protocol, which the server does not have.
+
+        The parser takes what follows such a head for bytes of the other protocol, and a body for the next request.
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
     def _note(self, phase: Phase) -> None:
         if self._noted is not None and self._noted != "whole":
             self._shared.proceed(self, self._noted)
@@ -194,9 +196,13 @@ class Connection(HttpToolsProtocol):
             self._shared.wait(self, phase)
         self._noted = phase
 
+    def _too_large(self) -> tuple[int, str, str]:
+        most = self._shared.limits.max_head_bytes
+        return 431, "the headers are too large", f"the headers are too large. Expected at most {most} bytes."
+
     def _refuse_head(self) -> None:
-        self._shared.refused("the headers are too large")
-        self.cut(431, f"the headers are too large. Expected at most {self._shared.limits.max_head_bytes} bytes.")
+        self._refusal = self._too_large()
+        self.send_400_response("")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keeps a header; those after a chunked body are read by nobody, and are bounded as the others are."""
@@ -215,7 +221,20 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
-        """Begins the body."""
+        """Begins the body.
+
+        Raises:
+            ValueError: the request is refused; the parser stops.
+        """
+        size = len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
+        if size > self._shared.limits.max_head_bytes:
+            # It came with the end of the headers, before its size was counted.
+            self._refusal = self._too_large()
+            raise ValueError("the headers are too large")
+        if self.parser.get_http_version() not in _VERSIONS or self.parser.get_method() == b"CONNECT":
+            raise ValueError("another version, or a tunnel")
+        if self.parser.should_upgrade():
+            return
         self._phase = "body"
         self._head_bytes = 0
         self._pieces = 0
@@ -233,6 +252,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Ends the request, for which the client now waits."""
+        if self.parser.should_upgrade():
+            return
         self._phase = "whole"
         self._head_bytes = 0
         super().on_message_complete()
@@ -258,13 +279,14 @@ class Connection(HttpToolsProtocol):
         self._shared.proceed(self, "writing")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is not HTTP, after the responses to whole requests before it."""
+        """Refuses what is not HTTP, or too large, after the responses to whole requests before it."""
         if self._phase != "body" and self.cycle is not None and not self.cycle.response_complete:
             self._broken = True
             self.flow.pause_reading()
             return
-        self._shared.refused("not HTTP")
-        self.cut(400, "the request is not valid HTTP")
+        status, reason, message = self._refusal
+        self._shared.refused(reason)
+        self.cut(status, message)
 
     def timeout_keep_alive_handler(self) -> None:
         """Closes an idle connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import chain
 from typing import Any, NoReturn
@@ -13,8 +14,11 @@ from headrace.core.errors import DataError
 
 # orjson reads integers beyond 64 bits as floats, which would change keys and categories.
 _LONG_NUMBER = re.compile(rb"\d{19}")
-# Maximum values in a body: each takes some 50 bytes of memory, but may take two in the body.
+# Maximum values in a body: each takes some 50 bytes of memory, but may take two in the body. An object takes four times
+# as much.
 MAX_VALUES = 2_000_000
+_OBJECT = 4
+_FEWER = f"less than {MAX_VALUES:,}, an object counted as {_OBJECT}"
 
 
 def parse(body: bytes, expected: str) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def parse(body: bytes, expected: str) -> dict[str, Any]:
     Raises:
         DataError: it is not JSON, has too many values, is not an object, or a name is there twice in an object.
     """
-    if len(body) > MAX_VALUES and (values := body.count(b",")) >= MAX_VALUES:
-        raise DataError("the body has too many values", expected=f"less than {MAX_VALUES:,}", received=f"{values:,}")
+    if len(body) > MAX_VALUES // _OBJECT and (values := _most_values(body)) >= MAX_VALUES:
+        raise DataError("the body has too many values", expected=_FEWER, received=f"{values:,}")
     try:
         request = _exact(body) if _LONG_NUMBER.search(body) else orjson.loads(body)
     except (ValueError, RecursionError) as error:
@@ -43,6 +47,11 @@ def parse(body: bytes, expected: str) -> dict[str, Any]:
     if not plain:
         _refuse_twice(body, expected)
     return request
+
+
+def _most_values(body: bytes) -> int:
+    """A bound of the values in a body, counted before any is made; objects by their memory."""
+    return body.count(b",") + body.count(b"[") + _OBJECT * body.count(b"{")
 
 
 def _names(request: dict[str, Any]) -> int:
@@ -99,7 +108,15 @@ def encode(value: Any) -> bytes:
 
 
 def _exact(body: bytes) -> Any:
-    return json.loads(body, parse_constant=_refuse_constant)
+    return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        # As orjson does.
+        raise ValueError("a number is too big for a double")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

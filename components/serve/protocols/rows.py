@@ -92,7 +92,7 @@ def _checked(body: bytes, forms: Sequence[str], signature: str) -> dict[str, Any
     request = parse(body, shape)
     for field in request:
         if field not in _FIELDS:
-            close = difflib.get_close_matches(field, forms, n=1)
+            close = difflib.get_close_matches(field[:80], forms, n=1)
             raise DataError(
                 "the body has an unknown field",
                 expected=shape,

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.components.serve.protocols import v2_binary
 from headrace.components.serve.protocols.call import Call, Headers, Response, check_rows
@@ -14,6 +16,7 @@ from headrace.components.serve.protocols.json_body import encode, parse
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.messages import kind_of, shown
+from headrace.core.saved_model.json.ranges import expected, first_outside
 from headrace.core.saved_model.json.rows import NoPrediction, columns_from_outputs
 from headrace.core.saved_model.json.tensors import TensorInput
 
@@ -28,7 +31,16 @@ DATATYPES = {
     "DT_BOOL": "BOOL",
     **{f"DT_{sign}INT{bits}": f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }
-_KNOWN = frozenset(DATATYPES.values())
+# The names of numpy and TensorFlow, by datatype.
+_DTYPES = {
+    "FP16": "float16",
+    "BF16": "bfloat16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BOOL": "bool",
+    "BYTES": "string",
+    **{f"{sign}INT{bits}": f"{sign}INT{bits}".lower() for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
 _HEADER = b"inference-header-content-length"
 _MOST_DIGITS = 19
 
@@ -78,8 +90,9 @@ def decode(body: bytes, headers: Headers, description: Description, *, max_insta
         if size is None:
             values = _flat(tensor.get("data"), shape, where)
         else:
-            values = v2_binary.values(binary[at : at + size], datatype, shape, where)
+            values = v2_binary.values(binary[at : at + size], datatype, shape, f"inputs.{name}")
             at += size
+        _check_datatype(values, datatype, shape, name)
         columns[name] = _nested(values, shape, _tensor_input(description, name))
     if at != len(binary):
         raise DataError("binary data is left over", expected=f"{at} bytes", received=f"{len(binary)} bytes")
@@ -108,11 +121,11 @@ def _head(tensor: Any, where: str, description: Description) -> tuple[str, list[
     if not sizes or not fits or not all(type(size) is int and 0 <= size <= 1 << 31 for size in sizes):
         expected = f"[rows, {', '.join(str(size or 'any') for size in dims)}]" if dims else "[rows] or [rows, n]"
         raise DataError("the shape is not valid", where=f"{where}.shape", expected=expected, received=shown(shape))
-    if not isinstance(datatype, str) or datatype not in _KNOWN:
+    if not isinstance(datatype, str) or datatype not in _DTYPES:
         raise DataError(
             "the datatype is not supported",
             where=f"{where}.datatype",
-            expected=", ".join(sorted(_KNOWN)),
+            expected=", ".join(sorted(_DTYPES)),
             received=shown(datatype),
         )
     return name, sizes, datatype
@@ -161,6 +174,25 @@ def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
             received=f"{len(level)}",
         )
     return level
+
+
+def _check_datatype(values: Sequence[Any], datatype: str, shape: Sequence[int], name: str) -> None:
+    """Raises DataError for a value that the datatype of its tensor does not hold; a null is a missing value."""
+    dtype = _DTYPES[datatype]
+    at = first_outside(values, dtype)
+    if at is None:
+        return
+    value = values[at]
+    number = type(value) in (int, float) and datatype != "BYTES"
+    place = "".join(f"[{index}]" for index in np.unravel_index(at, shape))
+    raise DataError(
+        f"the number is no {datatype}"
+        if number
+        else f"it is {kind_of(value)}, and the tensor's datatype is {datatype}",
+        where=f"inputs.{name}{place}",
+        expected=expected(dtype),
+        received=shown(value),
+    )
 
 
 def _nested(values: list[Any], shape: Sequence[int], given: TensorInput | None) -> list[Any]:

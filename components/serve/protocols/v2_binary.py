@@ -28,7 +28,7 @@ def values(data: bytes, datatype: str, shape: Sequence[int], where: str) -> list
     """The values of a tensor as JSON has them: NaN, a missing value, becomes None; bytes become text or base64.
 
     Raises:
-        DataError: the data does not have the size of the shape.
+        DataError: the data does not have the size of the shape, or a byte of a BOOL is neither 0 nor 1.
     """
     count = math.prod(shape)
     if datatype == "BYTES":
@@ -43,6 +43,13 @@ def values(data: bytes, datatype: str, shape: Sequence[int], where: str) -> list
             received=f"{len(data)}",
         )
     array = np.frombuffer(data, dtype)
+    if datatype == "BOOL" and (wrong := array.view(np.uint8) > 1).any():
+        raise DataError(
+            "it is no BOOL",
+            where=where,
+            expected="bytes of 0 or 1",
+            received=f"{array.view(np.uint8)[wrong.argmax()]} at byte {wrong.argmax()}",
+        )
     if datatype == "BF16":
         array = (array.astype("<u4") << 16).view("<f4")
     if array.dtype.kind != "f":

@@ -99,6 +99,7 @@ def columns_from_instances(
             )
     columns: Columns = {}
     faults: list[Fault] = []
+    known = set(interface.names)
     for feature in interface.inputs:
         values = [instance.get(feature.name) for instance in instances]
         columns[feature.name] = feature.read(values, _place("instances[{}].{}", feature.name), faults)
@@ -109,7 +110,7 @@ def columns_from_instances(
             faults,
             lambda row, name: instances[row].get(name),
             lambda row, name: f"instances[{row}].{name}",
-            lambda row: [name for name in instances[row] if name not in interface.names],
+            lambda row: [name for name in instances[row] if name not in known],
             tell,
         )
     if interface.takes_key:
@@ -134,8 +135,9 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
         )
     rows: int | None = None
     first = ""
+    known = set(interface.names)
     for name, values in inputs.items():
-        if name not in interface.names:
+        if name not in known:
             continue
         if not isinstance(values, list):
             raise DataError(
@@ -170,7 +172,7 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
             faults,
             lambda row, name: given[name][row],
             lambda row, name: f"inputs.{name}[{row}]",
-            lambda _: [name for name in inputs if name not in interface.names],
+            lambda _: [name for name in inputs if name not in known],
             tell,
         )
     named = [name for name in ("key", interface.key_name) if name is not None and name in inputs]

@@ -17,6 +17,7 @@ from headrace.core.errors import DataError
 from headrace.core.rules.column import Rule
 from headrace.core.rules.fault import Fault
 from headrace.core.saved_model.json.messages import kind_of, shown
+from headrace.core.saved_model.json.ranges import expected, first_outside
 from headrace.core.saved_model.json.rules import bytes_of, ruled_column
 from headrace.core.values.scalars import text_of
 
@@ -74,31 +75,21 @@ def _column(feature: Input, values: list[Any], where: Callable[[int], str], faul
 
 
 def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.floating[Any]]:
-    kinds = set(map(type, values))
-    if not kinds <= {int, float, type(None)}:
-        index = next(i for i, v in enumerate(values) if type(v) not in (int, float, type(None)))
+    outside = first_outside(values, feature.dtype)
+    if outside is not None:
+        value = values[outside]
         raise DataError(
-            f"it is {kind_of(values[index])}",
-            where=where(index),
-            expected=_number(feature),
-            received=shown(values[index]),
+            "the number is too big" if type(value) in (int, float) else f"it is {kind_of(value)}",
+            where=where(outside),
+            expected=expected(feature.dtype) + (" or null" if feature.optional else ""),
+            received=shown(value),
         )
-    if type(None) in kinds:
+    if None in values:
         if not feature.optional:
             raise _missing(feature, where(values.index(None)))
         values = [float("nan") if value is None else value for value in values]
-    maximum = float(np.finfo(feature.dtype).max)
-    try:
-        wide = np.array(values, dtype=np.float64)
-        too_big = np.abs(wide) > maximum
-    except OverflowError:
-        too_big = np.array([abs(value) > maximum for value in values])
-    if too_big.any():
-        index = int(too_big.argmax())
-        raise DataError(
-            "the number is too big", where=where(index), expected=_number(feature), received=shown(values[index])
-        )
-    return wide.astype(feature.dtype)
+    # numpy has no bfloat16.
+    return np.array(values, np.float64).astype("float32" if feature.dtype == "bfloat16" else feature.dtype)
 
 
 def _texts(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
@@ -200,10 +191,4 @@ def _missing(feature: Input, where: str) -> DataError:
         where=where,
         expected="a string that is not empty",
         received="an empty string, null, or nothing",
-    )
-
-
-def _number(feature: Input) -> str:
-    return f"a number of at most {np.finfo(feature.dtype).max:.2g}".replace("+", "") + (
-        " or null" if feature.optional else ""
     )

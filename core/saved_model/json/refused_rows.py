@@ -18,6 +18,8 @@ from headrace.core.rules.model import ModelRules
 # Maximum rows listed in the response, and named in its message.
 LISTED_ROWS = 1000
 _NAMED_ROWS = 10
+# Fields that are compared with the one that is missing; an object may have hundreds of thousands.
+_COMPARED = 100
 
 
 class RowsRefused(DataError):
@@ -118,5 +120,5 @@ def _hint(fault: quarantine.Fault, ignored: Sequence[str]) -> str | None:
     """A suggestion for a field that the model does not read."""
     if fault.reason != "missing_value":
         return None
-    close = difflib.get_close_matches(str(fault.column), [name for name in ignored if len(name) <= 80], n=1)
+    close = difflib.get_close_matches(str(fault.column), [name for name in ignored[:_COMPARED] if len(name) <= 80], n=1)
     return f'The field "{close[0]}" is ignored: perhaps {fault.column} is meant' if close else None

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.rules.fault import Fault
-from headrace.core.saved_model.interface import FLOATS, INTEGERS, ModelInput
+from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.saved_model.json.inputs import Input, texts_or_bytes
 from headrace.core.saved_model.json.messages import kind_of, shown
-from headrace.core.values.scalars import text_of
+from headrace.core.saved_model.json.ranges import expected, first_outside
 
 Where = Callable[[int], str]
 
@@ -120,36 +120,15 @@ class TensorInput(Input):
         if self.dtype == "string":
             return texts_or_bytes(self, values, where)
         if self.dtype in FLOATS:
-            # numpy has no bfloat16, whose range is that of float32.
-            narrow = replace(self, dtype="float32", width=None) if self.dtype == "bfloat16" else self
-            return Input.read(narrow, values, where)
-        read = _boolean if self.dtype == "bool" else _integer
-        found = [read(value, self.dtype) for value in values]
-        if None in found:
-            at = found.index(None)
+            return Input.read(replace(self, width=None), values, where)
+        # A null is of no dtype, and no value of such an input may be missing.
+        missing = next((at for at, value in enumerate(values) if value is None), None)
+        outside = first_outside(values, self.dtype) if missing is None else missing
+        if outside is not None:
             raise DataError(
-                "the input is missing" if values[at] is None else f"it is no {self.dtype}",
-                where=where(at),
-                expected="true or false" if self.dtype == "bool" else _range(self.dtype),
-                received=shown(values[at]),
+                f"it is no {self.dtype}" if missing is None else "the input is missing",
+                where=where(outside),
+                expected=expected(self.dtype),
+                received=shown(values[outside]),
             )
-        return np.array(found, self.dtype)
-
-
-def _integer(value: Any, dtype: str) -> int | None:
-    whole = isinstance(value, float) and value.is_integer()
-    if isinstance(value, bool) or not (isinstance(value, int) or whole):
-        return None
-    bounds = np.iinfo(dtype)
-    return int(value) if bounds.min <= value <= bounds.max else None
-
-
-def _boolean(value: Any, _: str) -> bool | None:
-    return {"true": True, "1": True, "false": False, "0": False}.get(
-        text_of(value) if isinstance(value, bool | int | float) else ""
-    )
-
-
-def _range(dtype: str) -> str:
-    assert dtype in INTEGERS
-    return f"a whole number between {np.iinfo(dtype).min} and {np.iinfo(dtype).max}"
+        return np.array(list(map(bool if self.dtype == "bool" else int, values)), self.dtype)

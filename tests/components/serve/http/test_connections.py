@@ -244,6 +244,30 @@ def test_whole_requests_before_what_is_not_http_are_answered(rest: bytes, whole:
         assert served.ask(BODY) == 200
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_the_body_of_a_request_for_another_protocol_is_its_body(protocol: bytes) -> None:
+    with serving() as served, closing(served.connect()) as client:
+        wish = b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\nExpect: 100-continue\r\n\r\n"
+        client.sendall((HEAD % len(BODY)).removesuffix(b"\r\n") + wish)
+        # The body comes in a later packet than the head.
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        client.sendall(BODY + b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        answer = read_all(client)
+        assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b"HTTP/1.1") == 2
+        assert answer.count(b'{"predictions":[1.0]}') == 1
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_headers_that_are_too_large_in_one_packet_are_refused_after_what_came_before(before: int) -> None:
+    with serving(max_head_bytes=4096) as served, closing(served.connect()) as client:
+        client.sendall((HEAD % len(BODY) + BODY) * before + b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 1000 + b"\r\n")
+        answer = read_all(client)
+        assert answer.count(b"200 OK") == before
+        assert answer.count(b"431 Request Header Fields Too Large") == 1
+        assert answer.endswith(b'{"error":"the headers are too large. Expected at most 4096 bytes."}')
+        assert served.cut() == ['headrace_cut_connections_total{reason="the headers are too large"} 1']
+
+
 def test_an_abandoned_request_leaves_the_queue() -> None:
     with serving(max_running=1, max_waiting=1) as served:
         served.echo.go_on.clear()

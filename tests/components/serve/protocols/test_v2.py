@@ -6,18 +6,23 @@ import asyncio
 import base64
 import json
 import struct
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.serving import dynamic, load
 
 from headrace.components.serve.app import App
-from headrace.components.serve.modes.answerer import Answer
+from headrace.components.serve.modes.answerer import Answer, Description
 from headrace.components.serve.protocols import v2, v2_binary
 from headrace.core.errors import DataError
+from headrace.core.saved_model.json.columns import Interface
+from headrace.core.saved_model.json.tensors import TensorInput
 
 DTYPES = {"f2": "FP16", "f4": "FP32", "f8": "FP64", "i1": "INT8", "u8": "UINT64", "i8": "INT64", "?": "BOOL"}
 
@@ -172,6 +177,87 @@ def test_values_of_binary_tensors(dtype: str) -> None:
     array = np.array([0, 1, 1, 0], dtype).reshape(2, 2)
     data = v2_binary.tensor_bytes(array, DTYPES[dtype])
     assert v2_binary.values(data, DTYPES[dtype], [2, 2], "x") == array.reshape(-1).tolist()
+
+
+NUMBERS = {
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    **{f"{sign}INT{bits}": f"{sign}int{bits}".lower() for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+
+
+@given(
+    st.sampled_from(sorted(NUMBERS)),
+    st.lists(st.integers(-(2**65), 2**65) | st.integers(-300, 300) | st.floats(-1e39, 1e39), min_size=1, max_size=3),
+    st.sampled_from(["float64", "float32", "int64", "uint8"]),
+)
+def test_a_number_outside_the_stated_datatype_is_refused(datatype: str, values: list[Any], dtype: str) -> None:
+    # Whatever the model's own dtype is, which is checked later.
+    interface = Interface((TensorInput("x", "numeric", dtype=dtype),))
+    description = Description("m", "1", "dynamic", interface, "serving_default", {"outputs": {}})
+    tensor = {"name": "x", "shape": [len(values)], "datatype": datatype, "data": values}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    exact = [Fraction(value) for value in values]
+    if datatype.startswith("FP"):
+        with np.errstate(over="ignore"):
+            held = np.isfinite(np.array(values, np.float64).astype(NUMBERS[datatype])).tolist()
+    else:
+        info = np.iinfo(NUMBERS[datatype])
+        held = [each.denominator == 1 and int(info.min) <= each <= int(info.max) for each in exact]
+    if all(held):
+        call = v2.decode(body, [], description, max_instances=10)
+        assert call.request.columns == {"x": values}
+    else:
+        at = held.index(False)
+        with pytest.raises(DataError, match=rf"^inputs\.x\[{at}\]: the number is no {datatype}\. Expected a "):
+            v2.decode(body, [], description, max_instances=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("x", {"datatype": "INT8", "data": [1, 300]}, r"inputs.x\[1\]: the number is no INT8. Expected a whole"),
+        ("x", {"datatype": "INT32", "data": [1.5, 1]}, r"inputs.x\[0\]: the number is no INT32"),
+        ("x", {"datatype": "FP16", "data": [1, 65520]}, r"inputs.x\[1\]: the number is no FP16. Expected a number"),
+        ("x", {"datatype": "FP64", "data": [1, 1e39]}, r"inputs.x\[1\]: the number is too big"),
+        ("l", {"datatype": "FP32", "data": [1, 2, 3, 4e38]}, r"inputs.l\[1\]\[1\]: the number is no FP32"),
+        ("big", {"data": [2**64, 1]}, r"inputs.big\[0\]: the number is no UINT64. Expected a whole"),
+        ("big", {"data": [-1, 1]}, r"inputs.big\[0\]: the number is no UINT64"),
+        ("big", {"datatype": "INT64", "data": [-1, 1]}, r"inputs.big\[0\]: it is no uint64"),
+        ("flag", {"data": [True, 2]}, r"inputs.flag\[1\]: the number is no BOOL. Expected true or false. Received: 2"),
+        ("flag", {"data": ["true", True]}, r"inputs.flag\[0\]: it is a string, and the tensor's datatype is BOOL"),
+        ("text", {"data": ["a", 1]}, r"inputs.text\[1\]\[0\]: it is a number, and the tensor's datatype is BYTES"),
+        ("text", {"data": ["a", "\ud800"]}, r"inputs.text\[1\]: the text is not valid Unicode"),
+    ],
+)
+def test_values_outside_their_datatype_name_the_input(
+    model: Any, name: str, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        ask(model, {"inputs": tensors(**{name: change})})
+
+
+def test_binary_values_outside_their_datatype() -> None:
+    description = Description(
+        "m", "1", "dynamic", Interface((TensorInput("x", "numeric"),)), "serving_default", {"outputs": {}}
+    )
+    for datatype, data, message in (
+        ("BOOL", b"\1\2", r"inputs.x: it is no BOOL. Expected bytes of 0 or 1. Received: 2 at byte 1"),
+        ("FP16", np.array([1, np.inf], "<f2").tobytes(), r"inputs.x\[1\]: the number is no FP16"),
+        ("FP32", np.array([-np.inf, 1], "<f4").tobytes(), r"inputs.x\[0\]: the number is no FP32"),
+        ("BF16", b"\x80\x7f\x80\x3f", r"inputs.x\[0\]: the number is no BF16"),
+    ):
+        tensor = {
+            "name": "x",
+            "shape": [2],
+            "datatype": datatype,
+            "parameters": {"binary_data_size": len(data)},
+        }
+        head = json.dumps({"inputs": [tensor]}).encode()
+        headers = [(b"inference-header-content-length", str(len(head)).encode())]
+        with pytest.raises(DataError, match=message):
+            v2.decode(head + data, headers, description, max_instances=10)
 
 
 def test_missing_numbers_bytes_and_shortest_texts() -> None:

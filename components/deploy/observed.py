@@ -24,7 +24,7 @@ def observed(
     Args:
         written: the state that was written last; None for none.
         traffic: percentage by version, at the service.
-        deployed: all versions there, oldest first.
+        deployed: all versions there, in the order of their registration.
         name: of the endpoint.
         where: the endpoint, for messages.
 

@@ -18,17 +18,27 @@ class Rollout:
     Attributes:
         canary: its state.
         evidence: the steps before the present one.
-        baseline: by version, the router's counts when the present step began.
+        baseline: by version, the counts when the present step began.
+        counted: time of the baseline in the servers' traffic logs, in seconds since the epoch; 0 for a router's counts.
+        logged: writers of the request log when the canary was staged; its processes are others.
     """
 
     canary: CanaryState
     evidence: Evidence
     baseline: Mapping[str, VersionTraffic] = field(default_factory=dict)
+    counted: float = 0.0
+    logged: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The rollout as a JSON object."""
         baseline = {version: one.to_json() for version, one in self.baseline.items()}
-        return {"canary": self.canary.to_json(), "evidence": self.evidence.to_json(), "baseline": baseline}
+        return {
+            "canary": self.canary.to_json(),
+            "evidence": self.evidence.to_json(),
+            "baseline": baseline,
+            "counted": self.counted,
+            "logged": list(self.logged),
+        }
 
     @staticmethod
     def from_json(content: Any, where: str) -> Rollout:
@@ -44,6 +54,10 @@ class Rollout:
         try:
             baseline = {str(version): VersionTraffic.from_json(one) for version, one in content["baseline"].items()}
             canary, evidence = content["canary"], content["evidence"]
-        except (KeyError, TypeError, AttributeError, UserError) as error:
+            # A canary of an earlier release has neither.
+            counted, logged = float(content.get("counted", 0.0)), tuple(map(str, content.get("logged", ())))
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             raise DataError("the canary in endpoint.json is damaged", where=where, received=repr(error)) from error
-        return Rollout(CanaryState.from_json(canary, where), Evidence.from_json(evidence, where), baseline)
+        return Rollout(
+            CanaryState.from_json(canary, where), Evidence.from_json(evidence, where), baseline, counted, logged
+        )

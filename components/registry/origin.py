@@ -5,8 +5,9 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from headrace.components.registry.state import Origin
 
@@ -16,6 +17,12 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The time now, in UTC."""
     return datetime.now(UTC)
+
+
+def steady_clock() -> Clock:
+    """A clock that is right now, and that nobody sets: for durations within one process."""
+    start, begun = utc_now(), time.monotonic()
+    return lambda: start + timedelta(seconds=time.monotonic() - begun)
 
 
 def this_user() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.parquet import read_parquet
-from headrace.components.request_log.spool import SPOOLED, complete_files, read_spooled, spooled_name
+from headrace.components.request_log.spool import SPOOLED, complete_files, read_spooled, spooled_name, writer_of
 from headrace.core import storage
 
 
@@ -23,6 +23,11 @@ class LogFile:
 
     name: str
     paths: tuple[Path, ...]
+
+    @property
+    def writer(self) -> str:
+        """The process that wrote it, as of `writer_of`."""
+        return writer_of(self.name)
 
     def batches(self) -> list[LoggedBatch]:
         """The batches of the file.

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -45,6 +46,8 @@ class Spool:
         self._began = 0.0
         self._size = 0
         self._number = 0
+        # A process id is used again, as after a restart of a container.
+        self._writer = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         with storage.writing(config.folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             recover(self._folder)
@@ -92,7 +95,7 @@ class Spool:
         self._number += 1
         at = datetime.fromtimestamp(self._began, UTC).strftime("%Y%m%dT%H%M%S%fZ")
         # The name sorts by time; processes of several machines may write to one folder.
-        name = f"{_PREFIX}{at}-{os.uname().nodename}-{os.getpid()}-{self._number}{SPOOLED}"
+        name = f"{_PREFIX}{at}-{self._writer}-{self._number}{SPOOLED}"
         self._path = self._folder / f".{name}"
         file = self._path.open("xb", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,6 +108,21 @@ def complete_files(folder: Path) -> list[Path]:
         return []
     found = (path for path in folder.iterdir() if path.name.startswith(_PREFIX))
     return sorted(path for path in found if path.suffix in (SPOOLED, CONVERTED))
+
+
+def writer_of(name: str) -> str:
+    """The writer of a spooled file, which has a name of its own: a process, or a server in it; "" if it has none.
+
+    Args:
+        name: of the file, also of an unfinished one.
+    """
+    return name.partition(_PREFIX)[2].partition("-")[2].rpartition("-")[0]
+
+
+def writers(folder: Path) -> list[str]:
+    """The writers of a request log, sorted, also of its unfinished files; a folder that does not exist has none."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted({writer_of(name) for name in names if name.startswith((_PREFIX, f".{_PREFIX}"))})
 
 
 def read_spooled(path: Path) -> Iterator[LoggedBatch]:

@@ -2,6 +2,8 @@
 
 Each server replaces one small file per version, with its counts at the last full multiples of 10 s. Readers add the
 counts of all servers at one common time: a server that writes later than another one never looks better or worse.
+Where the clock of a server is ahead, that time is of this clock, and the counts of the others are up to 30 s newer:
+no server is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -71,11 +75,14 @@ class TrafficLog:
         """Writes the counts of this moment as those at a full interval; the first failure is logged.
 
         Args:
-            at: in seconds since the epoch.
+            at: in seconds since the epoch; earlier than before where the clock was set back.
         """
         for version, counts in list(self._counts.items()):
             now = counts.copy().to_json()
             snapshots = self._snapshots.setdefault(version, [])
+            if snapshots and snapshots[-1]["at"] > at:
+                # The clock was set back: until it is there again, those would be the latest.
+                snapshots.clear()
             if snapshots and all(snapshots[-1][name] == value for name, value in now.items()):
                 continue
             if snapshots and snapshots[-1]["at"] == at:
@@ -114,46 +121,66 @@ def counted_until(now: float) -> int:
     return int((now - _LAG_S) // INTERVAL_S * INTERVAL_S)
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """The counts of all servers at a time.
+
+    Attributes:
+        counts: by version, the sum over its servers, also those that have ended.
+        until: the time, in seconds since the epoch.
+    """
+
+    counts: Mapping[str, VersionCounts]
+    until: float
+
+
 def read_traffic(
     folder: str, versions: Iterable[str], at: float, deployments: Mapping[str, str] = MappingProxyType({})
-) -> dict[str, VersionCounts]:
+) -> Traffic:
     """The counts of all servers at a time.
 
     Args:
         folder: of the traffic log; one that does not exist has no counts.
         versions: of the model.
-        at: the time, in seconds since the epoch, as of `counted_until`.
+        at: the time, in seconds since the epoch, as of `counted_until`; where the clock of a server is ahead of it, a
+            later one.
         deployments: ids by version, of which servers count alone: those of the version at another endpoint, or of an
             earlier deployment, may write to the same folder. Servers that name no deployment count.
-
-    Returns:
-        By version, the sum over its servers, also those that have ended.
 
     Raises:
         DataError: a file is damaged.
         PlatformError: the store failed.
     """
-    return {
-        version: _sum(_files(storage.join(folder, version)), at, deployments.get(version, "")) for version in versions
-    }
+    found = {one: _snapshots(storage.join(folder, one), deployments.get(one, "")) for one in versions}
+    latest = (snapshots[-1][0] for servers in found.values() for snapshots in servers if snapshots)
+    # A server writes its counts before the time that it gives them.
+    until = max(at, max(latest, default=at) - _LAG_S - INTERVAL_S)
+    return Traffic({one: _sum(servers, until) for one, servers in found.items()}, until)
 
 
-def _files(folder: str) -> list[str]:
-    return [uri for name, uri in storage.files_below(folder).items() if name.endswith(".json") and name[0] != "."]
-
-
-def _sum(files: Iterable[str], at: float, deployment: str) -> VersionCounts:
-    total = VersionCounts()
-    for uri in files:
+def _snapshots(folder: str, deployment: str) -> list[list[tuple[float, VersionCounts]]]:
+    """The times and the counts that each server wrote of a version, by time."""
+    servers = []
+    for name, uri in storage.files_below(folder).items():
+        if not name.endswith(".json") or name[0] == ".":
+            continue
         content = storage.read_json(uri)
         try:
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
             if deployment and content.get("deployment", deployment) != deployment:
                 continue
-            until = [one for one in content["snapshots"] if one["at"] <= at]
-            if until:
-                total.add(VersionCounts.from_json(max(until, key=lambda one: one["at"])))
+            written = [(float(one["at"]), VersionCounts.from_json(one)) for one in content["snapshots"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError("the traffic log is damaged", where=uri, received=repr(error)) from error
+        servers.append(sorted(written, key=itemgetter(0)))
+    return servers
+
+
+def _sum(servers: Iterable[Sequence[tuple[float, VersionCounts]]], until: float) -> VersionCounts:
+    total = VersionCounts()
+    for snapshots in servers:
+        counted = [counts for at, counts in snapshots if at <= until]
+        if counted:
+            total.add(counted[-1])
     return total

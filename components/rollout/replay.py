@@ -55,6 +55,6 @@ def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progr
     stable_model, canary_model = (
         OnlineModel(find_source(str(folder.version_path(version)))) for version in (state.live, canary)
     )
-    since = 0.0 if state.rollout is None else state.rollout.canary.at.timestamp()
-    session = ReplaySession(str(folder.requests), canary, stable_model, canary_model, losses=losses, since=since)
+    before = () if state.rollout is None else state.rollout.logged
+    session = ReplaySession(str(folder.requests), canary, stable_model, canary_model, losses=losses, before=before)
     return session.update

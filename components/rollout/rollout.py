@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from headrace.components.deploy import registries
@@ -24,7 +24,8 @@ from headrace.components.deploy.local.publisher import DeployConfig, deploy, pub
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.deploy.state import EndpointState, Pending
-from headrace.components.registry.origin import Clock, origin, this_user, utc_now
+from headrace.components.registry.origin import Clock, origin, steady_clock, this_user
+from headrace.components.request_log.spool import writers
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import counts_of, evidence_of, first_evidence
 from headrace.components.rollout.replay import check_logged, endpoint_replay, needs_replay
@@ -83,7 +84,7 @@ def roll_out(
     *,
     replayed: Callable[[], Replayed] | None = None,
     losses: Losses | None = None,
-    now: Clock = utc_now,
+    now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutResult:
     """Tries a Model on a part of the traffic, and watches it until it is promoted or goes back, or takes one step.
@@ -94,7 +95,7 @@ def roll_out(
         replayed: scores logged requests with both versions, and returns all of it so far; None for the endpoint's
             request log where the settings require replayed rows, and else for no replay.
         losses: of labelled rows, for the endpoint's request log; None without labels.
-        now: the time.
+        now: the time; by default of `steady_clock`.
         sleep: waits for seconds.
 
     Raises:
@@ -103,7 +104,7 @@ def roll_out(
         DataError: the Model is damaged.
         PlatformError: as of `deploy`; another process watches a canary of the endpoint, or another version is tried.
     """
-    options = config.deploy
+    options, now = config.deploy, now or steady_clock()
     check_output(options.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": options.model})
     version = version_in(options.model)
     folder = EndpointFolder(options.endpoint, options.claim)
@@ -157,7 +158,7 @@ def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: 
             rollout = state.rollout
         else:
             canary = stage(state.live, version, config.settings, by.who, options.why, now(), epoch=state.epoch + 1)
-            rollout = Rollout(canary, first_evidence())
+            rollout = Rollout(canary, first_evidence(), logged=tuple(writers(folder.requests)))
         state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)), rollout)
         publish(folder, options.model, version, state, report)
         try:
@@ -250,7 +251,10 @@ class _Watch:
             self._report(f"{canary.percent} % of the traffic: {decision.reasons[0]}")
         elif decision.action == "widen":
             self._report(f"widening to {decision.percent} % of the traffic")
-            self._widen(rollout, Rollout(canary.after(decision, this_user(), now), evidence, counts), decision)
+            wider = replace(
+                rollout, canary=canary.after(decision, this_user(), now), evidence=evidence, baseline=counts
+            )
+            self._widen(rollout, wider, decision)
         elif decision.action == "promote":
             self._report("promoting")
             operate.promote(self._folder.uri, self._version, self._report, why=reasons, claim=self._folder.claim)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceEndpoint
 from headrace.components.deploy.canary.decide import decide
-from headrace.components.deploy.canary.evidence import VersionTraffic
+from headrace.components.deploy.canary.evidence import Evidence, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, stage
 from headrace.components.deploy.rollout import Rollout
@@ -22,7 +22,7 @@ from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.deploy.unfinished import refuse_marked, refuse_unfinished
 from headrace.components.registry.origin import Clock, origin, this_user, utc_now
 from headrace.components.registry.state import Origin
-from headrace.components.request_log.traffic import counted_until, read_traffic
+from headrace.components.request_log.traffic import Traffic, counted_until, read_traffic
 from headrace.components.rollback.promote import promote
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import evidence_of, first_evidence, traffic_of
@@ -207,15 +207,15 @@ class _Step:
         why = "Somebody changed the traffic: the step begins again."
         self._report(why)
         canary = replace(rollout.canary, epoch=rollout.canary.epoch + 1, at=self._now, who=this_user(), why=why)
-        again = Rollout(canary, rollout.evidence, self._counts(canary))
+        again = _begun(canary, rollout.evidence, self._traffic(rollout))
         return self._intend(state, again, (why,))
 
     def _decide(self, state: EndpointState, rollout: Rollout) -> RolloutStep:
-        canary, counts = rollout.canary, self._counts(rollout.canary)
+        canary, traffic = rollout.canary, self._traffic(rollout)
         replayed = None
         if self._replayed is not None and canary.stage == "canary":
             replayed = self._replayed(canary.stable, canary.canary, canary.at)
-        evidence = evidence_of(rollout, counts, replayed)
+        evidence = evidence_of(rollout, _by_version(traffic), replayed)
         decision = decide(canary, evidence, self._now)
         if decision.worse:
             return self._roll_back(decision.reasons)
@@ -225,7 +225,7 @@ class _Step:
             return self._promote(self._endpoint.state(), pending)
         if decision.action == "stay":
             return self._result(state, "under way", decision.reasons)
-        after = Rollout(canary.after(decision, this_user(), self._now), evidence, counts)
+        after = _begun(canary.after(decision, this_user(), self._now), evidence, traffic)
         state = self._intend(state, after, decision.reasons)
         outcome: Outcome = "withdrawn" if decision.action == "roll back" else "under way"
         return self._result(state, outcome, decision.reasons)
@@ -236,11 +236,11 @@ class _Step:
         self._endpoint.write(replace(state, rollout=rollout, pending=pending), state)
         return self._carry_out(self._endpoint.state())
 
-    def _counts(self, canary: CanaryState) -> dict[str, VersionTraffic]:
-        until = counted_until(self._now.timestamp())
-        versions = (canary.stable, canary.canary)
-        found = read_traffic(self._config.traffic_log, versions, until, self._endpoint.deployments())
-        return {version: traffic_of(counts) for version, counts in found.items()}
+    def _traffic(self, rollout: Rollout) -> Traffic:
+        # Where the clock was set back, or is of another machine, no counts are read that are older than the baseline.
+        until = max(counted_until(self._now.timestamp()), rollout.counted)
+        versions = (rollout.canary.stable, rollout.canary.canary)
+        return read_traffic(self._config.traffic_log, versions, until, self._endpoint.deployments())
 
     def _promote(self, state: EndpointState, pending: Pending) -> RolloutStep:
         by = Origin(pending.who, pending.at, pending.why)
@@ -257,6 +257,15 @@ class _Step:
 
     def _result(self, state: EndpointState, outcome: Outcome, reasons: tuple[str, ...]) -> RolloutStep:
         return RolloutStep(self._config.version, outcome, state.live, dict(state.traffic), reasons)
+
+
+def _by_version(traffic: Traffic) -> dict[str, VersionTraffic]:
+    return {version: traffic_of(counts) for version, counts in traffic.counts.items()}
+
+
+def _begun(canary: CanaryState, evidence: Evidence, traffic: Traffic) -> Rollout:
+    """A canary whose present step begins with the traffic so far."""
+    return Rollout(canary, evidence, _by_version(traffic), traffic.until)
 
 
 def _wanted(canary: CanaryState) -> dict[str, int]:

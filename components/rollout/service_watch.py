@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.components.deploy.base import ServiceEndpoint
-from headrace.components.registry.origin import Clock, utc_now
+from headrace.components.registry.origin import Clock, steady_clock
 from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance
 from headrace.core.errors import PlatformError
 from headrace.core.progress import Progress, silent
@@ -23,7 +23,7 @@ def watch(
     report: Progress = silent,
     *,
     told: Callable[[RolloutStep], None] = lambda _: None,
-    now: Clock = utc_now,
+    now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutStep:
     """Takes steps of a canary until it is promoted, rolled back or withdrawn; killed and called again, it continues.
@@ -34,7 +34,8 @@ def watch(
         every_s: seconds between two steps.
         report: receives progress.
         told: called with each step that changed the outcome, the traffic or the reasons.
-        now, sleep: of time.
+        now: the time; by default of `steady_clock`.
+        sleep: waits for seconds.
 
     Returns:
         The last step.
@@ -43,6 +44,7 @@ def watch(
         PlatformError: the service failed five times in a row, or another change was under way for as long.
         UsageError, GateRefused, DataError: as of `advance`.
     """
+    now = now or steady_clock()
     last: RolloutStep | None = None
     failures = 0
     while True:

@@ -14,7 +14,7 @@ from headrace.components.deploy.local.publisher import DeployConfig, deploy
 from headrace.components.deploy.local.step import curl
 from headrace.components.deploy.local.switch import read_golden
 from headrace.components.registry.open import open_registry
-from headrace.components.registry.origin import Clock, origin, utc_now
+from headrace.components.registry.origin import Clock, origin
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
 from headrace.core import storage
 from headrace.core.ledger.claim import Claim
@@ -78,7 +78,7 @@ def deploy_or_roll_out(
     settings: CanarySettings | None,
     report: Progress = silent,
     *,
-    now: Clock = utc_now,
+    now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
     poll_s: float = 1.0,
     once: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def running(folder: str) -> list[Announcement]:
         else:
             found.append(announcement)
     return found
+
+
+def newest(folder: str, servers: Iterable[Announcement]) -> Announcement | None:
+    """The server that was started last; None of none.
+
+    Ticks since the boot are an order that no clock changes. Systems without them have the files' times.
+    """
+
+    def order(server: Announcement) -> tuple[int, float]:
+        ticks = int(server.started) if server.started.isdigit() else 0
+        try:
+            written = storage.local_path(_uri(folder, server.pid)).stat().st_mtime
+        except OSError:
+            written = 0.0
+        return ticks, written
+
+    return max(servers, key=order, default=None)
 
 
 def runs(server: Announcement) -> bool:

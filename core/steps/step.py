@@ -66,7 +66,8 @@ def is_of_run(record: Mapping[str, Any], started: float, job: str = "") -> bool:
 
     A local engine marks its run, because a clock may be set back while it runs. No mark reaches the tasks of other
     engines, which reuse a task only if all its parameters are equal: there the engine's name of the run decides, since
-    clocks of machines differ, and the time of the record only where the record has no such name.
+    clocks of machines differ. The time decides only about records without such a name, which neither Kubeflow nor
+    Vertex AI makes.
 
     Args:
         record: of a step.
@@ -169,8 +170,8 @@ class Step:
             "result": self._result,
             "error": None if error is None else error.to_json(),
             **({"run": mark} if mark else {}),
+            **names_of(os.environ, sys.argv),
             **({"job": self._job} if self._job else {}),
-            **names_of(os.environ),
         }
 
 

@@ -36,11 +36,14 @@ def read_summary(run: Run) -> dict[str, Any] | None:
 
 
 def _is_of(run: Run, summary: Mapping[str, Any]) -> bool:
-    """Whether a run wrote a summary: by the engine's name of the run, or else by the time, if clocks agree."""
+    """Whether a run wrote a summary: by the engine's name of the run, or by the time where one of the two has none."""
+    _, vertex, name = run.reference.rpartition("/pipelineJobs/")
     job = str(summary.get("job") or "").rpartition("/")[2]
-    pods = (pod for task in run.tasks.values() for pod in task.jobs)
-    if job and (run.reference.rpartition("/")[2] == job or any(is_pod_of(pod, job) for pod in pods)):
-        return True
+    nodes = [node for task in run.tasks.values() for node in task.jobs]
+    if job and vertex:
+        return job == name
+    if job and nodes:
+        return any(is_pod_of(node, job) for node in nodes)
     return float(summary.get("finished", math.inf)) >= (run.created or 0.0)
 
 

@@ -78,7 +78,7 @@ class ReplaySession:
         canary: the canary, loaded.
         tolerance: within which predictions are equal.
         losses: of labelled rows; None without labels.
-        since: earliest time of a request, in seconds since the epoch.
+        before: writers of the log before the canary, as of `writers`, whose files are left out.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ReplaySession:
         *,
         tolerance: Tolerance | None = None,
         losses: Losses | None = None,
-        since: float = 0.0,
+        before: Iterable[str] = (),
     ) -> None:
         self.evidence = Replayed()
         self._folder = folder
@@ -99,7 +99,7 @@ class ReplaySession:
         self._canary = canary
         self._tolerance = tolerance or Tolerance()
         self._losses = losses
-        self._since = since
+        self._before = frozenset(before)
         self._read: set[str] = set()
         self._labelled: set[str] = set()
 
@@ -122,7 +122,7 @@ class ReplaySession:
         self._read &= {file.name for file in files}
         rows = 0
         for file in files:
-            if file.name in self._read:
+            if file.name in self._read or file.writer in self._before:
                 continue
             if rows >= maximum_rows:
                 break
@@ -130,7 +130,7 @@ class ReplaySession:
                 batches = file.batches()
             except FileNotFoundError:
                 continue
-            wanted = [batch for batch in batches if batch.version == self._version and batch.time >= self._since]
+            wanted = [batch for batch in batches if batch.version == self._version]
             rows += sum(batch.rows for batch in wanted)
             self.evidence += replay(wanted, self._stable, self._canary, self._tolerance, self._losses, self._labelled)
             self._read.add(file.name)

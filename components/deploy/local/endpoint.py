@@ -103,13 +103,6 @@ class EndpointFolder:
             return None
         return found.st_mtime_ns, found.st_ino
 
-    def announced(self, pid: int) -> float:
-        """When the server `pid` announced itself last, in seconds since the epoch; 0.0 where it did not."""
-        try:
-            return (self.servers / f"{pid}.json").stat().st_mtime
-        except OSError:
-            return 0.0
-
     def _parsed(self, found: Snapshot | None) -> EndpointState | None:
         if found is None:
             return None

@@ -31,7 +31,11 @@ FOLDER = "endpoints"
 
 @dataclass(frozen=True)
 class _Deployed:
-    """Deployed models and their traffic: ids and percentages by version, oldest first; and the URL of predictions."""
+    """Deployed models and their traffic: ids and percentages by version, and the URL of predictions.
+
+    Versions are in the order of the numbers that the registry gave them. Of a version that is deployed twice the id is
+    that of the deployment with more traffic, and the percentage that of both.
+    """
 
     ids: Mapping[str, str]
     traffic: Mapping[str, int]
@@ -175,7 +179,7 @@ class VertexEndpoint:
         with errors.translate_errors("Vertex AI", self._name, ROLE):
             endpoint = self._service()
             try:
-                models = sorted(endpoint.list_models(), key=lambda one: (one.create_time, one.id))
+                models = endpoint.list_models()
             except api.NotFound as error:
                 raise UsageError("the endpoint does not exist", where=self._name) from error
             split = dict(endpoint.traffic_split)
@@ -189,19 +193,23 @@ class VertexEndpoint:
                 expected="deployed versions of one model, or --registry projects/P/locations/L/models/ID",
                 received=", ".join(sorted(entries)) or "no deployed model",
             )
-        versions = {one.number: one.version for one in uploaded(entry)}
-        named = {
-            one.id: versions.get(str(one.model_version_id), f"number-{one.model_version_id}")
-            if one.model.partition("@")[0] == entry
-            else f"other-{one.id}"
-            for one in models
-        }
-        return _Deployed(
-            {version: identity for identity, version in named.items()},
-            {version: int(split.get(identity, 0)) for identity, version in named.items()},
-            entry,
-            url,
-        )
+        numbers = {one.number: one.version for one in uploaded(entry)}
+
+        def ours(one: Any) -> bool:
+            return bool(one.model.partition("@")[0] == entry)
+
+        def order(one: Any) -> tuple[int, int, str]:
+            # Not by time: a version that is deployed again is no newer one.
+            return int(one.model_version_id or 0) if ours(one) else 0, int(split.get(one.id, 0)), one.id
+
+        ids: dict[str, str] = {}
+        traffic: dict[str, int] = {}
+        for one in sorted(models, key=order):
+            number = str(one.model_version_id)
+            version = numbers.get(number, f"number-{number}") if ours(one) else f"other-{one.id}"
+            ids[version] = one.id
+            traffic[version] = traffic.get(version, 0) + int(split.get(one.id, 0))
+        return _Deployed(ids, traffic, entry, url)
 
     def _uri(self, entry: str) -> str:
         folder = folder_of(uploaded(entry))

@@ -25,10 +25,10 @@ from headrace.core import storage
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.problem.tuning import Tuning
+from headrace.core.steps.engine_job import EXECUTOR_INPUT
 from headrace.core.steps.step import Step, running
 from headrace.core.tensorflow_import import import_tensorflow
 
-_TOLD = "--executor_input"
 # Where Vertex AI mounts buckets.
 _BUCKETS = "/gcs/"
 
@@ -175,9 +175,9 @@ class _Reporter:
 def _job_inputs(arguments: Sequence[str]) -> dict[str, Any]:
     """Parses the pipeline's inputs of the job."""
     try:
-        inputs: dict[str, Any] = json.loads(arguments[list(arguments).index(_TOLD) + 1])
+        inputs: dict[str, Any] = json.loads(arguments[list(arguments).index(EXECUTOR_INPUT) + 1])
     except (ValueError, IndexError) as error:
-        sys.stderr.write(f"usage: {_TOLD} JSON --NAME=VALUE ...: {error}\n")
+        sys.stderr.write(f"usage: {EXECUTOR_INPUT} JSON --NAME=VALUE ...: {error}\n")
         raise SystemExit(UsageError.exit_status) from error
     return inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,27 @@ def test_a_canary_is_promoted(split: Case) -> None:
     assert (state.live, state.previous) == (B, A)
     assert split.rollback().version == A
     assert split.served() == {A: 100}
+
+
+def test_versions_of_vertex_are_in_the_order_of_their_numbers_whatever_the_clock_was(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The clock was an hour behind after the first deployment, and nothing was written about the endpoint yet."""
+    case = KINDS["vertex"](request, tmp_path)
+    for version, percent in ((A, 100), (B, 20), (C, 20)):
+        case.add(version, percent)
+    server = request.getfixturevalue("vertex_server")
+    (held,) = (one for name, one in server.vertex.resources.items() if "/endpoints/" in name)
+    models = {one.model_version_id: one for one in held.deployed_models}
+    models["1"].create_time += timedelta(hours=1)
+    held.traffic_split = {models["3"].id: 100}
+    state = case.open().state()
+    assert (state.live, state.previous) == (C, B)
+    # Somebody deployed the first version again in the console, and gave it traffic.
+    again = type(models["1"])(models["1"])
+    again.id, again.create_time = "77", models["2"].create_time - timedelta(hours=2)
+    held.deployed_models.append(again)
+    held.traffic_split = {models["3"].id: 70, models["1"].id: 10, "77": 20}
+    endpoint = case.open()
+    assert dict(endpoint.state().traffic) == {A: 30, C: 70}
+    assert endpoint.deployments()[A] == "77"

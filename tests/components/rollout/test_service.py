@@ -209,6 +209,44 @@ def test_a_version_that_is_not_deployed(on_kserve: Story) -> None:
     assert on_kserve.case.served() == {A: 100}
 
 
+def test_a_step_on_a_machine_whose_clock_is_an_hour_behind(on_kserve: Story) -> None:
+    """It reads no counts from before the step: those were of the version's earlier life, which had many errors."""
+    begun = int(on_kserve.now.timestamp()) // INTERVAL_S * INTERVAL_S
+    for version, status in ((A, 200), (B, 500)):
+        log = on_kserve.servers[version] = TrafficLog(on_kserve.folder, "")
+        for at, answer in ((begun - 7200, status), (begun - 1800, 200)):
+            for _ in range(600):
+                log.answered(version, answer, 0.005)
+            log.write(at)
+    assert dict(on_kserve.step().traffic) == {A: 90, B: 10}
+    on_kserve.requests()
+    on_kserve.now -= timedelta(hours=1)
+    behind = on_kserve.step()
+    assert (behind.outcome, dict(behind.traffic)) == ("under way", {A: 90, B: 10})
+    on_kserve.now += timedelta(hours=1)
+    assert dict(on_kserve.step().traffic) == {A: 50, B: 50}
+    on_kserve.requests()
+    assert on_kserve.step().outcome == "promoted"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_servers_on_machines_an_hour_apart(on_kserve: Story, hours: int) -> None:
+    class Apart(TrafficLog):
+        def write(self, at: int) -> None:
+            super().write(at + 3600 * hours)
+
+    on_kserve.step()
+    on_kserve.servers[B] = Apart(on_kserve.folder, "")
+    for _ in range(2):
+        on_kserve.requests(count=6000)
+        on_kserve.now -= timedelta(seconds=120)
+        # Enough for a time that all have written, as of servers with one clock.
+        for _ in range(2):
+            on_kserve.requests(count=6000)
+        last = on_kserve.step()
+    assert last.outcome == "promoted"
+
+
 def test_two_steps_at_once(on_kserve: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     split = KserveEndpoint.split
 

@@ -238,6 +238,38 @@ def test_a_failure_of_the_run_before_on_a_machine_whose_clock_is_hours_ahead(fac
     assert written["error"]["what"].startswith("train exited without an error message")
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_registration_and_a_deployment_of_vertex_on_machines_an_hour_apart(
+    facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Two runs of a schedule have equal parameters; the second one's deployment is killed before it writes a record."""
+    monkeypatch.delenv(ENGINE_RUN, raising=False)
+    clock = {"now": NOW + 100}
+    monkeypatch.setattr(summarize.time, "time", lambda: clock["now"])
+    monkeypatch.setattr("headrace.core.steps.step.time.time", lambda: clock["now"])
+
+    def done(job: str, *names: str) -> summarize.RunFacts:
+        place = f"/gcs/bucket/headrace/123/{job}/task_-1/executor_output.json"
+        told = json.dumps({"outputs": {"outputFile": place}})
+        monkeypatch.setattr("sys.argv", ["executor_main", "--executor_input", told])
+        for name in names:
+            with running(name, root=facts.root) as step:
+                step.identity = identities(facts)[name]
+                step.finish(outputs={}, result={"blessed": True})
+        return dataclasses.replace(facts, job=f"projects/1/locations/l/pipelineJobs/{job}")
+
+    first = summary(done("n-1", *identities(facts)))
+    assert (first["status"], statuses(first)) == ("succeeded", ["succeeded"] * 5)
+    clock["now"] += 600 + 3600 * hours
+    second = done("n-2", "evaluate", "register")
+    clock["now"] -= 3600 * hours
+    written = summary(second, engine_succeeded=False)
+    assert statuses(written) == ["cached", "cached", "succeeded", "succeeded", "skipped"]
+    assert written["error"]["what"].startswith("deploy exited without an error message")
+    done("n-2", "deploy")
+    assert summary(second)["status"] == "succeeded"
+
+
 def test_a_run_ends_after_its_steps_where_the_clock_was_set_back(
     facts: summarize.RunFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,7 +128,7 @@ class Versions:
         if alive and state.pending is not None and state.pending.version == version:
             # A new process of the version is not checked yet.
             return
-        newest = max(ready, key=lambda one: self.folder.announced(one.pid), default=None)
+        newest = processes.newest(str(self.folder.servers), ready)
         if alive and newest is not None and current is not None and newest.pid == current.pid:
             return
         if current is not None:

@@ -14,6 +14,7 @@ from headrace.components.deploy.canary.replay import Replayed, ReplaySession, To
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.parquet import convert
+from headrace.components.request_log.spool import recover, writers
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.scoring.predictor import Fault, Predicted
@@ -110,15 +111,36 @@ def write(folder: Path, name: str, *batches: LoggedBatch) -> None:
 
 
 def test_a_session_replays_each_file_once_also_after_its_conversion(tmp_path: Path) -> None:
-    session = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5), since=1.0)
+    session = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5))
     assert session.update() == Replayed()
-    write(tmp_path, "2", batch([1, 2]), batch([3], version="v1"), batch([4], time=0.5))
+    write(tmp_path, "2", batch([1, 2]), batch([3], version="v1"))
     assert counts(session.update()) == (2, 2, 0, 0)
     convert(RequestLogConfig(str(tmp_path)))
     # A writer that began earlier may complete its file later.
     write(tmp_path, "1", batch([5]))
     assert counts(session.update()) == (3, 3, 0, 0)
     assert counts(session.update()) == (3, 3, 0, 0)
+
+
+def test_requests_before_the_canary_are_left_out_whatever_the_clock_was(tmp_path: Path) -> None:
+    # The version was tried before, by two processes, of which one was killed; then the clock was set back an hour.
+    write(tmp_path, "20270101T120000000000Z-host-1-7-aa-1", batch([1], time=7200.0))
+    write(tmp_path, "20270101T120500000000Z-host-1-8-bb-1", batch([2], time=7500.0))
+    (tmp_path / "requests-20270101T120500000000Z-host-1-8-bb-1.jsonl").rename(
+        tmp_path / ".requests-20270101T120500000000Z-host-1-8-bb-1.jsonl"
+    )
+    before = writers(tmp_path)
+    assert before == ["host-1-7-aa", "host-1-8-bb"]
+    session = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5), before=before)
+    assert session.update() == Replayed()
+    recover(tmp_path)
+    # The canary's process has the id of an earlier one.
+    write(tmp_path, "20270101T110600000000Z-host-1-7-cc-1", batch([3, 4, 5], time=3960.0))
+    assert counts(session.update()) == (3, 3, 0, 0)
+    # A call that resumes after a kill replays the same.
+    again = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5), before=before)
+    convert(RequestLogConfig(str(tmp_path)))
+    assert counts(again.update()) == counts(session.update()) == (3, 3, 0, 0)
 
 
 def test_a_session_leaves_files_beyond_the_maximum_to_the_next_call(tmp_path: Path) -> None:

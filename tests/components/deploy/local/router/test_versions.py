@@ -31,15 +31,15 @@ class Machine:
 
     folder: EndpointFolder
     running: dict[int, Announcement] = field(default_factory=dict)
-    announced: dict[int, float] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     stopped: list[int] = field(default_factory=list)
     fails: str = ""
+    ticks: int = 0
 
     def add(self, pid: int, version: str, *, ready: bool = True) -> None:
         url = f"http://127.0.0.1:{pid}" if ready else None
-        self.running[pid] = Announcement(pid, "", version if ready else "", url)
-        self.announced[pid] = float(len(self.announced))
+        self.ticks += 1
+        self.running[pid] = Announcement(pid, str(self.ticks), version if ready else "", url)
 
     def start(self, model: Path, name: str, version: str, **options: Any) -> Announcement:
         assert (model, name) == (self.folder.version_path(version), "natality")
@@ -63,7 +63,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     # No pause is over by itself, however busy the real machine is.
     monkeypatch.setattr(versions_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     monkeypatch.setattr(processes, "running", lambda _: list(made.running.values()))
-    monkeypatch.setattr(EndpointFolder, "announced", lambda _, pid: made.announced[pid])
     monkeypatch.setattr(launcher, "start", made.start)
     monkeypatch.setattr(launcher, "stop", made.stop)
     state = EndpointState("natality", "v1", None, port=1).switched("v1", "deploy", BY, previous=None)

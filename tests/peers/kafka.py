@@ -96,7 +96,7 @@ class Broker:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         made = admin.create_topics([NewTopic(name.replace("_", "-"), count) for name, count in partitions.items()])
         for future in made.values():
-            future.result(30)
+            future.result(300)
 
     def producer(self, **properties: Any) -> Any:
         from confluent_kafka import Producer
@@ -108,7 +108,7 @@ class Broker:
         producer = self.producer()
         for value in values:
             producer.produce(topic, value=value, key=key)
-        assert producer.flush(30) == 0
+        assert producer.flush(300) == 0
 
     @contextmanager
     def reading(self, *topics: str) -> Iterator[Callable[[float], list[Any]]]:
@@ -125,7 +125,7 @@ class Broker:
                 "log_level": 0,
             }
         )
-        found = consumer.list_topics(timeout=30).topics
+        found = consumer.list_topics(timeout=300).topics
         places = [(topic, partition) for topic in topics for partition in found[topic].partitions]
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in places])
         unread: set[tuple[str, int]] = set(places)
@@ -148,7 +148,7 @@ class Broker:
         finally:
             consumer.close()
 
-    def read(self, topic: str, count: int, seconds: float = 30.0) -> list[Any]:
+    def read(self, topic: str, count: int, seconds: float = 300.0) -> list[Any]:
         """The first messages of a topic, once there are so many."""
         messages: list[Any] = []
         end = time.monotonic() + seconds
@@ -161,7 +161,7 @@ class Broker:
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(1500):
+    for _ in range(15_000):
         if process.poll() is not None:
             raise RuntimeError(f"the process ended: {process.returncode}")
         with socket.socket() as probe:

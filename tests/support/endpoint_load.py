@@ -46,7 +46,7 @@ class Load:
                 begun = time.perf_counter()
                 try:
                     response = http.send(
-                        pool, "POST", f"{url}/predict", body=self._row, headers={}, timeout_s=30.0, max_bytes=1 << 20
+                        pool, "POST", f"{url}/predict", body=self._row, headers={}, timeout_s=300.0, max_bytes=1 << 20
                     )
                 except http.RequestFailed as error:
                     self.failed.append(error)
@@ -66,7 +66,7 @@ class Load:
         self._thread.join()
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 600.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not become so"

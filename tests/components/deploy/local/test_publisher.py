@@ -174,8 +174,9 @@ def test_a_broken_model_leaves_the_endpoint_as_it_was(case: Case, version: str, 
 
 def test_a_server_that_does_not_answer_in_time_is_ended(case: Case) -> None:
     before, pid = case.state(), case.pid
-    with pytest.raises(PlatformError, match=r"did not respond in time.*within 0\.5 s"):
-        case.deploy("v2", start_timeout_s=0.5)
+    # No machine is so fast that it starts within this.
+    with pytest.raises(PlatformError, match=r"did not respond in time.*within 0\.01 s"):
+        case.deploy("v2", start_timeout_s=0.01)
     assert case.state() == before
     assert case.servers() == [pid]
 
@@ -216,7 +217,13 @@ def test_a_deployment_that_is_killed_anywhere_is_finished_by_the_next(case: Case
 def test_a_process_that_died_is_started_again_by_the_router_and_nothing_else_changes(case: Case) -> None:
     before, pid = case.state(), case.pid
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: client.request(before["url"], "/predict", body={"instances": []})[0] == 503)
+
+    def noticed() -> bool:
+        """Whoever asks meanwhile is told to ask again; a busy machine may ask when the next process is there."""
+        asked, _ = client.request(before["url"], "/predict", body={"instances": []})
+        return asked == 503 or case.pid not in (0, pid)
+
+    wait_for(noticed)
     wait_for(lambda: status(case.endpoint).healthy)
     assert case.pid not in (0, pid)
     assert status(case.endpoint).serving["v2"]["restarts"] == 1
@@ -226,7 +233,12 @@ def test_a_process_that_died_is_started_again_by_the_router_and_nothing_else_cha
 def test_a_router_that_died_leaves_the_processes_and_continues_its_counts(case: Case) -> None:
     before, pid = case.state(), case.pid
     requests = status(case.endpoint).serving["v2"]["requests"]
-    wait_for(lambda: json.loads((case.folder / "router" / "state.json").read_text())["versions"]["v2"]["pid"] == pid)
+
+    def saved() -> tuple[int, int]:
+        version = json.loads((case.folder / "router" / "state.json").read_text())["versions"]["v2"]
+        return version["pid"], version["requests"]
+
+    wait_for(lambda: saved() == (pid, requests))
     os.kill(case.router_pid(), signal.SIGKILL)
     wait_for(lambda: not is_locked(str(case.folder / "router")))
     said = status(case.endpoint)
@@ -297,7 +309,7 @@ def test_promote_a_version_that_is_good_after_all_and_undeploy(case: Case) -> No
 
 def test_a_canary_under_load_is_promoted_and_no_request_fails(case: Case) -> None:
     settings = CanarySettings(
-        steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=100, minimum_replayed=20
+        steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=1e6, minimum_replayed=20
     )
     config = DeployConfig(str(case.models["v4"]), case.endpoint)
     # With a request log the process is another one, of the same version.

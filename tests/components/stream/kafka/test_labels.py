@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -40,6 +41,21 @@ def config_of(broker: Broker, prefix: str, **changes: Any) -> LabelConfig:
     return LabelConfig(broker.bootstrap, "taxi", **{**made, "window_s": 2, "wait_s": 2, **changes})
 
 
+class Clock:
+    """The time of day of joiners, which stands still until a test sets it."""
+
+    def __init__(self) -> None:
+        # A quarter into a window.
+        self.now = time.time() // 2 * 2 + 0.5
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(joined, "time", SimpleNamespace(time=lambda: found.now, monotonic=time.monotonic))
+    return found
+
+
 @contextmanager
 def joining(config: LabelConfig) -> Iterator[LabelJoiner]:
     stop = threading.Event()
@@ -58,59 +74,63 @@ def joining(config: LabelConfig) -> Iterator[LabelJoiner]:
         yield joiner
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(600)
         joiner.close()
 
 
-def send(broker: Broker, config: LabelConfig, name: str, error: float, version: str) -> None:
-    """Sends ten predictions with labels that differ by `error`."""
+def send(broker: Broker, config: LabelConfig, clock: Clock, name: str, error: float, version: str) -> None:
+    """Sends ten predictions with labels that differ by `error`, all of the present window."""
     producer = broker.producer()
+    created = int(1000 * clock.now)
     for at in range(10):
         key = f"{name}{at}".encode()
         row = {"prediction": 10.0 + error, "model_version": version, "model_epoch": 1}
-        producer.produce(config.predictions, json.dumps(row).encode(), key=key)
-        producer.produce(config.labels, json.dumps({"fare": 10.0}).encode(), key=key)
-    producer.produce(config.labels, b"{", key=b"damaged")
-    producer.flush(10)
+        producer.produce(config.predictions, json.dumps(row).encode(), key=key, timestamp=created)
+        producer.produce(config.labels, json.dumps({"fare": 10.0}).encode(), key=key, timestamp=created)
+    producer.produce(config.labels, b"{", key=b"damaged", timestamp=created)
+    assert producer.flush(600) == 0
 
 
-def until(broker: Broker, topic: str, true: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    end = time.monotonic() + 60
-    with broker.reading(topic) as read:
-        while not true(found):
-            assert time.monotonic() < end, found
-            found += [json.loads(message.value()) for message in read(0.2)]
-    return found
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 600
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
-def rows_of(events: list[dict[str, Any]], version: str) -> int:
-    return sum(event["rows"] for event in events if event["version"] == version)
+def until(broker: Broker, topic: str, count: int) -> list[dict[str, Any]]:
+    """The events of a topic, once there are so many."""
+    return [json.loads(message.value()) for message in broker.read(topic, count)]
 
 
-def test_the_metric_of_each_window_and_its_decay(kafka: Broker) -> None:
+def test_the_metric_of_each_window_and_its_decay(kafka: Broker, clock: Clock) -> None:
     config = config_of(kafka, "decay")
     kafka.topics(**dict.fromkeys(config.topics, 2))
-    with joining(config):
-        send(kafka, config, "a", 1.0, "v1")
-        send(kafka, config, "b", 5.0, "v2")
-        events = until(kafka, config.metrics, lambda found: rows_of(found, "v1") >= 10 and rows_of(found, "v2") >= 10)
-        alarms = until(kafka, config.alarms, lambda found: len(found) >= 1)
+    with joining(config) as joiner:
+        send(kafka, config, clock, "a", 1.0, "v1")
+        send(kafka, config, clock, "b", 5.0, "v2")
+        wait_for(lambda: joiner._join.held == (20, 20))
+        # The labels of the window cannot come any more.
+        clock.now += 10.0
+        events = until(kafka, config.metrics, 2)
+        alarms = until(kafka, config.alarms, 1)
+    assert {event["version"]: event["rows"] for event in events} == {"v1": 10, "v2": 10}
     for event in events:
         assert event["metrics"]["mean_absolute_error"]["value"] == {"v1": 1.0, "v2": 5.0}[event["version"]]
         assert (event["kind"], event["app"], event["judged"]) == ("StreamMetric", "taxi", "mean_absolute_error")
-    for alarm in alarms:
-        assert (alarm["alarm"], alarm["version"], alarm["value"], alarm["threshold"]) == ("metric", "v2", 5.0, 2.0)
-        assert alarm["member"] == "joiner"
-    before = {(event["version"], event["begin"]): event for event in events}
-    ids = {(alarm["id"], *alarm["window"]) for alarm in alarms}
-    # After a restart within the windows' time, the same events are made again, if they are at all.
-    with joining(config):
-        time.sleep(1.5)
-    again = until(kafka, config.metrics, lambda found: len(found) >= len(events))
-    assert all(before.get((event["version"], event["begin"]), event) == event for event in again)
-    repeated = until(kafka, config.alarms, lambda found: len(found) >= len(alarms))
-    assert {(alarm["id"], *alarm["window"]) for alarm in repeated} == ids
+    (alarm,) = alarms
+    assert (alarm["alarm"], alarm["version"], alarm["value"], alarm["threshold"]) == ("metric", "v2", 5.0, 2.0)
+    assert alarm["member"] == "joiner"
+    # After a restart within the window's time, the same events are made again.
+    clock.now -= 10.0
+    with joining(config) as joiner:
+        wait_for(lambda: joiner._join.held == (20, 20))
+        clock.now += 10.0
+        again = until(kafka, config.metrics, 4)
+        repeated = until(kafka, config.alarms, 2)
+    order = sorted(again, key=lambda event: str(event["version"]))
+    assert order[::2] == order[1::2] == sorted(events, key=lambda event: str(event["version"]))
+    assert {(one["id"], *one["window"]) for one in repeated} == {(alarm["id"], *alarm["window"])}
 
 
 class Stuck:
@@ -134,7 +154,7 @@ def test_a_termination_signal_ends_the_wait_for_a_broker_that_is_down(monkeypatc
         joiner._publish([MeasuredWindow(100, 102, "v1", JoinCounts(), None)])
 
 
-def test_one_message_that_is_not_valid_changes_nothing_for_the_others(kafka: Broker) -> None:
+def test_one_message_that_is_not_valid_changes_nothing_for_the_others(kafka: Broker, clock: Clock) -> None:
     config = config_of(kafka, "bad")
     kafka.topics(**dict.fromkeys(config.topics, 1))
     surrogate = {"key": "\ud800", "prediction": "\ud800", "model_version": "\ud800", "n": 10**19}
@@ -142,9 +162,11 @@ def test_one_message_that_is_not_valid_changes_nothing_for_the_others(kafka: Bro
         for value in ({"prediction": [1.0], "fare": [1.0]}, {"prediction": {}, "fare": {}}, surrogate):
             for topic in (config.predictions, config.labels):
                 kafka.send(topic, json.dumps(value).encode(), key=b"x")
-        send(kafka, config, "a", 1.0, "v1")
-        until(kafka, config.metrics, lambda found: rows_of(found, "v1") >= 10)
-    assert joiner._join.invalid == 7
+        send(kafka, config, clock, "a", 1.0, "v1")
+        wait_for(lambda: joiner._join.held == (10, 10) and joiner._join.invalid >= 7)
+        clock.now += 10.0
+        (event,) = until(kafka, config.metrics, 1)
+    assert (event["version"], event["rows"], joiner._join.invalid) == ("v1", 10, 7)
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,10 @@ _NUMBERS = [f"{n * 37 % 61}.5" for n in range(60)]
         (pa.array([1e200 * n for n in range(60)]), "numeric"),
         (pa.array([*_SMALL, 1.7e308, 1.7e308]), "a few of its numbers are too large for float32"),
         (pa.array([*_SMALL, math.inf, -math.inf]), '2 of its 60 values are no finite numbers, such as "inf"'),
-        (pa.array(["n. d.", *_NUMBERS[:57], "tba", "tba"]), '3 of its 60 values are no finite numbers, such as "n. d."'),
+        (
+            pa.array(["n. d.", *_NUMBERS[:57], "tba", "tba"]),
+            '3 of its 60 values are no finite numbers, such as "n. d."',
+        ),
     ],
 )
 def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa.Array, expected: str) -> None:

@@ -163,7 +163,7 @@ def _lists_of_one(column: pa.Array) -> pa.Array:
 
 def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
     """Lists in JSON text, as JSON lines have them in a column that does not only hold lists."""
-    lists = [None if text is None else _list(text, taken.dtype) for text in column.to_pylist()]
+    lists = [None if text is None else _list(text, taken) for text in column.to_pylist()]
     wrong = _mask(pc.is_valid(column)) & np.array([value is None for value in lists], np.bool_)
     _blame(
         faults, name, "malformed_row", wrong, lambda value: f"{name} is {value}, which is not a list, for {taken.name}"
@@ -171,17 +171,27 @@ def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list
     return column_of(lists) if any(value is not None for value in lists) else pa.nulls(len(lists), _EMPTY_LISTS)
 
 
-def _list(text: str, dtype: str) -> list[Any] | None:
-    """Parses a list from a text; a single value is a list of one value."""
+def _list(text: str, taken: ModelInput) -> list[Any] | None:
+    """Parses a list from a text, as deep as the input takes them; a single value is a list of one value."""
+    levels = len(taken.dims) or 1
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
     if isinstance(value, list):
-        return value
-    if dtype == "string":
+        return value if _is_nested(value, levels) else None
+    if levels > 1:
+        return None
+    if taken.dtype == "string":
         return [text] if text else None
     return [value] if isinstance(value, bool | int | float) else None
+
+
+def _is_nested(value: Any, levels: int) -> bool:
+    """Whether a JSON value is lists of so many levels, with single values in the last."""
+    if not levels:
+        return not isinstance(value, list | dict)
+    return isinstance(value, list) and all(_is_nested(member, levels - 1) for member in value)
 
 
 def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:

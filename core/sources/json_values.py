@@ -26,13 +26,23 @@ def column_of(values: Sequence[Any], known: pa.DataType | None = None) -> pa.Arr
 
     Args:
         values: JSON values; None for missing ones.
-        known: the column's type in earlier rows: lists mixed with single values become text.
+        known: the column's type in earlier rows: values of another shape, such as a list of lists after lists, become
+            text.
     """
     array = _typed(values)
-    nested = pa.types.is_nested(array.type)
-    if known is not None and not pa.types.is_null(array.type) and nested != pa.types.is_nested(known):
+    if known is not None and not _alike(known, array.type):
         return pa.array([_text(value) for value in values], pa.string())
     return array
+
+
+def _alike(known: pa.DataType, found: pa.DataType) -> bool:
+    """Whether types are of one shape: lists of the same depth, objects, or single values; nulls are of any."""
+    if pa.types.is_null(known) or pa.types.is_null(found):
+        return True
+    if pa.types.is_list(known) and pa.types.is_list(found):
+        return _alike(known.value_type, found.value_type)
+    kinds = (pa.types.is_list, pa.types.is_nested)
+    return all(is_kind(known) == is_kind(found) for is_kind in kinds)
 
 
 def later_type(known: pa.DataType, found: pa.DataType) -> pa.DataType:

@@ -34,8 +34,8 @@ _SAMPLE = 1 << 20
 # Maximum size of a record: as a gzip stream of 1 MB may hold a record of 1 GB, a limit bounds the memory.
 MAXIMUM_RECORD = 128 << 20
 _USUAL_RATE = 5
-# Whether a feature has one value per record is judged by this number of records, and this fraction of them.
-_JUDGED_ROWS, _SINGLE = 1000, 0.95
+# A feature has one value per record if, of so many records, at most this fraction has several, or one of so many.
+_JUDGED_ROWS, _SEVERAL, _ONE_OF = 1000, 0.05, 10
 _APPENDED = re.compile(r"/appended/[0-9]+\Z")
 
 
@@ -172,13 +172,14 @@ def _is_single(column: pa.Array) -> bool:
     if not is_list(column.type):
         return True
     lengths = pc.list_value_length(column).drop_null().to_numpy()
-    return bool(np.count_nonzero(lengths <= 1) >= _SINGLE * len(lengths))
+    several = np.count_nonzero(lengths > 1)
+    return bool(several <= _SEVERAL * len(lengths) or (several == 1 and len(lengths) >= _ONE_OF))
 
 
 def _one_value(column: pa.Array) -> pa.Array:
     """A column with one value per row: null without a value, and where there are several, their JSON as text.
 
-    As in JSON lines, such a text is no number, and a fault of its row alone.
+    As in JSON lines, such a text is no number, and a fault of its row alone. Bytes that are not UTF-8 stay lists.
     """
     if not is_list(column.type):
         return column
@@ -186,7 +187,10 @@ def _one_value(column: pa.Array) -> pa.Array:
     if pc.max(lengths).as_py() <= 1:
         places = pc.subtract(pc.cumulative_sum(lengths), 1)
         return column.flatten().take(pc.if_else(pc.equal(lengths, 1), places, None))
-    values = [None if not held else held[0] if len(held) == 1 else _json(held) for held in column.to_pylist()]
+    try:
+        values = [None if not held else held[0] if len(held) == 1 else _json(held) for held in column.to_pylist()]
+    except UnicodeDecodeError:
+        return column
     if is_bytes(column.type.value_type):
         return pa.array([value.encode() if isinstance(value, str) else value for value in values], pa.binary())
     return mixed_array([member(value, single=True) if isinstance(value, float) else value for value in values])
@@ -195,7 +199,7 @@ def _one_value(column: pa.Array) -> pa.Array:
 def _json(values: Sequence[bytes | float | int]) -> str:
     def plain(value: bytes | float | int) -> str | float | int | None:
         if isinstance(value, bytes):
-            return value.decode(errors="backslashreplace")
+            return value.decode()
         return member(value, single=True) if isinstance(value, float) else value
 
     return json.dumps([plain(value) for value in values], ensure_ascii=False)

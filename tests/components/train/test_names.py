@@ -57,13 +57,13 @@ def declaration(problem: Problem) -> str:
     )
     return (
         "from headrace import *\n"
-        f'problem = Problem(name="small", key="id", label=Numeric("y"), features=[{declared}],\n'
+        f'problem = Problem(name="small", key="id", label={problem.label!r}, features=[{declared}],\n'
         "    training=Training(steps=1, batch_size=8, hidden_units=[4]))\n"
     )
 
 
 def row(problem: Problem, number: int) -> dict[str, Any]:
-    values = {"id": f"key {number}", "y": float(number % 5)}
+    values = {"id": f"key {number}", problem.label.name: float(number % 5)}
     for place, feature in enumerate(problem.columns):
         numeric = isinstance(feature, Numeric)
         values[feature.name] = float(number * (place + 1) % 7) - 3 if numeric else "ab"[(number + place) % 2]
@@ -82,11 +82,12 @@ def test_any_name_is_trained_exported_served_and_started_from(
     names: list[str],
     kinds: list[int],
 ) -> None:
+    label, *names = names
     features = [column(name, kind) for name, kind in zip(names, kinds, strict=False)]
     categories = [feature.name for feature in features if isinstance(feature, Categorical)]
     if len(categories) > 2:
         features += [Crossed(*categories[:2], hash_buckets=5, embedding=2), Crossed(*categories[:3], hash_buckets=5)]
-    problem = Problem(name="small", key="id", label=Numeric("y"), features=features)
+    problem = Problem(name="small", key="id", label=Numeric(label), features=features)
     path = tmp_path_factory.mktemp("problem") / "problem.py"
     path.write_text(declaration(problem))
     file = load_problem(str(path))

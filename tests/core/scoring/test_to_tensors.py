@@ -313,6 +313,24 @@ def test_lists_written_as_text_and_what_is_none_among_them() -> None:
     assert faults(made) == {"malformed_row": [5], "missing_value": [2], "too_few_fields": [1, 4], "not_a_number": [3]}
 
 
+@pytest.mark.parametrize("width", [0, 2])
+def test_a_list_of_another_depth_is_a_fault_of_its_row_alone(width: int) -> None:
+    odd = ["[[1, 2]]", '[{"a": 1}, 2]', "[[1], 2]", '{"a": 1}', "[" + "7" * 5000 + ", 1]"]
+    made = feed(["[1, 2]", *odd, "[3, 4]"], "float32", width=width)
+    assert faults(made) == {"malformed_row": [1, 2, 3, 4, 5]}
+    assert numbers(Feeds(2, [made.feeds[0].take(np.array([0, 6]))])).tolist() == [[1, 2], [3, 4]]
+    # None at all is right.
+    assert faults(feed(odd[:1], "float32", width=width)) == {"malformed_row": [0]}
+
+
+def test_so_is_one_of_nested_lists() -> None:
+    taken = ModelInput("x", "float32", 4, ("x",), dims=(2, 2))
+    column = pa.array(["[[1, 2], [3, 4]]", "[1, 2]", "7", "[[1, 2], 3]", "[[[1, 2]], [[3, 4]]]", "[[5, 6], [7, 8]]"])
+    made = feeds_of(pa.record_batch({"x": column}), [taken])
+    assert faults(made) == {"malformed_row": [1, 2, 3, 4]}
+    assert made.feeds[0].numbers[[0, 5]].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
 def test_integers_do_not_depend_on_their_neighbours() -> None:
     ids = [str(9007199254740993 + 2 * n) for n in range(3)]
     for beside, fault in (("7.0", {}), (" 9007199254740999", {}), ("x", {"not_a_number": [3]})):

@@ -70,6 +70,24 @@ def test_a_list_among_numbers_and_a_number_among_lists_are_values_of_their_rows(
     assert rows.batch.column("v").to_pylist() == ["[1, 2.5]", "7", "[9007199254740993, 1]"]
 
 
+@pytest.mark.parametrize("batch_rows", [1, 4096])
+@pytest.mark.parametrize("odd", ["[[1]]", '{"a": 1}', "7", '"x"'])
+def test_a_value_of_another_shape_is_text_whatever_batch_it_is_in(tmp_path: Path, odd: str, batch_rows: int) -> None:
+    # A last line without its end is read alone.
+    (tmp_path / "a.jsonl").write_text("\n".join([*['{"v": [1, 2.5]}'] * 30, f'{{"v": {odd}}}']))
+    found = [value for rows in rows_of(tmp_path, ["v"], batch_rows) for value in rows.batch.column("v").to_pylist()]
+    assert found[-1] == odd.strip('"')
+    assert all(value in ([1, 2.5], "[1, 2.5]") for value in found[:-1])
+
+
+def test_an_empty_list_tells_nothing_of_the_depth(tmp_path: Path) -> None:
+    lists: list[Any] = [[], [[1]], [[2, 3]], []]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"v": value}) for value in lists))
+    for batch_rows in (1, 4096):
+        batches = rows_of(tmp_path, ["v"], batch_rows)
+        assert [value for rows in batches for value in rows.batch.column("v").to_pylist()] == lists
+
+
 def test_depth_and_number_of_members_that_nobody_reads_cost_nothing(tmp_path: Path) -> None:
     deep = '{"k": 2, "deep": ' + "[" * 100_000 + "]" * 100_000 + "}"
     wide = '{"k": 3, ' + ", ".join(f'"m{n}": {n}' for n in range(20_000)) + "}"

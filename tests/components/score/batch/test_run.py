@@ -30,6 +30,7 @@ from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.scoring.answered import Scored
+from headrace.core.sources.open import list_parts, read_part
 from headrace.core.sources.source import Rows
 from headrace.core.storage.remote import folders
 
@@ -141,6 +142,12 @@ def test_a_lookup_table(tmp_path: Path, data: Path) -> None:
     assert [(row.file, row.row) for row in rows] == sorted((row.file, row.row) for row in rows)
 
 
+def colors_in(predictions: Path) -> dict[str, str | None]:
+    """By key, the column of the folders of predictions, read as any data is."""
+    batches = (rows.batch for part in list_parts(str(predictions)) for rows in read_part(part, ["id", "color"], ROWS))
+    return {row["id"]: row["color"] for batch in batches for row in batch.to_pylist()}
+
+
 def test_partitions_by_a_column_of_the_rows(tmp_path: Path, data: Path) -> None:
     run(tmp_path, data, partition_by="color")
     manifest = PredictionsManifest.read(str(tmp_path / "out"))
@@ -154,6 +161,24 @@ def test_partitions_by_a_column_of_the_rows(tmp_path: Path, data: Path) -> None:
     red = pq.read_table(tmp_path / "out" / "predictions" / "color=red", partitioning=None)
     assert {color[key] for key in red["id"].to_pylist()} == {"red"}
     assert sum(file.rows for file in manifest.files) == manifest.rows_out == 1980
+    again = colors_in(tmp_path / "out" / "predictions")
+    assert len(again) == 1980
+    assert again == {key: color[key] for key in again}
+
+
+def test_partitions_of_any_text_are_read_as_they_were(tmp_path: Path, data: Path) -> None:
+    names = ["50% off", "a/b", "c=d", "Zürich ", ".", "007", "x" * 100, "?*[a]"]
+    colors = [names[n % len(names)] for n in range(ROWS)]
+    (data / "a.parquet").unlink()
+    (data / "b.parquet").unlink()
+    colored = table()
+    place = colored.schema.names.index("color")
+    pq.write_table(colored.set_column(place, "color", pa.array(colors)), data / "a.parquet")
+    run(tmp_path, data, partition_by="color")
+    written = dict(zip(colored["id"].to_pylist(), colors, strict=True))
+    again = colors_in(tmp_path / "out" / "predictions")
+    assert again == {key: written[key] for key in again}
+    assert set(again.values()) == set(names)
 
 
 def test_partitions_by_an_output(tmp_path: Path, data: Path) -> None:

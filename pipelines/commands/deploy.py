@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     "--model",
     type=MODEL,
     metavar="DIR_OR_RUN",
-    help="Model from `headrace train`, or a run. Without it, the table of --prediction-table is a version of its own.",
+    help="Model from `headrace train`, or a run. Without it, or where its Problem declares static serving, the table "
+    "is a version of its own.",
 )
 @click.option("--endpoint", required=True, metavar="DIR", help="Folder of the endpoint, which is created if needed.")
 @options.rules
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     "--prediction-table",
     "table",
     metavar="TABLE",
-    help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does; none for none "
-    "(default: what the Model's Problem declares, else what the endpoint has).",
+    help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does, or alone; none "
+    "for none (default: what the Model's Problem declares, else what the endpoint has).",
 )
 @option(
     "--cache",
@@ -111,7 +112,7 @@ def deploy(
     marked as bad, exit status 3; one with too little traffic before the deadline goes back, exit status 75.
     """
     from headrace.components.deploy.local import publisher
-    from headrace.components.deploy.registries import check_registry
+    from headrace.components.deploy.registries import check_registry, refuse_bad, registry_of
 
     if bool(labels) != bool(problem) or (labels and canary is None):
         raise UsageError(
@@ -120,6 +121,11 @@ def deploy(
     if registry:
         check_registry(registry)
     with tempfile.TemporaryDirectory() as folder:
+        if model is not None:
+            static = publisher.static_table(model, "" if table == "none" else table)
+            if static is not None:
+                refuse_bad(registry or registry_of(model), publisher.version_in(model))
+                model, table = None, static
         if model is None:
             model, table = _pinned(table, cache_rows, folder), "none"
         check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})

@@ -22,6 +22,7 @@ from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
 from headrace.components.registry.record import model_version
 from headrace.components.serve.tables.pinned import is_pinned, read_pinned
+from headrace.components.serve.tables.place import name_and_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
@@ -120,7 +121,8 @@ class DeployConfig:
                 "the Problem of the Model declares static serving, which uses no model",
                 where=self.model,
                 expected="a table alone as the version of the endpoint",
-                fix="headrace deploy --endpoint DIR --prediction-table TABLE, or name --prediction-table none here",
+                fix="Score with the Model, publish the table, and then `headrace deploy --model MODEL --endpoint DIR`; "
+                "with `--prediction-table none` the Model answers",
             )
         if declared.mode == "hybrid" and not (declared.table or had.table):
             raise UsageError(
@@ -176,6 +178,44 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
 def version_in(model: str) -> str:
     """The version of a Model, or of a pinned table; errors as of `model_version` and `read_pinned`."""
     return read_pinned(model).version if is_pinned(model) else model_version(model)
+
+
+def static_table(model: str, table: str | None) -> str | None:
+    """The published tables of which the current one is deployed for a Model whose Problem declares static serving.
+
+    Args:
+        model: the Model.
+        table: the folder that an option names; "" for none, with which the Model itself answers; None for no option.
+
+    Returns:
+        The folder; None where the Model itself is deployed.
+
+    Raises:
+        UsageError: no table is named, nothing is published there, or the table is of another model.
+        DataError: the Model or the published folder is damaged.
+    """
+    version = version_in(model)
+    declared = None if is_pinned(model) else _declared(model)
+    if table == "" or declared is None or declared.mode != "static":
+        return None
+    found = table or declared.table
+    if not found:
+        raise UsageError(
+            "the Problem of the Model declares static serving, and no table is named",
+            where=model,
+            expected="Serving(table=...) in the Problem, or --prediction-table TABLE",
+        )
+    made_by = name_and_version(found, None)[1]
+    if made_by != version:
+        raise UsageError(
+            "the Problem of the Model declares static serving, and the table is of another model",
+            where=f"--prediction-table {found}",
+            expected=f"predictions of version {version}",
+            received=f"predictions of version {made_by}",
+            fix="Score with the Model and --sink table, and publish that with `headrace predictions table`, or name "
+            "--prediction-table none, with which the Model answers",
+        )
+    return found
 
 
 def publish(folder: EndpointFolder, model: str, version: str, state: EndpointState | None, report: Progress) -> None:

@@ -75,25 +75,25 @@ class App:
 
     async def _first(self, order: list[str], head: Head, body: bytes) -> Answer:
         """The response of the first version that answers."""
-        why = ""
+        why, status = "", 503
         for version in order:
             counts = self.counts.setdefault(version, VersionCounts())
             counted = head.method == b"POST"
             backend = self.versions.backends.get(version)
             if backend is None:
                 counts.failed += counted
-                why = f"version {version} is being started"
+                why, status = f"version {version} is being started", 503
                 continue
             begun = time.perf_counter()
             try:
                 content = await backend.ask(head, body, _TIMEOUT_S)
             except Busy:
                 counts.failed += counted
-                why = f"too many requests wait for version {version}"
+                why, status = f"too many requests wait for version {version}", 503
             except Unreachable as error:
                 counts.failed += counted
                 self.versions.lost(backend)
-                why = f"version {version} did not answer: {error}"
+                why, status = f"version {version} did not answer: {error}", 502 if error.connected else 503
             except TimeoutError:
                 counts.failed += counted
                 return error_response(504, f"version {version} did not answer within {_TIMEOUT_S:g} s")
@@ -101,11 +101,11 @@ class App:
                 if counted:
                     counts.answered(content[0].status, time.perf_counter() - begun)
                 return content
-        return self._none(why)
+        return self._none(why, status)
 
-    def _none(self, why: str) -> Answer:
+    def _none(self, why: str, status: int = 503) -> Answer:
         self.unavailable += 1
-        return error_response(503, why, _RETRY_AFTER_S)
+        return error_response(status, why, _RETRY_AFTER_S)
 
     async def metrics(self) -> str:
         """The router's counts, and the metrics of each version's process with the label `version`."""

@@ -23,15 +23,17 @@ _MAX_RESPONSE_BYTES = 256 << 20
 
 
 class Unreachable(Exception):
-    """No response: the process died, or closed the connection.
+    """No response: the process died, closed the connection, or answered with what is not HTTP.
 
     Attributes:
         began: whether bytes of a response had arrived.
+        connected: whether the process had accepted the request's connection.
     """
 
-    def __init__(self, message: str, *, began: bool = False) -> None:
+    def __init__(self, message: str, *, began: bool = False, connected: bool = True) -> None:
         super().__init__(message)
         self.began = began
+        self.connected = connected
 
 
 class Busy(Exception):
@@ -80,7 +82,7 @@ class _Connection(asyncio.Protocol):
                 if rest is None or self._body is None:
                     return
                 data = rest
-            if not self._body.done and self._body.feed(data):
+            if data if self._body.done else self._body.feed(data):
                 raise BadMessage(502, "there are bytes after the response")
         except BadMessage as error:
             self._fail(str(error))
@@ -92,7 +94,7 @@ class _Connection(asyncio.Protocol):
         """Parses the head once it is there, and returns the bytes after it; None before."""
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
+        if end < 0 or end > MAX_HEAD_BYTES:
             if len(self._buffer) > MAX_HEAD_BYTES:
                 raise BadMessage(502, "the head of the response is too large")
             return None
@@ -215,5 +217,5 @@ class Backend:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 _, connection = await loop.create_connection(_Connection, *self._address)
         except (OSError, TimeoutError) as error:
-            raise Unreachable(f"the process does not accept connections: {error}") from error
+            raise Unreachable(f"the process does not accept connections: {error}", connected=False) from error
         return connection

@@ -17,6 +17,8 @@ _MAX_CHUNKS = 16_384
 _MAX_CHUNK_LINE = 1024
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]{1,8192}) HTTP/1\.([01])\Z")
+# A proxy's form of a target (RFC 9112, section 3.2.2); its host replaces the header's.
+_ABSOLUTE = re.compile(rb"https?://([A-Za-z0-9._~:\[\]%-]{1,300})(|[/?#].*)\Z", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([2-5][0-9]{2})(?: [^\r\n]*)?\Z")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _VALUE = re.compile(rb"[^\x00\r\n]*\Z")
@@ -45,7 +47,7 @@ class Head:
 
     Attributes:
         method: of a request; b"" for a response.
-        target: of a request, as it was sent.
+        target: of a request: a path, with the query.
         status: of a response; 0 for a request.
         headers: in order, names in lower case.
         length: of the body; None for a chunked one, -1 for a response that ends with its connection.
@@ -78,7 +80,19 @@ def request_head(block: bytes) -> Head:
     if found is None:
         raise BadMessage(400, "the request line is not valid")
     head = Head(method=found[1], target=found[2], headers=_headers(lines))
+    if head.method == b"CONNECT":
+        raise BadMessage(400, "a tunnel is not possible")
+    absolute = _ABSOLUTE.match(head.target)
+    if absolute is not None:
+        head.target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+        head.headers = [(b"host", absolute[1]), *(one for one in head.headers if one[0] != b"host")]
+    elif not head.target.startswith(b"/"):
+        raise BadMessage(400, "the target of the request is not a path")
+    elif sum(name == b"host" for name, _ in head.headers) > 1:
+        raise BadMessage(400, "the host is ambiguous")
     head.length = _length(head, default=0)
+    if head.length is None and found[3] == b"0":
+        raise BadMessage(400, "HTTP/1.0 has no chunks")
     head.keep = _keeps(head, found[3])
     return head
 
@@ -130,8 +144,14 @@ def _length(head: Head, *, default: int) -> int | None:
     return int(length)
 
 
+def _options(head: Head) -> set[bytes]:
+    """The members of all Connection headers, in lower case: options, and names of headers of this connection."""
+    values = [value for name, value in head.headers if name == b"connection"]
+    return {option.strip(b" \t") for value in values for option in value.lower().split(b",")}
+
+
 def _keeps(head: Head, minor: bytes) -> bool:
-    options = (head.get(b"connection") or b"").lower()
+    options = _options(head)
     return b"close" not in options and (minor == b"1" or b"keep-alive" in options)
 
 
@@ -153,6 +173,7 @@ class Body:
         self._max = max_bytes
         self._parts: list[bytes] = []
         self._chunks = 0
+        self._trailers = 0
         self._line = bytearray()
         # Of a chunked body: bytes left of the chunk, and whether its end or the trailer is expected.
         self._chunk_left = 0
@@ -228,11 +249,16 @@ class Body:
                 raise BadMessage(400, "a chunk of the body is not valid")
             self._expects = "size"
             return False
+        if self._expects == "trailer":
+            self._trailers += 1
+            if self._trailers > _MAX_HEADERS:
+                raise BadMessage(431, f"there are more than {_MAX_HEADERS} headers after the body")
+            if line:
+                _headers([line])
+            return not line
         self._chunks += 1
         if self._chunks > _MAX_CHUNKS:
             raise BadMessage(413, f"the body has more than {_MAX_CHUNKS} chunks")
-        if self._expects == "trailer":
-            return not line
         found = _CHUNK_SIZE.match(line)
         if found is None:
             raise BadMessage(400, "a chunk of the body is not valid")
@@ -248,7 +274,7 @@ def forwarded(head: Head, body: bytes) -> bytes:
     lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
     if head.get(b"host") is None:
         lines.append(b"host: localhost")
-    return _joined(lines, head.headers, body)
+    return _joined(lines, head, body)
 
 
 def answered(head: Head, body: bytes, *, keep: bool, bodiless: bool = False) -> bytes:
@@ -259,8 +285,8 @@ def answered(head: Head, body: bytes, *, keep: bool, bodiless: bool = False) -> 
     if bodiless:
         length = head.get(b"content-length")
         lines += [] if length is None else [b"content-length: " + length]
-        return b"\r\n".join([*lines, *(b"%s: %s" % h for h in head.headers if h[0] not in _HOP), b"", b""])
-    return _joined(lines, head.headers, body)
+        return b"\r\n".join([*lines, *_end_to_end(head), b"", b""])
+    return _joined(lines, head, body)
 
 
 def response(status: int, body: bytes, kind: bytes = b"application/json", headers: Iterable[tuple[bytes, bytes]] = ()
@@ -269,8 +295,14 @@ def response(status: int, body: bytes, kind: bytes = b"application/json", header
     return Head(status=status, headers=[(b"content-type", kind), *headers]), body
 
 
-def _joined(lines: list[bytes], headers: Headers, body: bytes) -> bytes:
-    lines += [b"%s: %s" % header for header in headers if header[0] not in _HOP]
+def _end_to_end(head: Head) -> Iterable[bytes]:
+    """The headers of the message; those of one connection are left out."""
+    hop = _HOP | _options(head) if head.get(b"connection") else _HOP
+    return (b"%s: %s" % header for header in head.headers if header[0] not in hop)
+
+
+def _joined(lines: list[bytes], head: Head, body: bytes) -> bytes:
+    lines += _end_to_end(head)
     lines.append(b"content-length: %d" % len(body))
     return b"\r\n".join([*lines, b"", body])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from support.tables import table_by_hand
 from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
+from headrace.components.deploy.local.publisher import static_table
 from headrace.components.rollback.rollback import rollback
 from headrace.components.serve.modes.pin import pin
 from headrace.components.serve.tables.pinned import golden_rows, is_pinned, read_pinned
@@ -83,6 +84,50 @@ def test_what_is_refused(endpoint: str, tmp_path: Path) -> None:
     ended = headrace("deploy", "--endpoint", endpoint, "--prediction-table", str(tmp_path / "nowhere"))
     assert (ended.returncode, "there is no table to serve" in ended.stderr) == (2, True)
     assert not Path(endpoint).exists()
+
+
+def declaring(model: Path, serving: dict[str, Any]) -> str:
+    """A Model whose Problem declares how it is served."""
+    problem = json.loads((model / "problem.json").read_text())
+    (model / "problem.json").write_text(json.dumps({**problem, "serving": serving}))
+    return str(model)
+
+
+def test_a_model_that_declares_static_serving_is_deployed_as_its_table(
+    endpoint: str, tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    place = table_by_hand(tmp_path / "tables", ["x", "y"], OLD, version="v1")
+    model = declaring(make_model(tmp_path / "model", "v1"), {"mode": "static", "table": place})
+    done = headrace("deploy", "--model", model, "--endpoint", endpoint, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["version"], told["checked_rows"]) == (OLD, 2)
+    status, _, headers = ask(told["url"], "x")
+    assert (status, headers["x-table-version"], headers["x-model-version"]) == (200, OLD, "v1")
+    assert ask(told["url"], "nobody")[0] == 404
+
+
+def test_which_table_stands_for_a_model(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    place = table_by_hand(tmp_path / "tables", ["x"], OLD, version="v1")
+    other = table_by_hand(tmp_path / "others", ["x"], NEW, version="v2")
+    named = declaring(make_model(tmp_path / "named", "v1"), {"mode": "static", "table": place})
+    unnamed = declaring(make_model(tmp_path / "unnamed", "v1"), {"mode": "static"})
+    hybrid = declaring(make_model(tmp_path / "hybrid", "v1"), {"mode": "hybrid", "table": place})
+    plain = str(make_model(tmp_path / "plain", "v1"))
+    for model in (hybrid, plain):
+        assert static_table(model, None) is static_table(model, place) is static_table(model, "") is None
+    for model in (named, unnamed):
+        assert (static_table(model, place), static_table(model, "")) == (place, None)
+    assert static_table(named, None) == place
+    with pytest.raises(UsageError, match="declares static serving, and no table is named"):
+        static_table(unnamed, None)
+    with pytest.raises(UsageError, match="this folder holds no Model"):
+        static_table(str(tmp_path), None)
+    with pytest.raises(UsageError, match="there is no table to serve"):
+        static_table(unnamed, str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match="the table is of another model") as caught:
+        static_table(named, other)
+    assert (caught.value.expected, caught.value.received) == ("predictions of version v1", "predictions of version v2")
 
 
 def test_a_pinned_table(tmp_path: Path) -> None:

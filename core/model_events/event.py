@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 from headrace.core.checks import check_count
 from headrace.core.errors import DataError, UsageError
-from headrace.core.storage.compare_and_set import json_of
+from headrace.core.event_message import event_of
 from headrace.core.storage.json_lines import json_bytes
 
 Action = Literal["promote", "rollback"]
 ACTIONS: tuple[Action, ...] = ("promote", "rollback")
 
-# A message is parsed before anything is known about its sender.
-LARGEST = 16 * 1024
 _FORMAT = 1
 # Names of applications.
 APP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\Z")
@@ -89,14 +87,7 @@ class ModelEvent:
         Raises:
             DataError: the message is not a model event.
         """
-        if len(message) > LARGEST:
-            raise DataError(
-                "the model event is too large",
-                where=where,
-                expected=f"at most {LARGEST:,} bytes",
-                received=f"{len(message):,}",
-            )
-        content: Any = json_of(message, where)
+        content: Any = event_of(message, "model event", where)
         try:
             if not isinstance(content, dict) or (content.pop("kind"), content.pop("format")) != ("ModelEvent", _FORMAT):
                 raise ValueError(f"not a model event of format {_FORMAT}")

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from headrace.core import storage
 from headrace.core.errors import ProblemError
-from headrace.core.problem import Problem, places
+from headrace.core.problem import Numeric, Problem, places
 from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
 
@@ -129,6 +129,7 @@ def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> Prob
             expected="problem = Problem(name=..., key=..., label=..., features=[...])",
             received="no `problem`" if problem is None else f"`problem` is of type {type(problem).__name__}",
         )
+    _check_declared(path, problem)
     found = modules.found
     check_places(path, source, found)
     prepare = _function(namespace, path, "prepare", "(batch)")
@@ -165,6 +166,28 @@ def execute(path: str, source: str, modules: Sequence[UserModule]) -> dict[str, 
         ProblemError: it fails.
     """
     return _execute(path, source, UserModules(path, modules))
+
+
+def _check_declared(path: str, problem: Problem) -> None:
+    """Refuses what is measured or derived, and has an argument because a Problem holds it later."""
+    numbers = [column for column in (*problem.targets, *problem.columns) if isinstance(column, Numeric)]
+    given = [
+        *(
+            f"{name} of {column.name!r}"
+            for column in numbers
+            for name in ("exponent", "double")
+            if getattr(column, name)
+        ),
+        *(["prepared_by"] if problem.prepared_by else []),
+    ]
+    if given:
+        raise ProblemError(
+            "the argument is not for a Problem file",
+            where=path,
+            expected="no exponent, double or prepared_by, which headrace measures and derives",
+            received=", ".join(given),
+            fix="Remove it",
+        )
 
 
 def _check_prepare(path: str, problem: Problem, prepare: Callable[..., Any] | None) -> None:

@@ -11,7 +11,6 @@ import click
 
 from headrace.core.signals import stop_on_signals
 from headrace.pipelines.commands import kafka_options, trigger_options
-from headrace.pipelines.commands.durations import Duration
 from headrace.pipelines.commands.option_groups import GroupedCommand
 
 
@@ -23,15 +22,7 @@ from headrace.pipelines.commands.option_groups import GroupedCommand
 @click.option(
     "--group", default="", metavar="NAME", help="Consumer group (default: headrace-alarms-, and the application)."
 )
-@click.option(
-    "--tick",
-    "tick_s",
-    type=Duration(),
-    default="1m",
-    show_default=True,
-    metavar="DURATION",
-    help="Time after which a run under way is looked at, and a failed one tried again.",
-)
+@trigger_options.tick
 @kafka_options.properties
 def alarm_topic(settings: str, app: str, group: str, **given: Any) -> None:
     """Request a training for each metric alarm of `headrace stream labels`, once, until SIGTERM or Ctrl-C.

@@ -1,8 +1,10 @@
-"""Options of triggers: the settings of the dynamic training, and the rule by which spans close."""
+"""Options of triggers: the settings of the dynamic training, the rule by which spans close, and the time of ticks."""
 
 from __future__ import annotations
 
 import click
+
+from headrace.pipelines.commands.durations import Duration
 
 settings = click.option(
     "--settings",
@@ -17,4 +19,13 @@ closed_by = click.option(
     help="When a span is complete. marker: a file _SUCCESS, or marker=NAME, is newer than all others. manifest: "
     "_manifest.json, or manifest=NAME, names its files with their bytes, and all are there. quiet=DURATION: nothing "
     "changed for so long. object: each object on gs:// is a span.",
+)
+tick = click.option(
+    "--tick",
+    "tick_s",
+    type=Duration(),
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    help="Time between two checks of the run under way; each starts the next run, or a failed one again, if it is due.",
 )

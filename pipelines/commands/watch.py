@@ -27,15 +27,7 @@ from headrace.pipelines.commands.option_groups import GroupedCommand
     metavar="DURATION",
     help="Time between two listings of the folder where the system reports no changes, as on network file systems.",
 )
-@click.option(
-    "--tick",
-    "tick_s",
-    type=Duration(),
-    default="1m",
-    show_default=True,
-    metavar="DURATION",
-    help="Time after which the next run is started, or a failed one again, where nothing arrives.",
-)
+@trigger_options.tick
 @click.option("--once", is_flag=True, help="List the folder once, and end, as for cron.")
 def watch(spans: str, settings: str, closed_by: str, poll_s: float, tick_s: float, once: bool) -> None:
     """Announce each span that is complete in a folder or on gs://, and start the run that is due, until SIGTERM.

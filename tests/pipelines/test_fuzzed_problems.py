@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,41 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.command import headrace
 from support.fuzzing import max_examples
-from support.problem_fuzzing import FILES, problem_files
+from support.problem_fuzzing import FILES, TABLE, TABLE_ROWS, bounded, problem_files
 
 # Seconds that a command may take, and growth of the process that no value may cause, in KiB.
 _SECONDS, _MEMORY = 60, 3 << 19
-_ROWS = [
-    f"r{number},{number % 7},{number * 0.5 - 3},{number},{('Oslo', 'Bern', 'Rome', '')[number % 4]},"
-    f"{('red', 'blue')[number % 2]},{number % 3},2026-01-{number % 28 + 1:02}"
-    for number in range(80)
-]
-_DATA = "\n".join(
-    ["id,y,x,n,city,color,w,day", *_ROWS, "r3,1,1,1,Oslo,red,1,2026-01-01", ",,,,,,,", "r99,NaN,1e999,x,NA,-,-1,soon"]
-)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rows") / "rows.csv"
-    path.write_text(_DATA + "\n")
+    path.write_text(TABLE)
     return path
-
-
-@contextmanager
-def bounded(seconds: int) -> Iterator[None]:
-    """Ends what hangs."""
-
-    def fail(*_: object) -> None:
-        raise AssertionError(f"still at work after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("number", FILES)
@@ -77,6 +50,6 @@ def test_a_damaged_problem_ends_in_a_paragraph(data: Path, number: int, draw: st
             assert not output.exists()
             return
         manifest = json.loads((output / "manifest.json").read_text())
-        assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_quarantined"] == len(_ROWS) + 3
+        assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_quarantined"] == TABLE_ROWS
     finally:
         shutil.rmtree(folder)

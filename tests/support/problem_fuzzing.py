@@ -1,8 +1,11 @@
-"""Damaged Problem files: whole ones, in which expressions are replaced, removed, doubled or added."""
+"""Fuzzed Problem files: whole ones, in which expressions are replaced, removed, doubled or added, or take extremes."""
 
 from __future__ import annotations
 
 import ast
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -88,7 +91,70 @@ _KEYWORDS = (
     ),
     *("train", "test", "at_least", "beats_baseline", "champion_tolerance", "learning_rate", "cross_layers", "nonsense"),
 )
+_LINES = [
+    f"r{number},{number % 7},{number * 0.5 - 3},{number},{('Oslo', 'Bern', 'Rome', '')[number % 4]},"
+    f"{('red', 'blue')[number % 2]},{number % 3},2026-01-{number % 28 + 1:02}"
+    for number in range(80)
+]
+_BAD_LINES = ["r3,1,1,1,Oslo,red,1,2026-01-01", ",,,,,,,", "r99,NaN,1e999,x,NA,-,-1,soon"]
+# Rows that the Problem files declare, some of which are wrong, and their number.
+TABLE = "\n".join(["id,y,x,n,city,color,w,day", *_LINES, *_BAD_LINES, ""])
+TABLE_ROWS = len(_LINES) + len(_BAD_LINES)
 Edit = tuple[str, int, str, str]
+# Values at the edge of what is valid, by call and keyword.
+_EXTREMES = {
+    "Numeric": {
+        "minimum": ("-1e300", "0.0", "-5"),
+        "maximum": ("1e300", "1e6", "3"),
+        "max_missing": ("0.0", "1.0"),
+        "buckets": ("2", "1000", "[0.0]", "[-1e300, 1e-300, 1e300]"),
+        "optional": ("True", "False"),
+    },
+    "Categorical": {
+        "vocabulary": ("['Oslo']", "['red', 'blue', 'ø']", "[str(n) for n in range(3000)]", "['']"),
+        "hash_buckets": ("1", "100000"),
+        "max_vocabulary": ("1", "2"),
+        "embedding": ("1", "64"),
+        "max_unknown": ("0.0", "1.0"),
+        "optional": ("True", "False"),
+    },
+    "Crossed": {"hash_buckets": ("1", "100000")},
+    "Gate": {
+        "metric": ("'mean_absolute_error'", "'auc'", "'accuracy'"),
+        "at_most": ("0.0", "1e300"),
+        "slices": ("[]", "['color']", "['city']"),
+        "minimum_slice_size": ("1", "10**9"),
+        "beats_baseline": ("True", "False"),
+        "champion_tolerance": ("0.0",),
+    },
+    "Splits": {"by": ("'city'", "'n'", "None"), "train": ("0.98",), "eval": ("0.01",), "test": ("0.01",)},
+    "Costs": {"false_positive": ("0.0", "1e300"), "false_negative": ("1e-300",)},
+    "Training": {
+        "steps": ("1", "3"),
+        "batch_size": ("1", "100000"),
+        "learning_rate": ("1.0", "1e-30"),
+        "hidden_units": ("[]", "[1]", "[1, 1, 1, 1]"),
+        "dropout": ("0.0", "0.99"),
+        "cross_layers": ("1", "8"),
+        "model": ("'linear'", "'deep'", "'wide_and_deep'", "'cross'"),
+        "patience": ("1",),
+        "seed": ("0", "2**31 - 1"),
+        "class_weights": ("'balanced'", "{'red': 1e-6}"),
+    },
+    "Problem": {
+        "gate": ("None", "Gate()"),
+        "splits": ("Splits()", "Splits(0.5, 0.25, 0.25)"),
+        "quarantine_budget": ("0.0", "1.0"),
+        "threshold": ("0.001", "0.999"),
+        "weight": ("None", "'w'", "'n'"),
+        "missing": ("['']", "['Oslo', '3']"),
+        "hyperparameters": ("{}", "{'a': [None, 1e300]}"),
+        "serving": ("Serving(mode='dynamic')",),
+        "monitor": ("Monitor()", "Monitor(minimum_rows=1)"),
+        "duplicate_rows": ("'allow'", "'refuse'", "'quarantine'"),
+        "reads": ("['day']", "['nonsense']"),
+    },
+}
 
 
 @cache
@@ -126,6 +192,24 @@ def problem_files(draw: st.DrawFn, number: int) -> str:
     return edited(number, draw(st.lists(edit, min_size=0, max_size=3)))
 
 
+@st.composite
+def extreme_problem_files(draw: st.DrawFn, number: int) -> str:
+    """The text of a whole Problem file in which one to three keywords have extreme values."""
+    tree = ast.parse(_WHOLE[number])
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node) in _EXTREMES]
+    for _ in range(draw(st.integers(1, 3))):
+        call = draw(st.sampled_from(calls))
+        keyword = draw(st.sampled_from(sorted(_EXTREMES[_name(call)])))
+        value = ast.parse(draw(st.sampled_from(_EXTREMES[_name(call)][keyword])), mode="eval").body
+        call.keywords = [one for one in call.keywords if one.arg != keyword]
+        call.keywords.append(ast.keyword(arg=keyword, value=value))
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
 def edited(number: int, edits: list[Edit]) -> str:
     """A whole Problem file after edits; one whose place an earlier one removed falls on another."""
     tree = ast.parse(_WHOLE[number])
@@ -158,3 +242,19 @@ def _edit(holder: Any, name: str, index: int | None, kind: str, value: ast.expr,
         several[index].value = value
     else:
         several[index] = value
+
+
+@contextmanager
+def bounded(seconds: int) -> Iterator[None]:
+    """Ends what hangs."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError(f"still at work after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

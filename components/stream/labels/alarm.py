@@ -11,12 +11,10 @@ from typing import Any
 
 from headrace.components.monitor.alarms import Alarm
 from headrace.core.errors import DataError
-from headrace.core.storage.compare_and_set import json_of
+from headrace.core.event_message import event_of
 
 _KIND, _FORMAT = "StreamAlarm", 1
 _KINDS = ("metric", "metric_loss")
-# A message is parsed before anything is known about its sender.
-LARGEST = 16 * 1024
 _LONGEST_TEXT = 500
 
 
@@ -68,14 +66,7 @@ class MetricAlarm:
         Raises:
             DataError: the message is not an alarm event.
         """
-        if len(message) > LARGEST:
-            raise DataError(
-                "the alarm event is too large",
-                where=where,
-                expected=f"at most {LARGEST:,} bytes",
-                received=f"{len(message):,}",
-            )
-        content: Any = json_of(message, where)
+        content: Any = event_of(message, "alarm event", where)
         try:
             if (content["kind"], content["format"]) != (_KIND, _FORMAT):
                 raise ValueError(f"not an alarm event of format {_FORMAT}")

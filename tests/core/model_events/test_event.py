@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.model_events.event import LARGEST, ModelEvent
+from headrace.core.event_message import LARGEST
+from headrace.core.model_events.event import ModelEvent
 
 EVENT = ModelEvent("taxi", 3, "promote", "v3", "gs://b/registry/v3", "a" * 64, at="2026-11-29T00:00:00+00:00")
 

@@ -102,3 +102,19 @@ def test_a_file_from_elsewhere_is_not_executed() -> None:
     for uri in ("https://example.com/problem.py", "ftp://example.com/problem.py"):
         with pytest.raises(UsageError, match="is not supported"):
             load_problem(uri)
+
+
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        (('Numeric("x")', 'Numeric("x", double=True)'), "double of 'x'"),
+        (('Numeric("x")', 'Numeric("x", exponent=3)'), "exponent of 'x'"),
+        (('Numeric("y")', 'Numeric("y", double=1, exponent=-1)'), "exponent of 'y', double of 'y'"),
+        (("features=", 'weight=Numeric("w", double=True), features='), "double of 'w'"),
+        (("features=", 'prepared_by="me", features='), "prepared_by"),
+    ],
+)
+def test_what_is_measured_is_not_declared(tmp_path: Path, change: tuple[str, str], received: str) -> None:
+    with pytest.raises(ProblemError, match="the argument is not for a Problem file") as raised:
+        load_problem(write(tmp_path, GOOD.replace(*change)))
+    assert raised.value.received == received

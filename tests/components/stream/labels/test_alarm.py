@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from headrace.components.monitor.alarms import Alarm
-from headrace.components.stream.labels.alarm import LARGEST, MetricAlarm
+from headrace.components.stream.labels.alarm import MetricAlarm
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.core.errors import DataError
+from headrace.core.event_message import LARGEST
 
 ALARM = MetricAlarm(
     "taxi", "v1", Alarm("a1", "metric", "rmse", 5.0, 2.0, ("2026-11-29T10:00:00Z", "2026-11-29T10:05:00Z"), "2026")

@@ -23,7 +23,7 @@ from support.fuzzing import max_examples
 from support.problem_fuzzing import FILES, problem_files
 
 # Seconds that a command may take, and growth of the process that no value may cause, in KiB.
-_SECONDS, _MEMORY = 60, 3 << 19
+_SECONDS, _MEMORY = 600, 3 << 19
 _ROWS = [
     f"r{number},{number % 7},{number * 0.5 - 3},{number},{('Oslo', 'Bern', 'Rome', '')[number % 4]},"
     f"{('red', 'blue')[number % 2]},{number % 3},2026-01-{number % 28 + 1:02}"

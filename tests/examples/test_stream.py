@@ -50,7 +50,7 @@ def test_every_flight_is_a_record_and_has_its_label_later(kafka: Broker, modules
 
     replay = modules["replay"].Replay(kafka.bootstrap, flights, 50.0, longer, (0.1, 0.2))
     replay.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while len(replay.labelled) < 10 and time.monotonic() < end:
         time.sleep(0.02)
     replay.stop()
@@ -71,7 +71,7 @@ def test_a_reader_keeps_what_it_has_read(kafka: Broker, modules: dict[str, Modul
     topics.send(kafka.bootstrap, "metrics", b'{"version": "v1", "rows": 3}')
     topics.send(kafka.bootstrap, "metrics", b'{"version": "v1", "rows": 0}')
     with topics.Reader(kafka.bootstrap, ["predictions", "metrics", "alarms"]) as reader:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while (len(reader.predictions), len(reader.values("metrics"))) < (2, 2) and time.monotonic() < end:
             reader.read(0.1)
         assert reader.versions() == {"v1", "v2"}
@@ -86,10 +86,10 @@ def test_labels_become_spans_until_a_run_begins(modules: dict[str, ModuleType], 
     spans.start()
     labelled += [flight(2, 120.0), flight(3, None)]
     inbox = settings.ledger.inbox
-    assert modules["spans"].wait_until(inbox.versions, 60, 0.02)
+    assert modules["spans"].wait_until(inbox.versions, 600, 0.02)
     run = settings.ledger.change(lambda state: state.started(inbox.versions(), "run-1", state.next_fence))
     assert run.run is not None
-    spans.join(60)
+    spans.join(600)
     (arrival,) = inbox.read(inbox.versions())
     assert (arrival.span, arrival.reason) == ("labels-0001", "file")
     header, row = Path(arrival.data).read_text().splitlines()

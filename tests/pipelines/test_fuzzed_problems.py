@@ -19,7 +19,7 @@ from support.command import headrace
 from support.fuzzing import max_examples
 from support.problem_fuzzing import FILES, TABLE, TABLE_ROWS, bounded, problem_files
 
-# Seconds that a command may take, and growth of the process that no value may cause, in KiB.
+# CPU seconds that a command may take, and growth of the process that no value may cause, in KiB.
 _SECONDS, _MEMORY = 60, 3 << 19
 
 

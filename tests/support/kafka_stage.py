@@ -35,6 +35,21 @@ def encoded(row: Any) -> bytes:
     return json.dumps(row).encode()
 
 
+# A group takes a member for dead that is silent for so long: more than a busy machine holds one up, as its records are
+# then scored twice. This broker lets new members wait for it, too.
+SESSION_MS = 8000
+
+
+class Reader(RecordReader):
+    """A reader that counts how often partitions were taken away."""
+
+    revocations = 0
+
+    def _revoke(self, *arguments: Any) -> None:
+        self.revocations += 1
+        super()._revoke(*arguments)
+
+
 class Member:
     """A scorer in a thread of the test.
 
@@ -50,21 +65,23 @@ class Member:
         self.ready = threading.Event()
         self.error: HeadraceError | None = None
         self.folded = Folded([route.app for route in config.routes], load)
-        self.metrics = StreamMetrics(lambda: self.scoring.in_use)
+        self._seconds = 0.0
+        self.metrics = StreamMetrics(lambda: self.scoring.in_use, lambda: self._seconds)
         self.scoring = self._scoring(config)
-        self.reader = RecordReader(
+        self.reader = Reader(
             lambda on_commit: clients.record_consumer(config, on_commit),
             [route.records for route in config.routes],
             config.batch_records,
+        )
+        self.outbox = Outbox(
+            lambda: clients.producer(config), lambda by: self.metrics.count("retries_total", by, what="delivery")
         )
         self.scorer = KafkaScorer(
             config,
             self.scoring,
             self.metrics,
             self.reader,
-            Outbox(
-                lambda: clients.producer(config), lambda by: self.metrics.count("retries_total", by, what="delivery")
-            ),
+            self.outbox,
             member=name,
             stop=self.stop,
         )
@@ -88,15 +105,25 @@ class Member:
 
     def end(self) -> None:
         self.stop.set()
-        self.thread.join(60)
+        self.thread.join(600)
         assert not self.thread.is_alive()
 
     def until(self, true: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while not true():
             assert time.monotonic() < end, what
             assert self.error is None, self.error
             time.sleep(0.02)
+
+    def longest_idle(self, seconds: float) -> float:
+        """The longest time without a turn of the loop during so many seconds, none of which pass while a test does not
+        run."""
+        longest = 0.0
+        for _ in range(round(10 * seconds)):
+            time.sleep(0.1)
+            self._seconds += 0.1
+            longest = max(longest, self.metrics.idle_s)
+        return longest
 
     def uses(self, version: str, app: str = APP) -> None:
         def same() -> bool:
@@ -126,7 +153,7 @@ class Stage:
             "dead_letters": topics["dead"],
             "alarms": topics["alarms"],
             "poll_s": 0.02,
-            "properties": {"session.timeout.ms": "4000", "heartbeat.interval.ms": "500"},
+            "properties": {"session.timeout.ms": str(SESSION_MS), "heartbeat.interval.ms": "500"},
             **options,
         }
         return KafkaConfig(**made)
@@ -134,7 +161,7 @@ class Stage:
     def member(self, load: Callable[[ModelEvent], OnlineModel] = load_model, **options: Any) -> Member:
         member = Member(self.config(**options), load, f"{self.name}-{len(self.members)}")
         self.members.append(member)
-        assert member.ready.wait(60)
+        assert member.ready.wait(600)
         return member
 
     def announce(self, *events: ModelEvent) -> None:
@@ -152,7 +179,7 @@ class Stage:
     def keys(self, count: int, topic: str = "") -> list[str]:
         """The keys of all predictions, of this stage's topic or another one, once there are so many different ones."""
         found: list[str] = []
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         with self.broker.reading(topic or self.topics["predictions"]) as read:
             while len(set(found)) < count:
                 assert time.monotonic() < end, f"{len(set(found))} of {count}"
@@ -162,8 +189,15 @@ class Stage:
     def letters(self, count: int) -> list[dict[str, str]]:
         return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]
 
-    def alarms(self, count: int) -> list[dict[str, Any]]:
-        return [json.loads(message.value()) for message in self.read("alarms", count)]
+    def alarms(self, count: int, *kinds: str) -> list[dict[str, Any]]:
+        """All alarms, once there are so many, or so many of some kinds."""
+        found: list[dict[str, Any]] = []
+        end = time.monotonic() + 600
+        with self.broker.reading(self.topics["alarms"]) as read:
+            while sum(not kinds or alarm["alarm"] in kinds for alarm in found) < count:
+                assert time.monotonic() < end, found
+                found += [json.loads(message.value()) for message in read(0.2)]
+        return found
 
 
 @contextmanager

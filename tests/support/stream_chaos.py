@@ -16,8 +16,6 @@ from typing import Any
 
 from peers.kafka import Broker
 
-from headrace.core.model_events.event import ModelEvent
-
 BATCH = 200
 TOPICS = {"records": 6, "predictions": 3, "models": 1, "dead": 1, "alarms": 1}
 Row = dict[str, Any]
@@ -30,13 +28,13 @@ class Member:
     Attributes:
         process: of the command.
         ready_at: when it began to read records; None before.
-        ended_at: when it was killed; None while it runs.
+        killed: whether it was killed.
     """
 
     process: subprocess.Popen[bytes]
     log: Path
     ready_at: float | None = None
-    ended_at: float | None = None
+    killed: bool = False
 
     @property
     def name(self) -> str:
@@ -65,7 +63,7 @@ class Group:
 
     @property
     def alive(self) -> list[Member]:
-        return [member for member in self.members if member.ended_at is None]
+        return [member for member in self.members if not member.killed]
 
     def start(self) -> Member:
         log = self.folder / f"member-{len(self.members)}.log"
@@ -80,7 +78,7 @@ class Group:
             "--port": "0",
             "--batch-records": str(BATCH),
         }
-        properties = ("session.timeout.ms=6000", "heartbeat.interval.ms=1000", "socket.timeout.ms=10000")
+        properties = ("session.timeout.ms=10000", "heartbeat.interval.ms=1000", "socket.timeout.ms=10000")
         command = [sys.executable, "-W", "ignore", "-m", "headrace.pipelines.cli", "stream", "kafka"]
         command += [text for option in options.items() for text in option]
         command += [text for one in properties for text in ("--property", one)]
@@ -89,7 +87,7 @@ class Group:
         self.members.append(Member(process, log))
         return self.members[-1]
 
-    def wait_ready(self, count: int, seconds: float = 120.0) -> None:
+    def wait_ready(self, count: int, seconds: float = 600.0) -> None:
         """Waits until so many living members read records."""
         end = time.monotonic() + seconds
         while sum(member.look() for member in self.alive) < count:
@@ -106,7 +104,7 @@ class Group:
         victim = reading[0]
         victim.process.kill()
         victim.process.wait()
-        victim.ended_at = time.monotonic()
+        victim.killed = True
         self.kills += 1
         self.start()
 
@@ -114,7 +112,7 @@ class Group:
         """Ends all members by SIGTERM, and returns their exit statuses."""
         for member in self.alive:
             member.process.terminate()
-        return [member.process.wait(60) for member in self.alive]
+        return [member.process.wait(600) for member in self.alive]
 
     def destroy(self) -> None:
         for member in self.members:
@@ -148,7 +146,7 @@ class Records(threading.Thread):
                 producer.produce("records", value=value, key=str(number).encode())
                 self.sent += 1
             producer.poll(0)
-        assert producer.flush(120) == 0
+        assert producer.flush(600) == 0
 
     def stop(self) -> int:
         """Stops, and returns the number of records that the broker has."""
@@ -201,7 +199,7 @@ def read_results(broker: Broker, wanted: int, seconds: float) -> Results:
     results, end = Results(), time.monotonic() + seconds
     with broker.reading("predictions", "dead", "alarms") as read:
         while time.monotonic() < end:
-            results.add(read(1.0))
+            results.add(read(60.0))
             if len(results.done) >= wanted:
                 break
         # What comes late is a duplicate.
@@ -210,12 +208,54 @@ def read_results(broker: Broker, wanted: int, seconds: float) -> Results:
     return results
 
 
-@dataclass(frozen=True)
-class Announced:
-    """A model event, and when it was sent."""
+class Judgement:
+    """Waits until a group has judged the event that was announced last, whatever time it needs for that.
 
-    event: ModelEvent
-    at: float
+    Args:
+        group: of members.
+        read: reads predictions and alarms, as of `Broker.reading`.
+
+    Attributes:
+        refusals: the epochs that members have refused, with the names of these members.
+    """
+
+    def __init__(self, group: Group, read: Callable[[float], list[Any]]) -> None:
+        self._group, self._read = group, read
+        self._results = Results()
+        # The good epoch that is to be used, or the bad one with the members that are to refuse it.
+        self._good = self._bad = 0
+        self._judges: list[Member] = []
+        self.refusals: list[tuple[int, str]] = []
+
+    def used(self, epoch: int) -> None:
+        """A good model is used: a slow member would skip it for one that came next."""
+        self._good = epoch
+
+    def refused(self, epoch: int) -> None:
+        """A bad model is refused by each member that reads records now: a slow one would skip it, too."""
+        self._bad, self._judges = epoch, [member for member in self._group.alive if member.look()]
+
+    @property
+    def alone(self) -> bool:
+        """Whether the only member that is to refuse a model may still have to do so."""
+        return sum(not member.killed for member in self._judges) == 1
+
+    def wait(self, seconds: float = 600.0) -> None:
+        """Waits for both."""
+        end = time.monotonic() + seconds
+        while not self._settled():
+            for member in self._group.alive:
+                assert member.process.poll() is None, member.log.read_text()[-2000:]
+            assert time.monotonic() < end, [member.log.read_text()[-2000:] for member in self._group.alive]
+            self._results.add(self._read(0.5))
+        self.refusals += [(self._bad, member.name) for member in self._judges if not member.killed]
+        self._good, self._judges = 0, []
+
+    def _settled(self) -> bool:
+        predicted = {epoch for found in self._results.predictions.values() for _, epoch, _ in found}
+        refused = refusals(self._results.alarms).get(self._bad, set())
+        judged = all(member.killed or member.name in refused for member in self._judges)
+        return judged and (not self._good or self._good in predicted)
 
 
 class Timeline:

@@ -42,7 +42,7 @@ class TriggerService:
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
-        assert self._started.wait(60)
+        assert self._started.wait(600)
 
     async def _serve(self) -> None:
         self.server = HttpServer(self.app)
@@ -60,7 +60,7 @@ class TriggerService:
     def stop(self) -> None:
         """As SIGTERM."""
         self.server.handle_exit(15, None)
-        self._thread.join(60)
+        self._thread.join(600)
         assert not self._thread.is_alive()
         self.app.close()
 
@@ -68,7 +68,7 @@ class TriggerService:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """The status, the headers and the body of an answer."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)) as connection:
             connection.request(method, path, body, dict(headers or {}))
             found = connection.getresponse()
             return found.status, found.headers, found.read()

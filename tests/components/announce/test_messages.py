@@ -23,7 +23,7 @@ EVENT = ModelEvent(app="days", epoch=4, action="promote", version="v1", model="/
 def brokers() -> Iterator[str]:
     """HOST:PORT of the broker in librdkafka, which listens on a socket."""
     cluster = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    yield ",".join(f"{one.host}:{one.port}" for one in cluster.list_topics(timeout=20).brokers.values())
+    yield ",".join(f"{one.host}:{one.port}" for one in cluster.list_topics(timeout=300).brokers.values())
     cluster.flush(1)
 
 
@@ -33,7 +33,7 @@ def test_kafka(brokers: str) -> None:
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "test", "auto.offset.reset": "earliest"})
     consumer.subscribe(["models"])
     try:
-        messages = consumer.consume(2, timeout=60)
+        messages = consumer.consume(2, timeout=600)
     finally:
         consumer.close()
     assert [(m.key(), m.value(), m.error()) for m in messages] == [(b"days", EVENT.encode(), None)] * 2

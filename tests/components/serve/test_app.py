@@ -490,7 +490,7 @@ def test_a_prediction_that_takes_too_long_is_a_504_and_keeps_its_place_until_it_
             assert error(late) == "the prediction took longer than 0.1 s"
             assert (await client.post("/predict", json={"instances": [{}]})).status_code == 503
             held.go_on.set()
-            for _ in range(100):
+            for _ in range(5000):
                 if (await client.post("/predict", json={"instances": [{}]})).status_code == 200:
                     return
                 await asyncio.sleep(0.02)

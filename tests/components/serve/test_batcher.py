@@ -32,7 +32,7 @@ class Recorder:
         self.batches.append([request.rows for request in requests])
         self.begun.release()
         if any(request.rows == self.held for request in requests):
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(600)
         return [
             ValueError("odd") if request.rows == 13 else Answer({"y": np.zeros(request.rows)}, "v1")
             for request in requests
@@ -48,7 +48,7 @@ def run(
     async def play() -> None:
         batcher = Batcher(Limits(**limits), lambda: answerer, lambda requests, rows, _: seen.append((requests, rows)))
         try:
-            await asyncio.wait_for(scene(batcher), 60)
+            await asyncio.wait_for(scene(batcher), 600)
         finally:
             answerer.go_on.set()
             batcher.close()

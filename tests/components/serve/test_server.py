@@ -370,7 +370,7 @@ def test_a_table_in_a_bucket_is_served_without_a_model(tmp_path: Path, store: st
             assert (status, found["predictions"][0]["prediction"]) == (200, 4.099999904632568)
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(600) == 0
 
 
 def test_a_damaged_table_ends_it_with_one_paragraph(tmp_path: Path) -> None:

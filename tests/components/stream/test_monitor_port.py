@@ -18,7 +18,7 @@ from headrace.core.rules.counts import RuleCounts
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=600) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -128,7 +128,7 @@ def test_helpers_of_one_name_do_not_meet(tmp_path: Path) -> None:
     gate = threading.Barrier(len(paths))
 
     def load(number: int) -> None:
-        gate.wait(60)
+        gate.wait(600)
         files[number] = load_problem(paths[number])
 
     threads = [threading.Thread(target=load, args=(number,)) for number in range(len(paths))]

@@ -23,7 +23,7 @@ def completed(words: str, **environment: str) -> subprocess.CompletedProcess[str
     request = {"_HEADRACE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     return subprocess.run(
         [sys.executable, "-c", _MAIN], env={**os.environ, **request, **environment},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_nothing_heavy_is_imported_to_complete(words: str) -> None:
     request = {"_HEADRACE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     done = subprocess.run(
         [sys.executable, "-c", code + _MAIN], env={**os.environ, **request},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
@@ -81,6 +81,6 @@ def test_bash_completes_by_the_script(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         ["bash", "--norc", "-c", asked], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("start status stop\n", "")

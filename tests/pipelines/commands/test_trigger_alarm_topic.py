@@ -30,7 +30,7 @@ def test_an_alarm_of_the_training_starts_a_run(kafka: Broker, tmp_path: Path, mo
     kafka.send("alarms", alarm("other", "taxi"), alarm("mine", settings.name))
 
     def act() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not runs.started and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)

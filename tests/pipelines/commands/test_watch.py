@@ -49,7 +49,7 @@ def test_a_watch_announces_what_comes_and_ends_by_sigterm(
     write_span(folder, "2026-11-20")
 
     def act() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not runs.started and time.monotonic() < deadline:
             time.sleep(0.05)
         write_span(folder, "2026-11-21")

@@ -66,7 +66,7 @@ def test_a_model_is_trained_deployed_and_announced_and_a_bad_span_is_quarantined
     endpoint = json.loads(Path(settings.endpoint, "endpoint.json").read_text())
     body = json.dumps({"instances": [{"id": "1", "x": 3.0, "c": "a"}]}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{endpoint['port']}/predict", body, _json())
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=600) as answer:
         assert len(json.load(answer)["predictions"]) == 1
     (event,) = (tmp_path / "events").glob("*.json")
     assert ModelEvent.decode(event.read_bytes(), str(event)).version == champion

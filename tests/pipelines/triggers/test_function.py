@@ -72,10 +72,10 @@ class Function:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=60).close()
             except OSError:
                 time.sleep(0.1)
             else:
@@ -87,7 +87,7 @@ class Function:
         return self._log.read_text()
 
     def send(self, headers: dict[str, str], body: bytes) -> int:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)) as connection:
             connection.request("POST", "/", body, {"content-type": "application/json", **headers})
             found = connection.getresponse()
             found.read()
@@ -112,7 +112,7 @@ class Function:
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
+        self._process.wait(600)
 
 
 @pytest.fixture
@@ -213,14 +213,14 @@ def test_notifications_of_a_bucket_reach_the_function_through_pubsub(
             deployed.stop()
         gcs.close()
         server.terminate()
-        server.wait(60)
+        server.wait(600)
 
 
 def _wait(port: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
         except OSError:
             time.sleep(0.05)
         else:

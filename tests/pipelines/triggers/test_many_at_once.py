@@ -69,12 +69,12 @@ def check_trial(
     together = threading.Barrier(TRIGGERS)
 
     def trigger(each: int, kind: Callable[[int], None]) -> None:
-        together.wait(60)
+        together.wait(600)
         kind(each)
 
     kinds = itertools.cycle((watch, event, request, schedule))
     for done in [pool.submit(trigger, each, next(kinds)) for each in range(TRIGGERS)]:
-        done.result(300)
+        done.result(800)
     # What was waiting would start now.
     tick(settings, datetime.now(UTC), runs=runs)
     state = settings.ledger.state()

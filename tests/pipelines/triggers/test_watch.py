@@ -418,16 +418,16 @@ def watching(
     thread = threading.Thread(target=watch, args=(watcher, config, stop, said.append))
     thread.start()
     try:
-        assert looked.wait(60)
+        assert looked.wait(600)
         act()
-        for _ in range(600):
+        for _ in range(6000):
             if until():
                 return
             stop.wait(0.1)
         raise AssertionError(said)
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(600)
         assert not thread.is_alive()
 
 

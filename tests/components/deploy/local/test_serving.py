@@ -151,5 +151,5 @@ def test_an_endpoint_answers_from_a_table_of_the_version_that_is_live(
 def ask(url: str, body: Any) -> tuple[dict[str, str], Any]:
     """Headers and body of a response of the endpoint."""
     request = urllib.request.Request(f"{url}/v1/models/natality:predict", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=600) as response:
         return dict(response.headers.items()), json.loads(response.read())

@@ -38,7 +38,7 @@ def ask(url: str, key: str) -> tuple[int, Any, Any]:
     body = json.dumps({"instances": [{"key": key}]}).encode()
     request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=600) as response:
             return response.status, json.loads(response.read())["predictions"][0], response.headers
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read()), error.headers

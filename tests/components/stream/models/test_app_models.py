@@ -45,7 +45,7 @@ class Loader:
 
     def __call__(self, event: ModelEvent) -> Any:
         self.loaded.append(event.version)
-        assert self.gate.wait(30)
+        assert self.gate.wait(600)
         errors = self.results.get(event.version, [])
         if errors:
             raise errors.pop(0)
@@ -60,7 +60,7 @@ class Scene:
 
     def turn(self) -> None:
         self.models.tend()
-        self.models.wait(30)
+        self.models.wait(600)
 
     @property
     def version(self) -> str | None:
@@ -97,7 +97,7 @@ def test_tend_does_not_wait_for_a_model_that_loads(scene: Scene) -> None:
     assert scene.models.loading
     assert scene.version is None
     scene.load.gate.set()
-    scene.models.wait(30)
+    scene.models.wait(600)
     assert scene.version == "v1"
     assert scene.load.loaded == ["v1"]
 
@@ -179,7 +179,7 @@ def test_a_model_that_is_overtaken_while_it_loads_is_never_used(scene: Scene) ->
     # The version turned out to be bad: a rollback comes while it is being loaded.
     scene.models.add(replace(of(1), epoch=3, action="rollback"))
     scene.load.gate.set()
-    scene.models.wait(30)
+    scene.models.wait(600)
     assert scene.version == "v1"
     scene.turn()
     assert scene.models.model is not None
@@ -225,7 +225,7 @@ def test_messages_are_folded_by_application() -> None:
         models.read(replace(of(epoch), app=app).encode(), "topic")
     models.read(b"{", "topic, offset 4")
     models.read(None, "topic, offset 5")
-    assert models.settle(30)
+    assert models.settle(600)
     used = {app: used.version if used else None for app, used in models.in_use.items()}
     assert used == {"taxi": "v2", "births": "v5"}
     kinds = sorted(outcome.kind for outcome in models.outcomes())

@@ -9,12 +9,12 @@ import itertools
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headrace.components.deploy.local.control import free_port
 from headrace.core.tensorflow_import import import_tensorflow
 
 IDENTITY = "0123456789abcdef"
@@ -23,13 +23,10 @@ ROWS, BATCH = 320, 16
 
 def ports(count: int) -> list[int]:
     """Free ports of this machine."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    found = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return found
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def work(folder: Path, step_ended: Callable[[int], None]) -> None:

@@ -14,7 +14,7 @@ def test_each_block_is_read_once_by_whoever_needs_it_first() -> None:
 
     def of(epoch: int, number: int) -> list[int]:
         read.append((epoch, number))
-        begun.wait(10)
+        begun.wait(600)
         return [epoch, number]
 
     blocks = SharedBlocks(of, held=2)
@@ -56,12 +56,12 @@ def test_the_end_of_the_process_waits_for_calls() -> None:
     def call() -> None:
         with calls:
             begun.set()
-            release.wait(10)
+            release.wait(600)
             order.append("call")
 
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(call)
-        begun.wait(10)
+        begun.wait(600)
         threading.Timer(0.05, release.set).start()
         calls.wait()
         order.append("end")

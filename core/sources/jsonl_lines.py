@@ -155,8 +155,8 @@ def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[Lines]:
 
 # Numbers are converted line by line: Python converts none of more than 4,300 digits.
 _SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
-# The pieces of JSON that say how deep a value is nested; the last one is a text that does not end.
-_NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"|[][{}]|"', re.DOTALL)
+# The pieces of JSON that say how deep a value is nested: texts, openings, closings, and a text that does not end.
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]+|[\]}]+|"', re.DOTALL)
 
 
 def _end(text: str, at: int) -> int:
@@ -171,11 +171,15 @@ def _end(text: str, at: int) -> int:
         pass
     depth = 0
     for piece in _NESTING.finditer(text, at):
-        if piece[0] == '"':
+        found = piece[0]
+        if found == '"':
             break
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
-        if not depth:
-            return piece.end()
+        if found[0] in "[{":
+            depth += len(found)
+        elif found[0] in "]}":
+            if len(found) >= depth:
+                return piece.start() + depth
+            depth -= len(found)
     raise json.JSONDecodeError("a value does not end", text, at)
 
 

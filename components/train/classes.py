@@ -1,4 +1,4 @@
-"""Classes without rows: what a model cannot learn, or what cannot be measured of it."""
+"""Labels that do not vary, and classes without rows: what a model cannot learn, or what cannot be measured of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.core.problem import Categorical, Problem
 
 
 def absent_classes(problem: Problem, statistics: Mapping[str, Mapping[str, Any]], eval_labels: Any) -> list[str]:
-    """Warnings about classes of the label that have no row.
+    """Warnings about classes of the label that have no row, and about a number that is always the same.
 
     Args:
         problem: what was declared.
@@ -24,7 +24,10 @@ def absent_classes(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]
     """
     label = problem.label
     if not isinstance(label, Categorical):
-        return []
+        measured = statistics[label.name]
+        if measured["minimum"] != measured["maximum"]:
+            return []
+        return [f'warning: the label "{label.name}" has one value in the train split: nothing can be learned']
     classes = label.vocabulary or ()
     counts = dict(statistics[label.name]["vocabulary"])
     absent = [name for name in classes if not counts.get(name)]

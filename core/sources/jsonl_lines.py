@@ -147,16 +147,18 @@ def _array(path: str, file: Any, content: bytes, size: int) -> Iterator[Lines]:
             if held >= size:
                 yield Lines.of(lines)
                 lines, held = [], 0
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, RecursionError) as error:
         raise _not_closed(path, "", str(error)) from error
     if lines:
         yield Lines.of(lines)
 
 
+# Characters of a value that is nested too deeply for Python's parser: scanning one takes microseconds per bracket.
+_MAXIMUM_DEEP = 1 << 20
 # Numbers are converted line by line: Python converts none of more than 4,300 digits.
 _SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
-# The pieces of JSON that say how deep a value is nested; the last one is a text that does not end.
-_NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"|[][{}]|"', re.DOTALL)
+# The pieces of JSON that say how deep a value is nested: texts, openings, closings, and a text that does not end.
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]+|[\]}]+|"', re.DOTALL)
 
 
 def _end(text: str, at: int) -> int:
@@ -164,18 +166,25 @@ def _end(text: str, at: int) -> int:
 
     Raises:
         json.JSONDecodeError: the value does not end in the text.
+        RecursionError: it is nested too deeply for Python, and long.
     """
     try:
         return _SCANNER.raw_decode(text, at)[1]
     except RecursionError:
         pass
-    depth = 0
-    for piece in _NESTING.finditer(text, at):
-        if piece[0] == '"':
+    depth, limit = 0, at + _MAXIMUM_DEEP
+    for piece in _NESTING.finditer(text, at, limit):
+        found = piece[0]
+        if found == '"':
             break
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
-        if not depth:
-            return piece.end()
+        if found[0] in "[{":
+            depth += len(found)
+        elif found[0] in "]}":
+            if len(found) >= depth:
+                return piece.start() + depth
+            depth -= len(found)
+    if len(text) > limit:
+        raise RecursionError(f"a value is nested too deeply, and has more than {_MAXIMUM_DEEP >> 20} MiB")
     raise json.JSONDecodeError("a value does not end", text, at)
 
 

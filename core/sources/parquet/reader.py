@@ -204,15 +204,19 @@ def _opened(
 ) -> Iterator[pq.ParquetFile]:
     # Page checksums are compared if the file has them.
     with reading(path, "Parquet"), opened(path) as plain:
-        metadata = pq.read_metadata(plain) if columns else None
-        codes: list[str] = []
-        if metadata is not None:
-            groups = range(*(piece or (0, metadata.num_row_groups)))
-            codes = with_large_values(path, plain, metadata, groups, columns, _BATCH_BYTES // batch_rows)
-            codes += [name for name in _held_as_codes(metadata, coded, batch_rows) if name not in codes]
-        with pq.ParquetFile(
-            plain, metadata=metadata, read_dictionary=codes or None, page_checksum_verification=True
-        ) as file:
+        try:
+            metadata = pq.read_metadata(plain) if columns else None
+            codes: list[str] = []
+            if metadata is not None:
+                groups = range(*(piece or (0, metadata.num_row_groups)))
+                codes = with_large_values(path, plain, metadata, groups, columns, _BATCH_BYTES // batch_rows)
+                codes += [name for name in _held_as_codes(metadata, coded, batch_rows) if name not in codes]
+            file = pq.ParquetFile(
+                plain, metadata=metadata, read_dictionary=codes or None, page_checksum_verification=True
+            )
+        except UnicodeDecodeError as error:
+            raise UnreadableFile("the name of a column is not UTF-8", where=path, received=str(error)) from error
+        with file:
             yield file
 
 

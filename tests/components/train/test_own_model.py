@@ -126,3 +126,17 @@ def test_classes_without_rows(make_examples: Callable[..., Path], tmp_path: Path
     notes = json.loads((tmp_path / "model" / "training.json").read_text())["notes"]
     assert notes[0] == 'warning: the class "maybe" has no row in the train split: the model cannot learn it'
     assert notes[1] == 'warning: the class "maybe" has no row in the eval split: the eval loss does not cover it'
+
+
+def test_a_number_that_does_not_vary(make_examples: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "problem.py"
+    path.write_text(
+        "from headrace import *\n"
+        "problem = Problem(name='small', key='id', label=Numeric('y'), features=[Numeric('x')],\n"
+        "    training=Training(steps=1, batch_size=8, hidden_units=[4]))\n"
+    )
+    file = load_problem(str(path))
+    examples = make_examples(file.problem, [{"id": str(n), "x": float(n % 7), "y": 3.5} for n in range(60)])
+    train(file, TrainConfig(examples=str(examples), output=str(tmp_path / "model"), identity="0" * 16))
+    notes = json.loads((tmp_path / "model" / "training.json").read_text())["notes"]
+    assert notes == ['warning: the label "y" has one value in the train split: nothing can be learned']

@@ -132,6 +132,15 @@ def test_text_of_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> N
             read(tmp_path)
 
 
+def test_a_name_in_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["a"], "abcd": [1]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"abcd", b"\xff\xfe\xff\xfe"))
+    for read_file in (lambda: source_of(str(path)).columns(str(path)), lambda: read(path)):
+        with pytest.raises(UnreadableFile, match=r"a\.parquet: the name of a column is not UTF-8"):
+            read_file()
+
+
 def test_physical_types_of_parquet_are_read_as_what_they_say(tmp_path: Path) -> None:
     table = pa.table(
         {

@@ -141,6 +141,9 @@ def test_a_long_number_or_a_deep_member_of_an_array_costs_its_row_at_most(tmp_pa
         found = rows_of(path, ["k"])
         assert values(found, "k") == ["a", "b", "c"]
         assert [(row.row, row.fault.reason) for rows in found for row in rows.refused] == [(2, "malformed_row")]
+    (tmp_path / "a.json").write_text(f'[{{"u": {"[" * 3000}{"[]," * 400_000}')
+    with pytest.raises(UnreadableFile, match="nested too deeply, and has more than 1 MiB"):
+        rows_of(tmp_path / "a.json", ["k"])
     (tmp_path / "a.json").write_text(f"[{rows[0]}, {rows[3][:-3]}")
     with pytest.raises(UnreadableFile, match=r"begins as an array.*a value does not end"):
         rows_of(tmp_path / "a.json", ["k"])

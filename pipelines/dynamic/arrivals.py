@@ -8,6 +8,7 @@ from headrace.components.ingest.window import Window
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import FROM_SCRATCH, Arrival, data_version_of
+from headrace.pipelines.dynamic.machine import check_machine
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
 __all__ = ["FROM_SCRATCH", "arrive", "request"]
@@ -38,13 +39,17 @@ def arrive(
         The arrival as it is in the inbox: of a repeated one, the first.
 
     Raises:
-        UsageError: the span is missing or does not fit the window, or the inbox cannot be written.
+        UsageError: the span is missing or does not fit the window, the inbox cannot be written, or the data is a path
+            of a machine that does not run it.
         DataError: there is no data.
         PlatformError: the disk or the service failed; announcing it again is safe.
     """
     if not span:
         raise UsageError("the data has no span", where=data, expected="the name of a span, such as 2026-11-20")
     Window(settings.last_spans, settings.last_days).check(span)
+    if "://" not in data:
+        # The path is one of the machine that the runs are on.
+        check_machine(settings)
     if not data_version:
         # Triggers that know the version need no library that reads rows.
         from headrace.core.sources.csv_dialect import CsvDialect

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.errors import UsageError
 from headrace.core.ledger.pump import Pumped
 from headrace.pipelines.dynamic.local_runs import ForegroundRuns
+from headrace.pipelines.dynamic.machine import check_machine
 from headrace.pipelines.dynamic.settings import DynamicSettings, read
 from headrace.pipelines.dynamic.tick import tick
 
@@ -71,7 +72,7 @@ def read_local(root: str) -> DynamicSettings:
     """The settings of a dynamic training on this machine; errors as of `settings.read`.
 
     Raises:
-        UsageError: it is on another platform.
+        UsageError: it is on another platform, or on another machine.
     """
     settings = read(root)
     if settings.platform != "local":
@@ -82,4 +83,5 @@ def read_local(root: str) -> DynamicSettings:
             received=settings.platform,
             fix=f"Start what is due there: headrace tick {root}",
         )
+    check_machine(settings)
     return settings

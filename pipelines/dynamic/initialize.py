@@ -14,7 +14,9 @@ from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
+from headrace.pipelines.dynamic.machine import mark_of
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, PlatformName
+from headrace.pipelines.runs.local_root import absolute, check_root, check_writable, work_of
 from headrace.pipelines.submission.place import Place
 from headrace.pipelines.submission.place import settings as settings_of
 
@@ -35,7 +37,7 @@ def initialize(
 
     Args:
         problem: the Problem file, local or on gs://; it is copied below the root.
-        root: pipeline root: a folder of this machine, or a URI or a mounted path that tasks and triggers reach alike.
+        root: pipeline root: a folder of this machine, a bucket, or a mounted path that tasks and triggers reach alike.
         platform: where runs are executed.
         place: of a platform other than "local", with its options file.
         allow_tags: whether images may have tags instead of digests.
@@ -48,8 +50,7 @@ def initialize(
     """
     file = load_problem(problem)
     name = file.problem.name
-    if platform == "local" or not storage.is_remote(root):
-        root = os.path.abspath(storage.local_path(root))  # noqa: PTH100
+    root = absolute(root)
     for destination in options.get("announce", ()):
         check_destination(destination)
     # Tasks and ticks have other working folders.
@@ -58,10 +59,9 @@ def initialize(
         for one in options.get("announce", ())
     )
     if platform == "local":
-        from headrace.pipelines.runs.local_root import check_root, check_writable
-
         check_root(root, name, inputs={"--problem": problem})
         check_writable(root)
+        options["machine"] = mark_of(root, name)
     registry, endpoint = _places(root, name, platform, place)
     if place is not None:
         options["traffic_log"] = _traffic_log(place, by_canary=options.get("canary") is not None)
@@ -93,7 +93,7 @@ def initialize(
 def _places(root: str, name: str, platform: PlatformName, place: Place | None) -> tuple[str, str]:
     """Registry and endpoint of a problem on a platform."""
     if place is None or platform == "local":
-        return workspace.registry_uri(root, name), workspace.endpoint_uri(root, name)
+        return workspace.registry_uri(root, name), workspace.endpoint_uri(work_of(root), name)
     from headrace.pipelines.submission.inputs import Target, destinations
 
     where = settings_of(place)

@@ -23,6 +23,7 @@ from headrace.core.storage.lock import FOLDER_LOCK, is_locked, locked
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.local_run import Plan, run_plan
+from headrace.pipelines.runs.local_root import work_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +78,7 @@ class DetachedRuns:
     def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
         """See `Runs`: returns when the process holds the lock of the run's folder, or has ended."""
         del arrivals
-        folder = workspace.run_uri(self._settings.root, run.id)
+        folder = _folder(self._settings, run.id)
         with locked(folder, timeout_s=_START_SECONDS, name=_START_LOCK):
             # Whoever called at the same time started it.
             if is_locked(folder) or _has_begun(folder):
@@ -108,13 +109,18 @@ class DetachedRuns:
 
 def status_of(settings: DynamicSettings, run_id: str) -> Status:
     """Whether a process of this machine executes a run."""
-    folder = workspace.run_uri(settings.root, run_id)
+    folder = _folder(settings, run_id)
     # In this order: a run that is being started meanwhile is "absent" or "alive", never "ended". Its start lock is
     # held when it writes its first file, and until its process holds the lock of the folder.
     begun = _has_begun(folder)
     if is_locked(folder, name=_START_LOCK) or is_locked(folder):
         return "alive"
     return "ended" if begun else "absent"
+
+
+def _folder(settings: DynamicSettings, run_id: str) -> str:
+    """The local folder of a run, with its locks."""
+    return workspace.run_uri(work_of(settings.root), run_id)
 
 
 def _has_begun(folder: str) -> bool:

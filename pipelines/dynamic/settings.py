@@ -64,6 +64,7 @@ class DynamicSettings:
         announce: destinations of model events, as of `headrace registry promote --announce`.
         attempts: maximum number of runs of a data version that fail, before it is given up.
         retry_minutes: wait after the first failure, in minutes; it doubles with each further one, to an hour.
+        machine: mark of the working folder in which the runs of a root in a bucket are, on the platform local; else "".
 
     Raises:
         UsageError: a value is not valid.
@@ -94,6 +95,7 @@ class DynamicSettings:
     announce: tuple[str, ...] = ()
     attempts: int = 5
     retry_minutes: float = 1.0
+    machine: str = ""
 
     def __post_init__(self) -> None:
         where = "settings of dynamic training"

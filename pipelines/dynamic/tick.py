@@ -15,6 +15,7 @@ from headrace.core.steps.workspace import summary_uri
 from headrace.core.storage.compare_and_set import json_of, read_with_token
 from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.settings import DynamicSettings
+from headrace.pipelines.runs.local_root import work_of
 
 if TYPE_CHECKING:
     from headrace.components.announce.announce import Announced
@@ -66,7 +67,9 @@ def _why_failed(settings: DynamicSettings, run: Run) -> str:
         why = ""
     if why:
         return f"{why}: see {uri}"
-    return f"the run ended without a result, or is gone: see {workspace.run_uri(settings.root, run.id)}"
+    # The logs of a run that was killed on this machine are not in a bucket yet.
+    root = work_of(settings.root) if settings.platform == "local" else settings.root
+    return f"the run ended without a result, or is gone: see {workspace.run_uri(root, run.id)}"
 
 
 def announce_again(settings: DynamicSettings) -> Announced | None:

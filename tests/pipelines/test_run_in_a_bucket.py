@@ -84,3 +84,33 @@ def test_the_working_folder_is_of_one_root(tmp_path: Path, monkeypatch: pytest.M
     assert work_folder("/data/out/runs/x-1") == "/data/out/runs/x-1"
     assert len({work_of("gs://b/a"), work_of("s3://b/a"), work_of("gs://b/a-a"), work_of("gs://b/a/a")}) == 4
     assert Path(work_of(f"s3://b/{'long' * 100}")).name.startswith("long")
+
+
+TUNED = PROBLEM.replace("Gate, Numeric, Problem", "Choice, Gate, Numeric, Problem, Training, Tuning").replace(
+    "    gate=",
+    '    tuning=Tuning({"learning_rate": Choice([0.01, 0.1])}),\n'
+    "    training=Training(epochs=1, batch_size=64, hidden_units=[4], seed=1),\n    gate=",
+)
+
+
+def test_a_search_is_continued_from_the_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root, problem, rows = f"gs://{bucket}/root", tmp_path / "lines.py", f"gs://{bucket}/rows.csv"
+    problem.write_text(TUNED)
+    storage.write_bytes(rows, ROWS.encode())
+    work = work_of(root)
+    try:
+        for trials in (1, 2):
+            command = ("run", "tuned", "--problem", str(problem), "--data", rows, "--root", root)
+            ended = headrace(*command, "--trials", str(trials))
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+            # The second search reads the first one's trial.
+            assert f"trial {trials - 1}: eval loss" in ended.stdout
+            assert ("trial 0: eval loss" in ended.stdout) is (trials == 1)
+    finally:
+        headrace("endpoint", "stop", f"{work}/endpoints/lines")
+    assert len(storage.names_below(f"{root}/searches")) == 1
+    assert not Path(work, "searches").exists()
+    (run, other) = storage.names_below(f"{root}/runs")
+    summaries = [storage.read_json(f"{root}/runs/{one}/summary.json") for one in (run, other)]
+    assert [summary["status"] for summary in summaries] == ["succeeded"] * 2

@@ -191,14 +191,15 @@ class TestStored:
         assert (made.traffic_log, read(root)) == ("gs://b/traffic", made)
         assert "exec-renew" in Path(made.spec).read_text()
 
-    def test_a_training_on_this_machine_has_no_root_in_a_bucket(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("root", ["hdfs://name/root", "bigquery://project.table.root"])
+    def test_a_root_that_is_neither_on_a_disk_nor_in_a_bucket(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
     ) -> None:
         monkeypatch.chdir(tmp_path)
         file = problem_file(tmp_path)
         before = sorted(tmp_path.iterdir())
-        with pytest.raises(UsageError, match="a path on this machine is required"):
-            initialize(file.path, "gs://bucket/root")
+        with pytest.raises(UsageError, match=":// is not supported"):
+            initialize(file.path, root)
         assert sorted(tmp_path.iterdir()) == before
 
     def test_an_edited_problem_counts_from_the_next_initialization(self, tmp_path: Path) -> None:

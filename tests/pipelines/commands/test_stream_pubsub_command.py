@@ -81,7 +81,7 @@ def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
         publisher.publish(records.name, text, ordering_key="north", **attributes).result(60)
 
     def until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not condition():
             assert time.monotonic() < deadline, found
             assert not done.is_set(), "the job has ended"

@@ -13,6 +13,18 @@ from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 
 MAXIMUM_BLANK = 16 << 20
+_TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+# The first bytes of formats that are no text, what they are, and what to do.
+_OTHER_FORMATS: Mapping[bytes, tuple[str, str]] = {
+    b"\x1f\x8b": ("compressed with gzip", "Add .gz to its name"),
+    b"\x28\xb5\x2f\xfd": ("compressed with zstd", "Add .zst to its name"),
+    b"PK\x03\x04": ("a ZIP archive, such as an Excel workbook", "Save the table as CSV, or unpack the archive"),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook", "Save the table as CSV"),
+    b"PAR1\x15": ("Parquet", "Rename it to end in .parquet"),
+    b"Obj\x01": ("Avro", "Rename it to end in .avro"),
+    b"ARROW1\0": ("an Arrow or Feather file", "Save the table as Parquet"),
+}
+_HEAD = max(map(len, _OTHER_FORMATS))
 COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -23,13 +35,27 @@ def split_name(path: str) -> tuple[str, str | None]:
     return (PurePath(name.stem).suffix if compression else name.suffix).lower(), compression
 
 
+def _check_text(path: str, file: pa.NativeFile) -> None:
+    head = file.read(_HEAD)
+    file.seek(0)
+    for magic, (kind, fix) in _OTHER_FORMATS.items():
+        if head.startswith(magic):
+            raise UnreadableFile(f"the file is {kind}, and not what its name says", where=path, fix=fix)
+
+
 @contextmanager
 def opened(path: str) -> Iterator[pa.NativeFile]:
-    """The uncompressed bytes of a file as an Arrow file; it is seekable if the file is not compressed."""
+    """The uncompressed bytes of a file as an Arrow file; it is seekable if the file is not compressed.
+
+    Raises:
+        UnreadableFile: a local file that is called text is of another format.
+    """
     remote = storage.is_remote(path)
     with pa.PythonFile(storage.open_input(path), "r") if remote else pa.OSFile(str(storage.local_path(path))) as file:
-        compression = split_name(path)[1]
+        form, compression = split_name(path)
         if compression is None:
+            if form in _TEXT and not remote:
+                _check_text(path, file)
             yield file
         else:
             with pa.CompressedInputStream(file, compression) as plain:

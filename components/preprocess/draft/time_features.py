@@ -20,6 +20,15 @@ from headrace.core.rows.split_rule import moments
 _YEAR = 365.25
 
 
+# Why no feature is derived from a time.
+UNREADABLE_NOTE = "a time, but no expression reads a column of this name: rename it, with letters, digits and _"
+
+
+def is_readable(column: str) -> bool:
+    """Whether an expression can read a column of the table by its name."""
+    return bool(COLUMN_NAME.match(column)) and column not in RESERVED_NAMES
+
+
 @dataclass(frozen=True)
 class TimeFeatures:
     """Features that are derived from a time.
@@ -53,7 +62,7 @@ class TimeFeatures:
             None if no such column has a part that varies.
         """
         for column in times:
-            if not COLUMN_NAME.match(column.name) or column.name in RESERVED_NAMES:
+            if not is_readable(column.name):
                 continue
             found, timed = moments(pa.concat_arrays(table.column(column.name).chunks))
             wanted = _parts(found[timed])

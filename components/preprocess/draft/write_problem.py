@@ -26,7 +26,7 @@ from headrace.components.preprocess.draft.infer import Inferred, infer, missing_
 from headrace.components.preprocess.draft.read import FirstRows, first_rows
 from headrace.components.preprocess.draft.source_text import SourceText
 from headrace.components.preprocess.draft.split_advice import time_columns
-from headrace.components.preprocess.draft.time_features import TimeFeatures
+from headrace.components.preprocess.draft.time_features import UNREADABLE_NOTE, TimeFeatures, is_readable
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.problem.file import load_problem
@@ -89,11 +89,13 @@ def draft(
     the_label = choose_label(columns, labels, label, the_key, data)
     others = [column for column in columns if column is not the_key and column is not the_label]
     of_time = None
-    if not any(column.usable for column in others):
-        of_time = TimeFeatures.of(time_columns(others, the_key, read.table), read.table)
+    times = [] if any(column.usable for column in others) else time_columns(others, the_key, read.table)
+    if times:
+        of_time = TimeFeatures.of(times, read.table)
     if of_time is None and not any(column.usable for column in others):
         reasons = {} if the_key is None else {the_key.name: KEY_NOTE}
         reasons |= {column.name: column.note or UNIQUE_NOTE for column in others[:5]}
+        reasons |= {column.name: UNREADABLE_NOTE for column in times if not is_readable(column.name)}
         seen = "; ".join(f"{quoted(name)}: {why}" for name, why in reasons.items()) or "no other columns"
         raise DataError(
             "no column can be a feature",

@@ -197,6 +197,31 @@ def test_types_of_avro(tmp_path: Path) -> None:
     assert rows.batch.to_pylist() == [{name: field[1] for name, field in fields.items()}] * 3
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda: gzip.compress(as_csv()), "compressed with gzip.*Add .gz to its name"),
+        (lambda: pa.compress(as_csv(), "zstd", asbytes=True), "compressed with zstd.*Add .zst"),
+        (lambda: b"PK\x03\x04" + as_csv(), "a ZIP archive, such as an Excel workbook.*Save the table as CSV"),
+        (as_parquet, "Parquet.*Rename it to end in .parquet"),
+        (as_avro, "Avro.*Rename it to end in .avro"),
+    ],
+    ids=["gzip", "zstd", "zip", "parquet", "avro"],
+)
+def test_a_file_that_is_called_text_says_what_it_is(
+    tmp_path: Path, name: str, content: Callable[[], bytes], said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content())
+    with pytest.raises(UnreadableFile, match=f"the file is {said}"):
+        source_of(str(path)).columns(str(path))
+    # A header may begin as the name of a format does.
+    path = tmp_path / "b.csv"
+    path.write_text("PAR1,PK,Obj\n1,2,3\n")
+    assert [column for column, _ in source_of(str(path)).columns(str(path))] == ["PAR1", "PK", "Obj"]
+
+
 UNION = ["null", "string", "boolean", "long", "double", "bytes", {"type": "array", "items": "long"}]
 
 

@@ -126,17 +126,21 @@ def test_a_time_is_left_alone_beside_other_features(tmp_path: Path) -> None:
     assert '"at" is left out: a date or a time' in source
 
 
+def test_a_time_whose_name_no_expression_reads(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'"Date Egg": a time, but no expression reads .*: rename it'):
+        of_table(tmp_path, {"Date Egg": days(60), "value": [n * 37 % 61 / 4 for n in range(60)]})
+
+
 @pytest.mark.parametrize(
     ("name", "times", "key"),
     [
-        ("Date Egg", days(60), ""),
         ("key", days(60), "key"),
         ("at", [datetime.time(n % 24, 5) for n in range(60)], ""),
         ("at", [START + datetime.timedelta(microseconds=n) for n in range(60)], ""),
         ("at", days(2) * 30, ""),
         ("at", [f"{n % 28 + 1}.02.2024" for n in range(60)], ""),
     ],
-    ids=["a name with a space", "the key", "times of a day", "parts of a second", "two days", "another notation"],
+    ids=["the key", "times of a day", "parts of a second", "two days", "another notation"],
 )
 def test_times_that_cannot_be_features(tmp_path: Path, name: str, times: list[Any], key: str) -> None:
     with pytest.raises(DataError, match=r"no column can be a feature.*: (a date or a time|it is the key)"):

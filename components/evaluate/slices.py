@@ -101,7 +101,9 @@ def _bucketed(feature: Numeric | Categorical, values: NDArray[np.floating]) -> C
     # The model compares in float32.
     boundaries: NDArray[np.floating] = np.asarray(_declared(feature), np.float64)
     exponent = feature.exponent if isinstance(feature, Numeric) else 0
-    boundaries = unscaled(scaled(boundaries, exponent), exponent) if exponent else boundaries.astype(np.float32)
+    # A boundary that float32 does not hold is infinite: no number of the column reaches it.
+    with np.errstate(over="ignore"):
+        boundaries = unscaled(scaled(boundaries, exponent), exponent) if exponent else boundaries.astype(np.float32)
     codes = np.digitize(values, boundaries)
     codes[np.isnan(values)] = len(boundaries) + 1
     return Category((*slice_names(feature), ""), codes.astype(np.int64))

@@ -39,6 +39,8 @@ class RunRecord:
         step: the step that is running, or that failed; None otherwise.
         outputs: URI by kind of artifact: examples, model, evaluation, predictions, ...
         message: why it failed, cannot be read or had nothing to do, as one paragraph; "" otherwise.
+        number: of the run in its root, larger for a newer one, whatever the clock was; 0 for runs of a platform, in a
+            bucket, and of earlier releases, of which the time decides.
     """
 
     run_id: str
@@ -56,6 +58,7 @@ class RunRecord:
     step: str | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -92,7 +95,7 @@ def list_runs(root: str) -> list[RunRecord]:
         runs = path / "runs"
         folders = [str(entry) for entry in sorted(runs.iterdir())] if runs.is_dir() else []
     records = [read_run(folder) for folder in folders if is_run(folder)]
-    return sorted(records, key=lambda run: (run.started or 0.0, run.run_id), reverse=True)
+    return sorted(records, key=lambda run: (run.number, run.started or 0.0, run.run_id), reverse=True)
 
 
 def read_run(folder: str) -> RunRecord:
@@ -140,8 +143,9 @@ def read_start(folder: str) -> dict[str, Any]:
 
 def _read(folder: str, run_id: str) -> RunRecord:
     start, summary = read_start(folder), read_summary(folder)
+    number = int(start.get("number", 0))
     if summary is not None:
-        return _finished(folder, run_id, summary)
+        return dataclasses.replace(_finished(folder, run_id, summary), number=number)
     running = is_locked(work_folder(folder))
     return RunRecord(
         run_id=run_id,
@@ -153,6 +157,7 @@ def _read(folder: str, run_id: str) -> RunRecord:
         data=str(start["arguments"].get("data", "")),
         data_version=start["arguments"].get("data_version") or None,
         step=start["step"],
+        number=number,
     )
 
 

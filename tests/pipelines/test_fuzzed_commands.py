@@ -64,10 +64,13 @@ def ended(*command: str | Path, seconds: int = 60) -> CompletedProcess[str]:
     return done
 
 
+@pytest.mark.parametrize("spec", ["static", "tuned", "dynamic"])
 @pytest.mark.parametrize("number", FILES)
-@max_examples(20, fuzz=1500)
+@max_examples(6, fuzz=500)
 @given(draw=st.data())
-def test_a_damaged_problem_ends_in_a_paragraph_before_any_work(data: Path, number: int, draw: st.DataObject) -> None:
+def test_a_damaged_problem_ends_in_a_paragraph_before_any_work(
+    data: Path, number: int, spec: str, draw: st.DataObject
+) -> None:
     with problem_in(draw.draw(problem_files(number))) as problem:
         root, window = problem.with_name("root"), problem.with_name("window")
         read = ("--problem", problem)
@@ -75,14 +78,14 @@ def test_a_damaged_problem_ends_in_a_paragraph_before_any_work(data: Path, numbe
             ended("train", *read, "--describe").returncode,
             ended("dynamic", "init", *read, "--root", root).returncode,
         ]
-        spec = draw.draw(st.sampled_from(["static", "tuned", "dynamic"]))
         ended("submit", _GOLDEN / f"{spec}_training_vertex.yaml", *_VERTEX, *read, *_INPUTS, "--dry-run")
         span = ("--span", "2026-01-01", "--data", data, "--root", problem.with_name("spans"))
         added = ended("ingest", *read, *span, "--output", window)
         # What the Problem file itself says is the same to each.
         assert len({*statuses}) == 1
         assert (root / "dynamic").is_dir() is (statuses[1] == 0)
-        assert window.is_dir() is (added.returncode == 0)
+        # A span of which every row is wrong, or that lacks a column, is quarantined as a whole, and there is no window.
+        assert window.is_dir() is (added.returncode == 0 and "is quarantined" not in added.stderr)
 
 
 @pytest.mark.parametrize("number", FILES)

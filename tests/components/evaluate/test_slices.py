@@ -38,6 +38,13 @@ def test_buckets_compare_in_float32_as_the_model_does() -> None:
     assert named(slices) == [("share=>= 0.1", [0])]
 
 
+def test_boundaries_beyond_float32_are_beyond_every_number() -> None:
+    largest = float(np.finfo(np.float32).max)
+    values = np.array([-largest, -1.0, 0.0, 1.0, largest], np.float32)
+    slices, _ = cut([Numeric("x", buckets=[-1e300, 0.5, 1e300])], {"x": values}, judged=["x"], minimum_size=1)
+    assert named(slices) == [("x=[-1e+300, 0.5)", [0, 1, 2]), ("x=[0.5, 1e+300)", [3, 4])]
+
+
 def test_the_commonest_value_comes_first_and_missing_ones_last() -> None:
     column = Category(("", "b", "a", "c"), np.array([0, 0, 0, 1, 2, 3, 3], np.int64))
     slices, _ = cut([KIND], {"kind": column}, judged=["kind"], minimum_size=1)

@@ -39,6 +39,29 @@ def test_the_newest_run_is_first(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_clock_that_is_set_back_an_hour_between_runs_changes_no_order(tmp_path: Path) -> None:
+    """Runs of an earlier release have no number, and are older than those that have one."""
+
+    def begin(run_id: str, started: float) -> None:
+        folder = write_run(tmp_path, run_id, started=started)
+        given = {"pipeline": "static", "problem": "natality", "run_id": run_id, "started": started, "arguments": {}}
+        recording(str(folder), **given, listener=lambda _: None)
+
+    write_run(tmp_path, "natality-2", started=9_000.0)
+    write_run(tmp_path, "natality-1", started=8_000.0)
+    (tmp_path / "runs" / "damaged").mkdir()
+    (tmp_path / "runs" / "damaged" / "run.json").write_text("[]")
+    begin("natality-3", 8_000.0)
+    begin("natality-4", 4_400.0)
+    newest = ["natality-4", "natality-3", "natality-2", "natality-1"]
+    assert [run.run_id for run in list_runs(str(tmp_path)) if run.status != "unreadable"] == newest
+    assert resolve_run(str(tmp_path)).run_id == "natality-4"
+    # The third one is run again.
+    begin("natality-3", 4_500.0)
+    assert resolve_run(str(tmp_path)).run_id == "natality-3"
+    assert [run.number for run in list_runs(str(tmp_path))][:3] == [3, 2, 0]
+
+
 def test_a_run_without_a_summary_is_running_while_its_lock_is_held(tmp_path: Path) -> None:
     folder = str(write_run(tmp_path, "natality-1", summary=False))
     assert not is_locked(folder)

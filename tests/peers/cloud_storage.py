@@ -28,7 +28,10 @@ def cloud_storage() -> Iterator[str]:
             super()._wait_until_ready(max(timeout, _SECONDS_TO_START))
 
     server = Server(port=free_port())
-    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        # It writes times of the machine's zone, of which the client library reads none but this one.
+        patch.setenv("TZ", "UTC")
+        server.start()
     os.environ.pop("STORAGE_EMULATOR_HOST", None)
     process = server._process
     assert process is not None

@@ -183,7 +183,7 @@ def test_notifications_of_a_bucket_reach_the_function_through_pubsub(
             *("-event.pubsub-project-id", PROJECT, "-event.pubsub-topic", topic.name.rpartition("/")[2]),
             *("-event.object-prefix", "in/", "-event.list", "finalize"),
         ],
-        env={**os.environ, "PUBSUB_EMULATOR_HOST": pubsub_server},
+        env={**os.environ, "PUBSUB_EMULATOR_HOST": pubsub_server, "TZ": "UTC"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -13,6 +13,7 @@ from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 
 MAXIMUM_BLANK = 16 << 20
+CSV_FORMATS = (".csv", ".tsv")
 COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 

@@ -44,6 +44,7 @@ from headrace.core.errors import UsageError
 from headrace.core.problem import Problem
 from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
 from headrace.core.progress import Progress, silent
+from headrace.core.rows.notation import check_notation
 from headrace.core.rows.prepare import Prepare
 from headrace.core.rows.read import table_columns
 from headrace.core.rows.scales import measured_exponents, tiny_columns
@@ -184,7 +185,10 @@ def preprocess(
             if fixed is not None:
                 done = pass_over(problem_file.problem.with_exponents(fixed), readable)
                 if small := tiny_columns(done.context.problem, done.summary.seen):
-                    report(f"numbers of {listed(small)} are tiny compared with those of other rows, and lose digits")
+                    report(
+                        f"numbers of {listed(small)} are tiny compared with those of other rows, and lose digits",
+                        lasting=True,
+                    )
                 return done
             problem = problem_file.problem
             while True:
@@ -194,7 +198,10 @@ def preprocess(
                     return done
                 # A derived column is only measured once the columns that it reads are scaled.
                 problem = problem.with_exponents(exponents)
-                report(f"numbers of {listed(list(exponents))} do not fit float32: reading again, to scale them")
+                report(
+                    f"numbers of {listed(list(exponents))} do not fit float32: reading again, to scale them",
+                    lasting=True,
+                )
 
         def pass_over(problem: Problem, readable: list[Part]) -> Done:
             if problem.splits.is_measured:
@@ -216,10 +223,13 @@ def preprocess(
 
         context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
         for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
-            report(warning)
+            report(warning, lasting=True)
         manifest = publishable(
             context, parts, summary, config.data, config.identity, data_version, damaged, output=next_to
         )
+        if config.addition != "append":
+            for warning in check_notation(config.data, manifest.rows_in, summary.seen):
+                report(warning, lasting=True)
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, Reason
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.column_faults import category_faults, key_faults, parsed_numbers
+from headrace.core.rows.notation import marked_seen
 from headrace.core.rows.numbering import content_fingerprint, content_texts
 from headrace.core.rows.read import as_in_table
 from headrace.core.rows.scales import sizes_seen
@@ -22,6 +23,7 @@ from headrace.core.rows.splits import fingerprint
 from headrace.core.rules import fault as rules
 from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault
 from headrace.core.rules.fault import shown
+from headrace.core.sources.open_file import CSV_FORMATS, split_name
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import (
     Mask,
@@ -54,7 +56,8 @@ class Checked:
         splits: 0, 1 or 2 (train, eval, test) per row; None where the key decides.
         seen: counts of the rows that passed: `rows`; for each column whose fraction is bounded, `missing NAME` and
             `unknown NAME`; for each column whose categories are measured, the types of its values, `text NAME` and
-            `typed NAME`. And of all rows the sizes of numbers, see `scales.sizes_seen`.
+            `typed NAME`. And of all rows the sizes of numbers, see `scales.sizes_seen`, and of CSV files the numbers in
+            another notation, see `notation.marked_seen`.
     """
 
     batch: pa.RecordBatch
@@ -130,8 +133,12 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         }
     )
     seen["rows"] = int(np.count_nonzero(good))
+    csv = rows.part.csv
+    plain = split_name(rows.part.path)[0] in CSV_FORMATS and csv.decimal == "." and not csv.thousands
     for column in checked.values():
         seen.update(column.sizes)
+        if plain:
+            seen.update(marked_seen(column.source, column.faults))
     numbers = rows.numbers
     if bad.any():
         batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]

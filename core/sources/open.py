@@ -13,7 +13,7 @@ from headrace.core import storage
 from headrace.core.artifacts import examples
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open_file import COMPRESSIONS, split_name
+from headrace.core.sources.open_file import COMPRESSIONS, CSV_FORMATS, split_name
 from headrace.core.sources.partitions import PartitionedSource, partition_values
 from headrace.core.sources.source import BIGQUERY, Part, Rows, Source
 
@@ -92,7 +92,7 @@ def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
         from headrace.core.sources.parquet.reader import ParquetSource
 
         return ParquetSource(coded)
-    if form in (".csv", ".tsv"):
+    if form in CSV_FORMATS:
         from headrace.core.sources.csv.reader import CsvSource
 
         return CsvSource(csv)

@@ -13,7 +13,8 @@ from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UnreadableFile
 
 MAXIMUM_BLANK = 16 << 20
-_TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+CSV_FORMATS = (".csv", ".tsv")
+_TEXT = (*CSV_FORMATS, ".jsonl", ".ndjson", ".json")
 # The first bytes of formats that are no text, what they are, and what to do.
 _OTHER_FORMATS: Mapping[bytes, tuple[str, str]] = {
     b"\x1f\x8b": ("compressed with gzip", "Add .gz to its name"),

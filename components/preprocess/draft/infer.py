@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -139,12 +140,16 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     textual = number is None and not pa.types.is_boolean(values.type)
     own = textual and len(words) > max(_FEW_VALUES, _OWN_VALUES * sum(words.values()))
     why = "" if number is not None else _notation(text)
+    if why and (own or unique):
+        # Measured numbers, though each may be another, are no key.
+        return dataclasses.replace(found, unique=False, note=why)
     if textual and not why and _is_free_text(words):
         own, why = True, f"free text, such as {quoted(_shortened(next(iter(words))))}: {len(words):,} values"
     wrong = _not_numbers(values) if own and not typed else None
     if wrong is not None:
         shown_wrong = quoted(_shortened(wrong[0]))
         why = f"{len(wrong):,} of its {rows - absent:,} values are no finite numbers, such as {shown_wrong}"
+        why += _advice(wrong)
     elif own and not why:
         why = f"{distinct:,} values in {rows:,} rows: a model would memorize it"
     return dataclasses.replace(
@@ -208,6 +213,10 @@ def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
     present = ~missing & ~wrong
     if not present.any() or wrong.sum() > _WRONG * (len(values) - missing.sum()):
         return None
+    texts = as_text(values).filter(pa.array(wrong)).to_pylist() if wrong.sum() > 1 else []
+    if advice := _advice(texts):
+        note = f"{len(texts):,} of its values are numbers in another notation, such as {quoted(texts[0])}{advice}"
+        return dataclasses.replace(found, kind="neither", note=note)
     numbers = parsed[present]
     whole = bool((numbers == np.floor(numbers)).all())
     unique = found.unique and whole
@@ -240,6 +249,12 @@ def _not_numbers(values: pa.Array) -> list[str] | None:
         return None
     texts: list[str] = as_text(values).filter(pa.array(wrong)).to_pylist()
     return texts
+
+
+def _advice(texts: Iterable[str]) -> str:
+    """The option that reads most texts as numbers, for the end of a note; "" where none reads any."""
+    options = Counter(filter(None, map(reading_option, texts)))
+    return f": give {options.most_common(1)[0][0]}" if options else ""
 
 
 def _ascending(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:

@@ -12,6 +12,7 @@ from headrace.core.sources.csv_dialect import CsvDialect
 # Numbers with marks that are not accepted by default, and the options that read them; the first match is proposed.
 _MARKED = (
     (re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+"), "--csv decimal=, --csv thousands=."),
+    (re.compile(r"[+-]?[0-9]{1,3}( [0-9]{3})+,[0-9]+"), "--csv decimal=, --csv thousands=space"),
     (re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?"), "--csv thousands=, (or, for 1,234 as 1.234, decimal=,)"),
     (re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?"), "--csv decimal=,"),
     (re.compile(r"[+-]?[0-9]{1,3}('[0-9]{3})+(\.[0-9]+)?"), '--csv thousands="\'"'),

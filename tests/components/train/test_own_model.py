@@ -64,6 +64,20 @@ LOG = """
     hidden = keras.layers.Dense(4, activation="relu")(keras.ops.log(values))
     return keras.Model(inputs, keras.layers.Dense(1)(hidden))
 """
+OF_THE_BATCH = """
+    return keras.Model(inputs, keras.layers.Dense(1)(values - keras.ops.mean(values, axis=0, keepdims=True)))
+"""
+RANDOM = """
+    class Noise(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seed = keras.random.SeedGenerator(1)
+
+        def call(self, values):
+            return keras.random.dropout(values, 0.5, seed=self.seed)
+
+    return keras.Model(inputs, keras.layers.Dense(1)(Noise()(values)))
+"""
 NO_CONFIG = """
     class Mine(keras.Model):
         def __init__(self, function):
@@ -83,8 +97,13 @@ NO_CONFIG = """
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(LOG, "the model predicts NaN or infinity for "), (NO_CONFIG, "the model cannot be saved as model.keras")],
-    ids=["NaN for negative numbers", "no get_config"],
+    [
+        (LOG, "the model predicts NaN or infinity for "),
+        (NO_CONFIG, "the model cannot be saved as model.keras"),
+        (OF_THE_BATCH, "its answer to a row depends on the rows beside it"),
+        (RANDOM, "gives other answers to the same rows each time"),
+    ],
+    ids=["NaN for negative numbers", "no get_config", "statistics of the batch", "dropout at all times"],
 )
 def test_what_cannot_be_exported_is_found_before_training(
     make_examples: Callable[..., Path], tmp_path: Path, body: str, said: str

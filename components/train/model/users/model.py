@@ -14,9 +14,10 @@ from headrace.components.train.model.objective import Objective
 from headrace.components.train.model.trained_model import Model
 from headrace.components.train.model.users.code import blaming, seeded
 from headrace.components.train.model.users.output_kind import output_kind
-from headrace.core.errors import ProblemError
+from headrace.core.errors import DataError, ProblemError
 from headrace.core.problem import Numeric, Problem, Training
 from headrace.core.problem.file import ProblemFile
+from headrace.core.saved_model.independence import check_independence
 
 
 def build(
@@ -48,6 +49,7 @@ def build(
         raise ProblemError(
             "the model has no trainable weights", where=where, expected="one weight or more", received="none"
         )
+    _check_rows(model, sample, where)
     _check_missing(model, problem, sample, where)
     kind = output_kind(built, lambda: model.outputs(sample), objective, where)
     return dataclasses.replace(model, objective=dataclasses.replace(objective, outputs=kind))
@@ -124,6 +126,23 @@ def _check_outputs(outputs: Any, objective: Objective, rows: int, where: str) ->
         expected=f"shape [None, {objective.units}], float32: {meaning}",
         received=received,
     )
+
+
+def _check_rows(model: Model, sample: Mapping[str, Any], where: str) -> None:
+    """Refuses a model whose answer to a row depends on the rows beside it, or differs from call to call."""
+    rows = {name: tf.convert_to_tensor(sample[name]) for name in model.inputs}
+    others = {name: tf.reverse(values, [0]) for name, values in rows.items()}
+    try:
+        check_independence(lambda features: {"prediction": model.outputs(features)}, rows, others, None, where)
+    except DataError as error:
+        raise ProblemError(
+            error.what,
+            where=where,
+            expected="one answer to a row, whatever rows it is evaluated or served with",
+            received=error.received,
+            fix="Use numbers of `statistics` or keras.layers.BatchNormalization instead of a mean or an order of the "
+            "batch's rows, and random numbers in training alone",
+        ) from error
 
 
 def _check_missing(model: Model, problem: Problem, sample: Mapping[str, Any], where: str) -> None:

@@ -57,6 +57,7 @@ def test_marks_that_cannot_be(options: list[str]) -> None:
     [
         ("0,5", "decimal=,"),
         ("1.234,5", "decimal=, --csv thousands=."),
+        ("1 234,5", "decimal=, --csv thousands=space"),
         ("1,234", "thousands=,"),
         ("1 234", "thousands=space"),
         ("x,y", ""),

@@ -115,8 +115,8 @@ def test_a_draft_states_how_the_table_writes_them(tmp_path: Path) -> None:
 # What pandas reads as missing, but the blank; the errors of spreadsheets; what databases and the World Bank write.
 WRITTEN = (
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
-    "NaN", "None", "n/a", "nan", "null", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "\\N", "(null)", "NaT",
-    "N.A.", "n.a.", "..", "-",
+    "NaN", "None", "n/a", "nan", "null", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "\\N", "(null)",
+    "NaT", "N.A.", "n.a.", "..", "-",
 )  # fmt: skip
 
 

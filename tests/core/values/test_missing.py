@@ -112,6 +112,26 @@ def test_a_draft_states_how_the_table_writes_them(tmp_path: Path) -> None:
     assert set(c.vocabulary or ()) == {"a", "b"}
 
 
+# What pandas reads as missing, but the blank; the errors of spreadsheets; what databases and the World Bank write.
+WRITTEN = (
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+    "NaN", "None", "n/a", "nan", "null", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "\\N", "(null)",
+    "NaT", "N.A.", "n.a.", "..", "-",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_draft_knows_how_tables_write_a_missing_number(tmp_path: Path, written: str) -> None:
+    rows = [f"{written if n % 9 == 0 else n / 8},{n / 3}\n" for n in range(90)]
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(rows))
+    (tmp_path / "p.py").write_text(draft(str(tmp_path / "a.csv"), label="y").source)
+    problem = load_problem(str(tmp_path / "p.py")).problem
+    assert problem.missing == (written,)
+    (x,) = problem.columns
+    assert isinstance(x, Numeric)
+    assert x.optional
+
+
 def test_blank_leaves_other_columns_as_they_are() -> None:
     column = pa.array([1, 2])
     assert blank(column, ["1"]) is column

@@ -38,7 +38,7 @@ _IDENTIFIER = re.compile(r"(^|[^A-Za-z])([iI][dD]|[kK]ey|KEY|[uU]uid|UUID|[gG]ui
 _INDEX = re.compile(r"(unnamed: ?[0-9]+|index|rownames?|row[ ._]?(number|nr|no)|)$", re.IGNORECASE)
 _TIME = r"^([0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}([T ].*)?|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}([T ].*)?)$"
 # Numbers in another notation than 1234.5, which would be read as text.
-_NOTATION = r"^[+-]?([0-9]+|[0-9]{1,3}([.,' ][0-9]{3})+)([.,][0-9]+)?$"
+_NOTATION = r"^[+-]?([0-9]+|[0-9]{1,3}([.,' \x{a0}\x{202f}\x{2009}][0-9]{3})+)([.,][0-9]+)?$"
 _CODE = r"^[A-Z]{2,3}$"
 Kind = Literal["numeric", "categorical", "neither"]
 

@@ -20,6 +20,10 @@ _MARKED = (
 )
 
 
+# The spaces between thousands of spreadsheets and of R: no-break, narrow no-break and thin.
+_SPACES = "[\u00a0\u202f\u2009]"
+
+
 def with_points(batch: pa.RecordBatch, dialect: CsvDialect) -> pa.RecordBatch:
     """Columns of text in which numbers in the dialect's notation are rewritten with a decimal point only."""
     if dialect.decimal == "." and not dialect.thousands:
@@ -35,16 +39,18 @@ def with_points(batch: pa.RecordBatch, dialect: CsvDialect) -> pa.RecordBatch:
 
 
 def _with_points(column: pa.Array, pattern: str, dialect: CsvDialect) -> pa.Array:
-    marked = pc.match_substring(column, dialect.decimal)
+    written = pc.replace_substring_regex(column, _SPACES, " ") if dialect.thousands == " " else column
+    marked = pc.match_substring(written, dialect.decimal)
     if dialect.thousands:
-        marked = pc.or_(marked, pc.match_substring(column, dialect.thousands))
+        marked = pc.or_(marked, pc.match_substring(written, dialect.thousands))
     if not pc.any(marked).as_py():
         return column
-    number = pc.match_substring_regex(column, pattern)
-    plain = pc.replace_substring(column, dialect.thousands, "") if dialect.thousands else column
+    number = pc.match_substring_regex(written, pattern)
+    plain = pc.replace_substring(written, dialect.thousands, "") if dialect.thousands else written
     return pc.if_else(number, pc.replace_substring(plain, dialect.decimal, "."), column)
 
 
 def reading_option(text: str) -> str | None:
     """The options that read a field with other marks as a number; None if there are none."""
-    return next((option for pattern, option in _MARKED if pattern.fullmatch(text.strip())), None)
+    written = re.sub(_SPACES, " ", text).strip()
+    return next((option for pattern, option in _MARKED if pattern.fullmatch(written)), None)

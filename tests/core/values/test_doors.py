@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.judged_rows import check_meaning
 
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_csv
 from headrace.core.problem import Categorical, Numeric, Problem
@@ -36,18 +37,21 @@ Values = Sequence[Any]
 
 def in_memory(values: Values, kind: pa.DataType) -> pa.Array:
     """As BigQuery gives columns."""
-    return pa.array(values, kind)
+    batch = pa.record_batch({"id": pa.array(ids(values)), "v": pa.array(values, kind)})
+    check_meaning(Rows(Part(0, "bigquery://p.d.t"), batch, np.arange(1, len(values) + 1)))
+    return batch.column("v")
 
 
 def read(name: str, write: Callable[[Path], object]) -> pa.Array:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / name)
         (part,) = list_parts(folder)
-        batches = [rows.batch for rows in read_part(part, ["id", "v"], 3)]
-        refused = [row for rows in read_part(part, ["id", "v"], 3) for row in rows.refused]
-    assert not refused
+        found = list(read_part(part, ["id", "v"], 3))
+    assert not [row for rows in found for row in rows.refused]
+    for rows in found:
+        check_meaning(rows)
     # As types may differ from batch to batch, each is taken by itself.
-    return pa.concat_arrays([texts(batch.column("v"))[0] for batch in batches])
+    return pa.concat_arrays([texts(rows.batch.column("v"))[0] for rows in found])
 
 
 def by_parquet(values: Values, kind: pa.DataType) -> pa.Array:

@@ -34,6 +34,13 @@ def test_commas_between_thousands(tmp_path: Path) -> None:
     assert column(tmp_path, "thousands=,") == ["1234", "1234567.5", "1,23", "0.5"]
 
 
+def test_spaces_of_spreadsheets_between_thousands(tmp_path: Path) -> None:
+    written = ["1\u00a0234,5", "1\u202f234\u202f567", "1\u2009234", "1 234", "1\u00a023", "a\u00a0b", "0,5", "7"]
+    (tmp_path / "a.csv").write_text("k;x\n" + "".join(f"1;{text}\n" for text in written))
+    read = column(tmp_path, "delimiter=;", "decimal=,", "thousands=space")
+    assert read == ["1234.5", "1234567", "1234", "1234", "1\u00a023", "a\u00a0b", "0.5", "7"]
+
+
 def test_a_line_that_states_the_separator_is_no_header(tmp_path: Path) -> None:
     for begin in ("sep=;\n", "\ufeffsep=;\r\n", '"sep=;"\n'):
         (tmp_path / "a.csv").write_text(begin + "k;x\n1;2\n\n3;4\n5;6;7\n", newline="")
@@ -58,6 +65,8 @@ def test_marks_that_cannot_be(options: list[str]) -> None:
         ("0,5", "decimal=,"),
         ("1.234,5", "decimal=, --csv thousands=."),
         ("1 234,5", "decimal=, --csv thousands=space"),
+        ("1\u202f234,5", "decimal=, --csv thousands=space"),
+        ("1\u00a0234", "thousands=space"),
         ("1,234", "thousands=,"),
         ("1 234", "thousands=space"),
         ("x,y", ""),

@@ -18,6 +18,7 @@ from headrace.core.artifacts.examples import Manifest, Schema
 from headrace.core.artifacts.open_examples import open_examples
 from headrace.core.artifacts.quarantine import quarantine_files, read_rows
 from headrace.core.errors import DataError
+from headrace.core.expressions.functions import col, if_else
 from headrace.core.problem import Categorical, Numeric, Problem, Splits
 from headrace.core.problem.file import ProblemFile
 from headrace.core.tfrecord.decoding import decode
@@ -82,6 +83,16 @@ def test_weights_are_checked_stored_and_measured(tmp_path: Path) -> None:
     }
     assert statistics["bought"]["weighted"]["weight"] == sum(stored["w"])
     assert dict(statistics["bought"]["weighted"]["vocabulary"]) == by_class
+
+
+def test_a_weight_that_the_label_decides_is_one_of_classes_in_metrics_too(tmp_path: Path) -> None:
+    file = file_of(weight="w", derive={"w": if_else(col("bought") == "yes", 5, 1)})
+    preprocess(file, write(tmp_path / "data.csv", rows(100)))
+    stored = train_rows(tmp_path / "data-examples")
+    assert stored["w"] == [5.0 if label == b"yes" else 1.0 for label in stored["bought"]]
+    label = storage.read_json(str(tmp_path / "data-examples" / "statistics.json"))["columns"]["bought"]
+    counts = {name: sum(label == name.encode() for label in stored["bought"]) for name in ("no", "yes")}
+    assert dict(label["weighted"]["vocabulary"]) == {"no": counts["no"], "yes": 5 * counts["yes"]}
 
 
 def test_the_mean_of_the_label_by_weight_whatever_the_rows_came_in(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -165,6 +166,7 @@ def preprocess(
     check_place(config.output, problem=problem_file.path, data=config.data, baseline=config.baseline)
     next_to = config.quarantine_next_to or config.output
     set_aside.clear(next_to)
+    tell = partial(report, lasting=True)
     prepare = Prepare.of(problem_file)
     files, damaged = look(problem, config.data, config.csv, prepare)
     report(f"checked {counted(len(files), 'file')}")
@@ -175,7 +177,7 @@ def preprocess(
     parts = list_parts(config.data, csv=config.csv, columns=columns)
     if prepare is not None:
         parts = [dataclasses.replace(part, prepare=prepare) for part in parts]
-        report(f"prepare of {problem_file.path} runs on every row; {PREPARED_NOTE}", lasting=True)
+        tell(f"prepare of {problem_file.path} runs on every row; {PREPARED_NOTE}")
     expected = expected_rows(parts)
     # What is added has the scale of the rows that are there.
     fixed = Schema.read(config.existing[0]).exponents if config.existing else config.exponents
@@ -185,10 +187,7 @@ def preprocess(
             if fixed is not None:
                 done = pass_over(problem_file.problem.with_exponents(fixed), readable)
                 if small := tiny_columns(done.context.problem, done.summary.seen):
-                    report(
-                        f"numbers of {listed(small)} are tiny compared with those of other rows, and lose digits",
-                        lasting=True,
-                    )
+                    tell(f"numbers of {listed(small)} are tiny compared with those of other rows, and lose digits")
                 return done
             problem = problem_file.problem
             while True:
@@ -198,10 +197,7 @@ def preprocess(
                     return done
                 # A derived column is only measured once the columns that it reads are scaled.
                 problem = problem.with_exponents(exponents)
-                report(
-                    f"numbers of {listed(list(exponents))} do not fit float32: reading again, to scale them",
-                    lasting=True,
-                )
+                tell(f"numbers of {listed(list(exponents))} do not fit float32: reading again, to scale them")
 
         def pass_over(problem: Problem, readable: list[Part]) -> Done:
             if problem.splits.is_measured:
@@ -223,13 +219,13 @@ def preprocess(
 
         context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
         for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
-            report(warning, lasting=True)
+            tell(warning)
         manifest = publishable(
             context, parts, summary, config.data, config.identity, data_version, damaged, output=next_to
         )
         if config.addition != "append":
             for warning in check_notation(config.data, manifest.rows_in, summary.seen):
-                report(warning, lasting=True)
+                tell(warning)
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)
@@ -237,7 +233,7 @@ def preprocess(
         dataclasses.replace(manifest, schema_digest=problem.schema_digest).write(context.output)
     if manifest.boundaries:
         eval_from, test_from = (manifest.boundaries[name] for name in ("eval_from", "test_from"))
-        report(f"{problem.splits.time}: eval split from {eval_from}, test split from {test_from}", lasting=True)
+        tell(f"{problem.splits.time}: eval split from {eval_from}, test split from {test_from}")
     report(format_counters(metrics, _UNITS))
     report(f"wrote {counted(manifest.rows_out, 'Example')}", done=manifest.rows_in, total=manifest.rows_in)
     return PreprocessResult(

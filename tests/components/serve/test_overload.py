@@ -57,9 +57,12 @@ class Clients:
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.answered, self.refused, self.others = 0, 0, list[bytes]()
         self.sending = True
+        # What was answered and refused before the present round, whose last answers no requests followed.
+        self._before = 0, 0
 
     async def run(self, answers: int) -> None:
         """Sends requests until so many are answered."""
+        self._before = self.answered, self.refused
         self.sending = True
         under_way: set[asyncio.Task[None]] = set()
         wanted, end = 0, self.answered + answers
@@ -75,6 +78,11 @@ class Clients:
             wanted += 2 * (self.answered - before)
         self.sending = False
         await asyncio.gather(*under_way)
+
+    def is_ahead(self) -> bool:
+        """Whether as many requests of the round are refused as answered, or no more are sent."""
+        answered, refused = self._before
+        return not self.sending or self.refused - refused >= self.answered - answered
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -111,7 +119,7 @@ def overload(answers: int) -> tuple[Slow, Clients, tuple[int, int]]:
     served = Served(slow, limits)
     clients = Clients(served.port)
     # However slow the clients of a busy machine are, the calls are slower.
-    slow.is_overloaded = lambda: clients.refused >= clients.answered or not clients.sending
+    slow.is_overloaded = clients.is_ahead
 
     async def run() -> tuple[int, int]:
         await clients.run(answers // 10)

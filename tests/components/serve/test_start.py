@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+# In a process of its own: a collection that another thread has begun would make that of the switch do nothing.
+PROGRAM = """
 import gc
 import weakref
 
@@ -9,27 +14,23 @@ from headrace.components.serve import start
 from headrace.core.scoring.online.current import Current
 
 
-class _Model:
-    """A circle of references, as a SavedModel is one."""
+class Model:
+    def __init__(self):
+        self.me = self  # A circle of references, as a SavedModel is one.
 
-    def __init__(self) -> None:
-        self.me = self
+
+start.freeze_imports()
+assert gc.get_freeze_count() > 100_000
+current = Current(Model())
+first = weakref.ref(current.model)
+current.switch(Model)
+assert first() is current.previous
+current.switch(Model)
+assert first() is None
+print("freed")
+"""
 
 
 def test_imports_are_frozen_and_models_are_freed() -> None:
-    # What other tests of this process left frozen.
-    gc.unfreeze()
-    # A collection that another thread has begun would make that of the switch do nothing.
-    gc.disable()
-    try:
-        start.freeze_imports()
-        assert gc.get_freeze_count() > 100_000
-        current = Current(_Model())
-        first = weakref.ref(current.model)
-        current.switch(_Model)
-        assert first() is current.previous
-        current.switch(_Model)
-        assert first() is None
-    finally:
-        gc.enable()
-        gc.unfreeze()
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert done.stdout == "freed\n", done.stderr

@@ -232,7 +232,7 @@ def bad_name(watched: Watched) -> str:
 def bad_bytes_in_a_name(watched: Watched) -> str:
     for name in ("a.csv", "_SUCCESS"):
         watched.write(os.fsdecode(b"day-\xff/") + name)
-    return "the span is not valid"
+    return "the name of a file is not UTF-8"
 
 
 def no_data(watched: Watched) -> str:

@@ -16,24 +16,28 @@ from headrace.core.values.columns import as_text, is_text
 
 # As many rows as a table may have by mistake.
 _STRAY_ROWS, _STRAY_SHARE = 1, 0.001
+_NO_OPTION = "Write the column as numbers where the table is made, or convert it in `prepare` of the Problem file"
 _COUNT = re.compile(r"marked (.*?) in (.*)\Z", re.DOTALL)
 
 
-def marked_seen(column: pa.Array, faults: Iterable[Fault]) -> Counter[str]:
+def marked_seen(column: pa.Array, faults: Iterable[Fault], *, csv: bool) -> Counter[str]:
     """Counts for `check_notation` of a batch.
 
     Args:
-        column: as read from a CSV file.
+        column: as it was read.
         faults: of the column.
+        csv: whether it is of a CSV file: texts of other formats have no dialect.
 
     Returns:
-        "marked OPTION in COLUMN": the values that are no numbers, and would be with the option of the CSV dialect.
+        "marked OPTION in COLUMN": the values that are no numbers, and would be with the option of the CSV dialect; the
+        option is empty without `csv`.
     """
     seen: Counter[str] = Counter()
     for fault in faults:
         if fault.reason == "not_a_number" and fault.rows.any() and is_text(column.type):
             texts = as_text(column.filter(pa.array(fault.rows))).to_pylist()
-            seen.update(f"marked {option} in {fault.column}" for option in map(reading_option, texts) if option)
+            options = filter(None, map(reading_option, texts))
+            seen.update(f"marked {option if csv else ''} in {fault.column}" for option in options)
     return seen
 
 
@@ -62,7 +66,8 @@ def check_notation(data: str, rows: int, seen: Mapping[str, int]) -> list[str]:
                 where=data,
                 expected="numbers such as 1234.5 in every row: without those in quarantine, the rest would be biased",
                 received=f"{counted(count, 'row')} of {rows:,} in quarantine",
-                fix=f"Give {option}",
+                fix=f"Give {option}" if option else _NO_OPTION,
             )
-        warnings.append(f'warning: "{name}" has {count:,} of its numbers in quarantine that {option} reads')
+        marks = f"that {option} reads" if option else "for their marks, such as 1,234"
+        warnings.append(f'warning: "{name}" has {count:,} of its numbers in quarantine {marks}')
     return warnings

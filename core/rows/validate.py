@@ -56,8 +56,8 @@ class Checked:
         splits: 0, 1 or 2 (train, eval, test) per row; None where the key decides.
         seen: counts of the rows that passed: `rows`; for each column whose fraction is bounded, `missing NAME` and
             `unknown NAME`; for each column whose categories are measured, the types of its values, `text NAME` and
-            `typed NAME`. And of all rows the sizes of numbers, see `scales.sizes_seen`, and of CSV files the numbers in
-            another notation, see `notation.marked_seen`.
+            `typed NAME`. And of all rows the sizes of numbers, see `scales.sizes_seen`, and the numbers in another
+            notation, see `notation.marked_seen`.
     """
 
     batch: pa.RecordBatch
@@ -133,12 +133,12 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         }
     )
     seen["rows"] = int(np.count_nonzero(good))
-    csv = rows.part.csv
-    plain = split_name(rows.part.path)[0] in CSV_FORMATS and csv.decimal == "." and not csv.thousands
+    dialect, csv = rows.part.csv, split_name(rows.part.path)[0] in CSV_FORMATS
+    plain = not csv or (dialect.decimal == "." and not dialect.thousands)
     for column in checked.values():
         seen.update(column.sizes)
         if plain:
-            seen.update(marked_seen(column.source, column.faults))
+            seen.update(marked_seen(column.source, column.faults, csv=csv))
     numbers = rows.numbers
     if bad.any():
         batch, numbers = batch.filter(pa.array(~bad)), numbers[~bad]

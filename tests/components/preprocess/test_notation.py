@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.command import headrace
 
@@ -45,6 +48,25 @@ def test_they_are_refused_with_the_option_that_reads_them(tmp_path: Path, writte
     status, said = preprocessed(tmp_path, [*plain, *[f"{text};a;1"] * 12], *options)
     assert status == 0
     assert "1,212 rows in = 1,212 out" in said
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_texts_of_other_formats_are_refused_with_what_helps_there(tmp_path: Path, suffix: str) -> None:
+    texts = [f"{n % 1500:,}" for n in range(3000)]
+    table = pa.table({"x": texts, "c": ["a"] * 3000, "y": [float(n % 7) for n in range(3000)]})
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in table.to_pylist()))
+    else:
+        pq.write_table(table, path)
+    # The budget would allow it: every number above 999, and no other, would be missing.
+    budget = PROBLEM.replace("key=None", "key=None, quarantine_budget=0.5")
+    (tmp_path / "p.py").write_text(budget)
+    done = headrace("preprocess", "--problem", tmp_path / "p.py", "--data", path, "--output", tmp_path / "out")
+    said = done.stdout + done.stderr
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False), said
+    assert 'the column "x" has numbers in another notation' in said
+    assert "1,000 rows of 3,000 in quarantine. Write the column as numbers where the table is made" in said
 
 
 def test_warnings_of_values_stay_visible(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def marked_seen(column: pa.Array, faults: Iterable[Fault], *, csv: bool) -> Coun
     seen: Counter[str] = Counter()
     for fault in faults:
         if fault.reason == "not_a_number" and fault.rows.any() and is_text(column.type):
-            texts = as_text(column.filter(pa.array(fault.rows))).to_pylist()
+            # Views of texts cannot be filtered.
+            texts = as_text(column).filter(pa.array(fault.rows)).to_pylist()
             options = filter(None, map(reading_option, texts))
             seen.update(f"marked {option if csv else ''} in {fault.column}" for option in options)
     return seen

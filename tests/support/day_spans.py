@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +37,15 @@ ROWS = 40
 def problem_file(folder: Path, text: str = PROBLEM) -> ProblemFile:
     """The Problem of the days, in a file."""
     path = folder / "days.py"
-    path.write_text(text)
+    _write(path, text)
     return load_problem(str(path))
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file at once: another process that has the same folder never reads a part of it."""
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)
 
 
 def day(number: int) -> str:
@@ -57,7 +65,7 @@ def rows_of(span: str, revision: int = 0, rows: int = ROWS, *, scale: int = 1) -
 def write_rows(path: Path, rows: list[str], header: str = "id,x,c,y") -> str:
     """Writes a CSV file; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([header, *rows]) + "\n")
+    _write(path, "\n".join([header, *rows]) + "\n")
     return str(path)
 
 

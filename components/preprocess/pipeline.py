@@ -223,9 +223,8 @@ def preprocess(
         manifest = publishable(
             context, parts, summary, config.data, config.identity, data_version, damaged, output=next_to
         )
-        if config.addition != "append":
-            for warning in check_notation(config.data, manifest.rows_in, summary.seen):
-                tell(warning)
+        for warning in check_notation(config.data, manifest.rows_in, summary.seen):
+            tell(warning)
         if summary.statistics is not None:
             check_drift(problem, config.data, baseline, summary.statistics)
         storage.remove(context.work)

@@ -69,6 +69,16 @@ def test_texts_of_other_formats_are_refused_with_what_helps_there(tmp_path: Path
     assert "1,000 rows of 3,000 in quarantine. Write the column as numbers where the table is made" in said
 
 
+def test_rows_that_are_added_are_judged_alike(tmp_path: Path) -> None:
+    plain = [f"{n % 1000};a;{n % 7}" for n in range(1200)]
+    assert preprocessed(tmp_path, plain)[0] == 0
+    before = (tmp_path / "out" / "manifest.json").read_bytes()
+    status, said = preprocessed(tmp_path, [*plain, *["1,234;a;1"] * 12], "--append")
+    assert status == 2
+    assert "12 rows of 1,212 in quarantine. Give --csv thousands=," in said
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
+
+
 def test_warnings_of_values_stay_visible(tmp_path: Path) -> None:
     rows = [f"{n};{['n/a', '2', '2.0'][n % 3]};{n % 7}" for n in range(1000)]
     status, said = preprocessed(tmp_path, [*rows, "1,5;2;1"])

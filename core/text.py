@@ -1,4 +1,4 @@
-"""Text formatting of counts and lists for messages, and parsing of durations."""
+"""Text formatting of counts, lists and undecodable names for messages, and parsing of durations."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def counted(count: int, noun: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Joins names, and abbreviates many to the first and the last: "1, 2, ..., 90"."""
     return ", ".join(names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]])
+
+
+def undecodable(text: str) -> str | None:
+    """A path or an argument with its bytes that are not UTF-8 shown as escapes; None if all of it is UTF-8.
+
+    Python holds such bytes as half surrogate pairs, which no artifact, log or message can hold.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return None
 
 
 def parse_duration(text: str) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from headrace.core.errors import HeadraceError, PlatformError, UsageError, exhausted
+from headrace.core.text import undecodable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -162,13 +163,10 @@ def cli(debug: bool) -> None:
 
 
 def _check_arguments(arguments: list[str]) -> None:
-    """Refuses bytes that are not UTF-8: no artifact, log or message could hold them."""
     for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError as error:
-            shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise UsageError("an argument is not UTF-8", expected="UTF-8 text", received=shown) from error
+        shown = undecodable(argument)
+        if shown is not None:
+            raise UsageError("an argument is not UTF-8", expected="UTF-8 text", received=shown)
 
 
 def main() -> None:

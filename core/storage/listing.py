@@ -12,6 +12,7 @@ from headrace.core.errors import DataError
 from headrace.core.storage.files import join, local_path
 from headrace.core.storage.remote import folders as remote_folders
 from headrace.core.storage.remote import is_remote
+from headrace.core.text import undecodable
 
 _CHUNK = 1 << 20
 
@@ -49,15 +50,9 @@ def list_files(uri: str, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def _check_name(path: str) -> None:
-    """Refuses a path that no artifact, log or message can hold: Python has its bytes as half surrogate pairs."""
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            "the name of a file is not UTF-8",
-            where=path.encode(errors="surrogateescape").decode(errors="backslashreplace"),
-            fix="Rename the file or its folder",
-        ) from error
+    shown = undecodable(path)
+    if shown is not None:
+        raise DataError("the name of a file is not UTF-8", where=shown, fix="Rename the file or its folder")
 
 
 def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
+from support import lines
 from support.command import headrace
 
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.artifacts.predictions import PredictionsManifest
-
-PROBLEM = b"""
-from headrace import Gate, Numeric, Problem
-
-problem = Problem(
-    name="lines",
-    key="id",
-    label=Numeric("y"),
-    features=[Numeric("x")],
-    gate=Gate(metric="root_mean_squared_error", at_most=100.0),
-)
-"""
-ROWS = "".join(["id,x,y\n", *(f"r{n},{n % 10},{2 * (n % 10) + 1}\n" for n in range(200))])
 
 
 def done(*arguments: str) -> None:
@@ -32,8 +20,8 @@ def test_from_rows_to_predictions_in_a_bucket(store: str) -> None:
     problem, rows, examples, model, evaluation, predictions = (
         f"{root}/{name}" for name in ("lines.py", "rows.csv", "examples", "model", "evaluation", "predictions")
     )
-    storage.write_bytes(problem, PROBLEM)
-    storage.write_bytes(rows, ROWS.encode())
+    storage.write_bytes(problem, lines.PROBLEM.encode())
+    storage.write_bytes(rows, lines.rows().encode())
     done("preprocess", "--problem", problem, "--data", rows, "--output", examples)
     training = ("--epochs", "2", "--batch-size", "32", "--seed", "1", "--checkpoints", f"{root}/checkpoints")
     done("train", "--problem", problem, "--examples", examples, "--output", model, *training)

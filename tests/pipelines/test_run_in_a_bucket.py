@@ -5,30 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support import lines
 from support.command import headrace
 
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.pipelines.runs.local_root import work_folder, work_of
 
-PROBLEM = """
-from headrace import Gate, Numeric, Problem
-
-problem = Problem(
-    name="lines",
-    key="id",
-    label=Numeric("y"),
-    features=[Numeric("x")],
-    gate=Gate(metric="root_mean_squared_error", at_most=100.0),
-)
-"""
-ROWS = "".join(["id,x,y\n", *(f"r{n},{n % 10},{2 * (n % 10) + 1}\n" for n in range(200))])
+ROWS = lines.rows()
 
 
 def test_a_run_resumes_and_scores(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root, problem, rows = f"gs://{bucket}/root", tmp_path / "lines.py", f"gs://{bucket}/rows.csv"
-    problem.write_text(PROBLEM)
+    problem.write_text(lines.PROBLEM)
     storage.write_bytes(rows, ROWS.encode())
     command = ("run", "static", "--problem", str(problem), "--data", rows, "--root", root)
     ended = headrace(*command, "--epochs", "2", "--batch-size", "32", "--seed", "1")
@@ -67,7 +57,7 @@ def test_a_bucket_that_does_not_exist_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     problem, rows = tmp_path / "lines.py", tmp_path / "rows.csv"
-    problem.write_text(PROBLEM)
+    problem.write_text(lines.PROBLEM)
     rows.write_text(ROWS)
     root = f"{store.partition('://')[0]}://no-such-bucket-of-ours/root"
     ended = headrace("run", "static", "--problem", str(problem), "--data", str(rows), "--root", root)
@@ -86,7 +76,7 @@ def test_the_working_folder_is_of_one_root(tmp_path: Path, monkeypatch: pytest.M
     assert Path(work_of(f"s3://b/{'long' * 100}")).name.startswith("long")
 
 
-TUNED = PROBLEM.replace("Gate, Numeric, Problem", "Choice, Gate, Numeric, Problem, Training, Tuning").replace(
+TUNED = lines.PROBLEM.replace("Gate, Numeric, Problem", "Choice, Gate, Numeric, Problem, Training, Tuning").replace(
     "    gate=",
     '    tuning=Tuning({"learning_rate": Choice([0.01, 0.1])}),\n'
     "    training=Training(epochs=1, batch_size=64, hidden_units=[4], seed=1),\n    gate=",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support import lines
 from support.command import headrace
 
 from headrace.components.registry.folder.registry import Registry
@@ -13,22 +14,14 @@ from headrace.core import storage
 from headrace.pipelines.dynamic.settings import read
 from headrace.pipelines.runs.local_root import work_of
 
-PROBLEM = """
-from headrace import Gate, Numeric, Problem, Training
-
-problem = Problem(
-    name="lines",
-    key="id",
-    label=Numeric("y"),
-    features=[Numeric("x")],
-    gate=Gate(metric="root_mean_squared_error", at_most=100.0),
-    training=Training(epochs=1, batch_size=64, hidden_units=[4], seed=1),
+TRAINING = "training=Training(epochs=1, batch_size=64, hidden_units=[4], seed=1)"
+PROBLEM = lines.PROBLEM.replace("Numeric, Problem", "Numeric, Problem, Training").replace(
+    "at_most=100.0),", f"at_most=100.0),\n    {TRAINING},"
 )
-"""
 
 
 def rows(day: int) -> bytes:
-    return "".join(["id,x,y\n", *(f"{day}-{n},{n % 10},{2 * (n % 10) + 1}\n" for n in range(200))]).encode()
+    return lines.rows(f"{day}-").encode()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def main() -> int:
     bodies, wrk = serve.requests_file(), serve.load_generator()
     command = [sys.executable, "-m", "headrace.pipelines.cli", "serve", registry.where]
     server = serve.Server(
-        "headrace", [*command, "--follow", "0.2", "--port", "{port}"], "/v1/models/flights:predict", "/health"
+        "headrace", [*command, "--follow-every", "0.2", "--port", "{port}"], "/v1/models/flights:predict", "/health"
     )
     sizes: list[float] = []
     with serve.running(server) as (url, process):

@@ -179,6 +179,12 @@ def print_error(console: Console, error: HeadraceError) -> None:
     console.print(f"headrace: {error.text}", style="red" if console.is_terminal else "", markup=False, soft_wrap=True)
 
 
+def print_run(console: Console, summary: dict[str, Any], report: str | None) -> None:
+    """Prints the summary of a run: of batch scoring, or of a training."""
+    show = print_scoring if "publish" in {step["step"] for step in summary["steps"]} else print_summary
+    show(console, summary, report)
+
+
 def print_summary(console: Console, summary: dict[str, Any], report: str | None) -> None:
     """Prints the summary of a run: rows, Examples, metrics and gate, version, endpoint, and report."""
     outputs = {kind: uri for step in summary["steps"] for kind, uri in step.get("outputs", {}).items()}

@@ -260,21 +260,6 @@ def with_signal(summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, "error": Terminated.by(signal.SIGTERM).to_json()}
 
 
-def finish(summary: dict[str, Any], console: Console) -> None:
-    """Writes the report, prints the summary, and raises the run's error.
-
-    Raises:
-        GateRefused: the gate refused the model.
-        HeadraceError: a step failed.
-    """
-    from headrace.pipelines.console import print_scoring, print_summary
-
-    page = publish_report(summary)
-    show = print_scoring if "publish" in {step["step"] for step in summary["steps"]} else print_summary
-    show(console, summary, page)
-    raise_for(summary)
-
-
 def publish_report(summary: dict[str, Any]) -> str:
     """Writes the report page of a run, and returns its path."""
     from headrace.pipelines.report.page import write_report

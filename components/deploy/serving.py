@@ -36,7 +36,10 @@ class Serving:
         check_fraction(self.log_share, "the logged fraction", where="--request-log-share")
         if self.cache_rows and not self.table:
             raise UsageError(
-                "a cache belongs to a table", where="--cache", expected="--prediction-table TABLE", received="none"
+                "a cache belongs to a table",
+                where="--answer-cache",
+                expected="--prediction-table TABLE",
+                received="none",
             )
 
     def check_table(self) -> None:
@@ -55,9 +58,9 @@ class Serving:
         if not self.table:
             # The endpoint decides, also where the Model's Problem declares a mode.
             return ("--rules", self.rules, "--mode", "dynamic")
-        cache = ("--cache", str(self.cache_rows)) if self.cache_rows else ()
+        cache = ("--answer-cache", str(self.cache_rows)) if self.cache_rows else ()
         # A new version is served before its table is there, which follows.
-        hybrid = ("--mode", "hybrid", "--prediction-table", self.table, "--follow", str(FOLLOW_S))
+        hybrid = ("--mode", "hybrid", "--prediction-table", self.table, "--follow-every", str(FOLLOW_S))
         return ("--rules", self.rules, *hybrid, *cache)
 
     def log_arguments(self, folder: str) -> Sequence[str]:

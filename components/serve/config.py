@@ -79,7 +79,7 @@ class ServeConfig:
             # Without a model no Problem declares a mode.
             self._check_mode(self.mode or "dynamic")
         if self.follow_s is not None:
-            check_positive(self.follow_s, "the interval of --follow")
+            check_positive(self.follow_s, "the interval of --follow-every")
         if not 0 <= self.port <= 65535:
             raise UsageError("the port is not valid", expected="0 to 65535", received=str(self.port))
         for route in (self.health_route, self.predict_route):
@@ -102,7 +102,7 @@ class ServeConfig:
         if self.cache_rows < 0 or (self.cache_rows and mode != "hybrid"):
             raise UsageError(
                 "a cache belongs to hybrid serving",
-                where="--cache",
+                where="--answer-cache",
                 expected="a number of rows, with --mode hybrid" if mode == "hybrid" else "no cache",
                 received=str(self.cache_rows),
             )

@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="Folder of published tables, for static and hybrid (default: HEADRACE_TABLE).",
     )
     parser.add_argument(
-        "--cache",
+        "--answer-cache",
         dest="cache_rows",
         type=int,
         metavar="ROWS",
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--alias", help="Alias of a registry's version to serve (default: champion).")
     parser.add_argument(
-        "--follow",
+        "--follow-every",
         dest="follow_s",
         type=float,
         metavar="SECONDS",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.commands.submit import poll
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 @click.argument("run_id", metavar="RUN")
 @platform_options.place
 @poll
-def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
+@json_option
+def cancel(run_id: str, place: Place, poll_seconds: float, as_json: bool) -> None:
     """Cancel a run, and wait until it has ended.
 
     The running tasks are printed, and recorded below the run's root if it can be written from here. The same submission
@@ -38,7 +41,10 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
     with platform_options.service(place) as service:
         run = follow.find(service, run_id, RetryPolicy())
         if run.ended:
-            click.echo(f"{run.run_id}: has already ended, {run.state}")
+            if as_json:
+                print_json({**run.to_json(), "record": None})
+            else:
+                click.echo(f"{run.run_id}: has already ended, {run.state}")
             return
         try:
             retry(lambda: service.cancel(run), RetryPolicy())
@@ -46,12 +52,15 @@ def cancel(run_id: str, place: Place, poll_seconds: float) -> None:
             # It may have ended in the meantime, and then cannot be cancelled.
             if not follow.find(service, run_id, RetryPolicy()).ended:
                 raise
-        click.echo(f"{run.run_id}: cancelling")
+        click.echo(f"{run.run_id}: cancelling", err=as_json)
         run = follow.follow(service, run, lambda _: None, poll_s=poll_seconds, policy=RetryPolicy(total_s=600.0))
+        kept = _keep(run, place.platform)
+        if as_json:
+            print_json({**run.to_json(), "record": kept or None})
+            return
         for task in run.tasks.values():
             if task.state == "cancelled" or (task.jobs and task.state == "failed"):
                 click.echo(f"  {task.name}: {task.state}" + (f", job {', '.join(task.jobs)}" if task.jobs else ""))
-        kept = _keep(run, place.platform)
         click.echo(f"{run.run_id}: {run.state}" + (f", recorded in {kept}" if kept else ""))
 
 

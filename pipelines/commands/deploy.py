@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "for none (default: what the Model's Problem declares, else what the endpoint has).",
 )
 @option(
-    "--cache",
+    "--answer-cache",
     "cache_rows",
     default=0,
     show_default=True,

@@ -73,13 +73,19 @@ def dynamic() -> None:
     help="Train every K-th version from scratch, 1 for each (default: only where a warm start is not possible).",
 )
 @_window("--training", multiple=True, metavar="NAME=VALUE", help="Option of `headrace train`, such as epochs=3.")
-@_rule("--margin", default=0.0, type=click.FloatRange(0), metavar="X", help="How much better, in the gate's metric.")
+@_rule(
+    "--margin",
+    default=0.0,
+    type=click.FloatRange(0),
+    metavar="X",
+    help="Minimum improvement over the champion, in units of the gate's metric.",
+)
 @_rule(
     "--tolerance",
     default=0.0,
     type=click.FloatRange(0),
     metavar="X",
-    help="How much worse it may be than a stale champion, and on a slice.",
+    help="Maximum loss compared with a stale champion, and on a slice, in units of the gate's metric.",
 )
 @_rule(
     "--stale-after",
@@ -125,6 +131,7 @@ def dynamic() -> None:
     "kafka://BROKER:PORT/TOPIC or https://... (repeatable).",
 )
 @click.option("--replace", is_flag=True, help="Change the settings of a dynamic training that exists.")
+@json_option
 def init(
     problem: str,
     root: str,
@@ -138,6 +145,7 @@ def init(
     canary: CanarySettings | None,
     deadline: float | None,
     replace: bool,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Set up a dynamic training: check the Problem, and store its settings and a copy of it below the root.
@@ -162,6 +170,9 @@ def init(
         deadline_hours=0.0 if deadline is None else deadline / 3600,
         **given,
     )
+    if as_json:
+        print_json({"uri": settings.uri, "settings": settings.to_json()})
+        return
     click.echo(f"{settings.uri}: dynamic training of {settings.name}, {settings.platform}")
     click.echo(f"Add data: headrace dynamic add {root} --span NAME --data PATH")
 
@@ -189,8 +200,9 @@ def add(root: str, span: str, data: str, as_json: bool) -> None:
 @dynamic.command()
 @_root
 @click.option("--from-scratch", is_flag=True, help="Do not start from the weights of an earlier version.")
-@click.option("--event", default="", metavar="ID", help="Id of the request: the same one again is no other request.")
-def request(root: str, from_scratch: bool, event: str) -> None:
+@click.option("--event", default="", metavar="ID", help="Id of the request: equal ids are one request.")
+@json_option
+def request(root: str, from_scratch: bool, event: str, as_json: bool) -> None:
     """Request a training with the data that is there, such as after a span was withdrawn."""
     from headrace.pipelines.dynamic.arrivals import FROM_SCRATCH
     from headrace.pipelines.dynamic.arrivals import request as add_request
@@ -198,26 +210,33 @@ def request(root: str, from_scratch: bool, event: str) -> None:
 
     reason = FROM_SCRATCH if from_scratch else "request"
     arrival = add_request(_read(root), reason=reason, event=event, now=utc_now())
+    if as_json:
+        print_json(arrival)
+        return
     click.echo(f"request {arrival.version}, {arrival.reason}, of {arrival.at}")
 
 
 @dynamic.command()
 @_root
 @click.argument("spans", nargs=-1, required=True, metavar="SPAN...")
-@click.option("--again", is_flag=True, help="Use them again.")
-def withdraw(root: str, spans: tuple[str, ...], again: bool) -> None:
+@click.option("--undo", is_flag=True, help="Use withdrawn spans again.")
+@json_option
+def withdraw(root: str, spans: tuple[str, ...], undo: bool, as_json: bool) -> None:
     """Withdraw spans: the next version does not train on them, nor start from a version that did."""
     from headrace.pipelines.dynamic.settings import change
 
     settings = _read(root)
-    if not again:
+    if not undo:
         _check_arrived(settings, spans)
 
     def withdrawn(now: DynamicSettings) -> Mapping[str, Any]:
         left = tuple(span for span in now.withdrawn if span not in spans)
-        return {"withdrawn": left if again else tuple(sorted((*left, *set(spans))))}
+        return {"withdrawn": left if undo else tuple(sorted((*left, *set(spans))))}
 
     after = change(settings, withdrawn)
+    if as_json:
+        print_json({"withdrawn": after.withdrawn})
+        return
     click.echo(f"withdrawn: {', '.join(after.withdrawn) or 'none'}")
     click.echo(f"The next run counts it; to train at once: headrace dynamic request {root}")
 

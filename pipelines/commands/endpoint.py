@@ -216,11 +216,16 @@ def undeploy(folder: str, version: str) -> None:
 @endpoint.command()
 @_folder
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Move the endpoint to this port.")
-def start(folder: str, port: int) -> None:
+@json_option
+def start(folder: str, port: int, as_json: bool) -> None:
     """Start the endpoint at its address, and wait until it answers. What runs already is left as it is."""
     EndpointFolder(folder).existing()
     with showing("start", folder) as (console, report):
-        console.print(f"answers at {operate.start(folder, report, port=port)}")
+        url = operate.start(folder, report, port=port)
+        if as_json:
+            print_json({"url": url}, console.file)
+        else:
+            console.print(f"answers at {url}")
 
 
 @endpoint.command()

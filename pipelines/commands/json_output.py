@@ -5,14 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON value on stdout instead of text; progress goes to stderr."
 )
+
+
+def progress_console(*, as_json: bool) -> Console:
+    """A console for the progress of a run: stdout, or stderr where stdout is for JSON alone."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
 
 
 def print_json(value: Any, file: IO[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
 from headrace.pipelines.commands.progress_output import showing
-from headrace.pipelines.commands.run_argument import EXAMPLES
+from headrace.pipelines.commands.run_argument import EVALUATION, EXAMPLES
 
 
 @click.command(cls=GroupedCommand)
@@ -36,8 +36,9 @@ from headrace.pipelines.commands.run_argument import EXAMPLES
 @click.option(
     "--evaluation",
     default="",
-    metavar="DIR",
-    help="Evaluation of the model: the metric on labels is compared with it.",
+    type=EVALUATION,
+    metavar="DIR_OR_RUN",
+    help="Evaluation of the model, or its run: the metric on labels is compared with it.",
 )
 @click.option(
     "--time",
@@ -63,7 +64,11 @@ from headrace.pipelines.commands.run_argument import EXAMPLES
     help="Time when a label came, in --labels; of several labels of a key, the latest counts.",
 )
 @click.option(
-    "--label-wait", default="30d", show_default=True, metavar="PERIOD", help="How long a label is waited for."
+    "--label-wait",
+    default="30d",
+    show_default=True,
+    metavar="PERIOD",
+    help="Maximum time from a row to its label: a number and m, h, d or w.",
 )
 @option(
     "--joined-rows",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from headrace.components.score import publishing
@@ -11,6 +13,7 @@ from headrace.core.storage.output_check import check_output
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.progress_output import showing
+from headrace.pipelines.commands.run_argument import PREDICTIONS
 from headrace.pipelines.commands.text_table import aligned
 
 _folder = click.argument("folder", metavar="PREDICTIONS")
@@ -40,14 +43,14 @@ def status(folder: str, as_json: bool) -> None:
 @click.option(
     "--identity", metavar="IDENTITY", help="Identity of the predictions to return to (default: the previous ones)."
 )
-def rollback(folder: str, identity: str | None) -> None:
+@json_option
+def rollback(folder: str, identity: str | None, as_json: bool) -> None:
     """Roll back to the previous predictions: every file is verified before the switch."""
-    result = publishing.rollback(folder, identity)
-    click.echo(f"{result.identity} is current: {result.uri}")
+    _print_current(publishing.rollback(folder, identity), as_json)
 
 
 @predictions.command()
-@click.argument("folder", metavar="PREDICTIONS")
+@click.argument("folder", metavar="PREDICTIONS_OR_RUN", type=PREDICTIONS)
 @click.option(
     "--output",
     required=True,
@@ -62,13 +65,18 @@ def rollback(folder: str, identity: str | None) -> None:
 def table(folder: str, output: str, key: str | None, as_json: bool) -> None:
     """Build a table by key, for `headrace serve --prediction-table TABLE`, and make it the current one.
 
-    PREDICTIONS are a folder that `headrace score` wrote, to Parquet, BigQuery or a table, or published ones.
+    PREDICTIONS_OR_RUN is a folder that `headrace score` wrote, to Parquet, BigQuery or a table, published predictions,
+    or a run of batch scoring.
     """
     from headrace.components.score.tabulate import tabulate
 
     check_output(output, PUBLISHED, option="--output", inputs={"PREDICTIONS": folder})
     with showing("table", output) as (_, report):
         result = tabulate(folder, output, key=key, report=report)
+    _print_current(result, as_json)
+
+
+def _print_current(result: Any, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from headrace.components.train.request import Request
 from headrace.core.rules.mode import Mode
 from headrace.core.signals import raise_on_sigterm
 from headrace.pipelines.commands import canary_options, options, score_options, train_options
 from headrace.pipelines.commands import runner_options as runner_command
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json, progress_console
 from headrace.pipelines.commands.option_groups import GroupedCommand
-from headrace.pipelines.local_run import finish, plan_static, plan_tuned, run_plan
+from headrace.pipelines.local_run import plan_static, plan_tuned, publish_report, raise_for, run_plan
 from headrace.pipelines.platforms.task_processes import TaskProcesses
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from headrace.components.deploy.canary.settings import CanarySettings
 
 
@@ -43,6 +45,7 @@ def run() -> None:
 @options.rules
 @canary_options.options
 @train_options.options
+@json_option
 def static(
     problem: str,
     data: str,
@@ -53,6 +56,7 @@ def static(
     rules: Mode,
     training: Request,
     canary: CanarySettings | None,
+    as_json: bool,
 ) -> None:
     """Train once: preprocess, train, evaluate, and, if the gate blesses the model, register and deploy it.
 
@@ -67,11 +71,11 @@ def static(
     # They import what the steps need while the inputs are checked.
     with TaskProcesses() as processes:
         plan = plan_static(problem, data, root, champion, baseline, csv, training, rules, canary)
-        # The engine's output is redirected from stdout while it runs; the console keeps the original stdout.
-        console = Console(file=sys.stdout, highlight=False)
+        # The engine's output is redirected while it runs; the console has the original stdout or stderr.
+        console = progress_console(as_json=as_json)
         console.print(f"{plan.problem_name}: static training on {data}, run {plan.run_id}", soft_wrap=True)
         summary = run_plan(plan, console, processes)
-    finish(summary, console)
+    _finish(summary, console, as_json=as_json)
 
 
 @run.command(cls=GroupedCommand)
@@ -91,6 +95,7 @@ def static(
     help="Maximum trials at a time, each in a process of its own. With 1 an equal seed gives an equal search.",
 )
 @train_options.options
+@json_option
 def tuned(
     problem: str,
     data: str,
@@ -102,6 +107,7 @@ def tuned(
     trials: int | None,
     parallel: int,
     training: Request,
+    as_json: bool,
 ) -> None:
     """Search, then deploy the best: preprocess, tune, evaluate, and, if the gate blesses the model, deploy it.
 
@@ -113,10 +119,10 @@ def tuned(
     """
     with TaskProcesses() as processes:
         plan = plan_tuned(problem, data, root, champion, baseline, csv, training, trials or 0, parallel, rules)
-        console = Console(file=sys.stdout, highlight=False)
+        console = progress_console(as_json=as_json)
         console.print(f"{plan.problem_name}: tuned training on {data}, run {plan.run_id}", soft_wrap=True)
         summary = run_plan(plan, console, processes)
-    finish(summary, console)
+    _finish(summary, console, as_json=as_json)
 
 
 @run.command(name="batch-scoring", cls=GroupedCommand)
@@ -144,6 +150,7 @@ def tuned(
 @click.option("--notify", "webhook", default="", metavar="URL", help="URL that JSON is posted to when the run ends.")
 @score_options.elsewhere
 @runner_command.optional_runner
+@json_option
 def batch_scoring(
     problem: str,
     data: str,
@@ -151,6 +158,7 @@ def batch_scoring(
     constants: tuple[str, ...],
     elsewhere: Mapping[str, Any],
     runner: Mapping[str, Any],
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Score many rows: the champion's predictions, checked and published under ROOT/predictions.
@@ -172,9 +180,9 @@ def batch_scoring(
         runner=runner_command.as_json(runner),
         **given,
     )
-    console = Console(file=sys.stdout, highlight=False)
+    console = progress_console(as_json=as_json)
     console.print(f"{plan.problem_name}: batch scoring of {data}, run {plan.run_id}", soft_wrap=True)
-    finish(run_plan(plan, console), console)
+    _finish(run_plan(plan, console), console, as_json=as_json)
 
 
 @run.command()
@@ -185,7 +193,8 @@ def batch_scoring(
     help="Pipeline root of `headrace dynamic init`, or its folder dynamic/NAME.",
 )
 @click.option("--run", "run_id", default="", metavar="ID", help="Only the run of this id, which the ledger names.")
-def dynamic(root: str, run_id: str) -> None:
+@json_option
+def dynamic(root: str, run_id: str, as_json: bool) -> None:
     """Train on what arrived: all that waits becomes one run, and so on until nothing waits.
 
     A run checks the new spans, trains, compares the model with the champion on the newest span, and deploys it if it
@@ -193,8 +202,26 @@ def dynamic(root: str, run_id: str) -> None:
     """
     from headrace.pipelines.dynamic.command import run_all, run_one
 
-    console = Console(file=sys.stdout, highlight=False)
+    console = progress_console(as_json=as_json)
+    report = print_json if as_json else None
     if run_id:
-        run_one(root, run_id, console)
+        run_one(root, run_id, console, report)
     else:
-        run_all(root, console)
+        run_all(root, console, report)
+
+
+def _finish(summary: dict[str, Any], console: Console, *, as_json: bool) -> None:
+    """Writes the report, prints the summary, and raises the run's error.
+
+    Raises:
+        GateRefused: the gate refused the model.
+        HeadraceError: a step failed.
+    """
+    from headrace.pipelines.console import print_run
+
+    page = publish_report(summary)
+    if as_json:
+        print_json({**summary, "report": page})
+    else:
+        print_run(console, summary, page)
+    raise_for(summary)

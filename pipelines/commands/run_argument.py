@@ -32,4 +32,6 @@ class ArtifactOfRun(click.ParamType[str]):
 
 EXAMPLES = ArtifactOfRun("examples")
 MODEL = ArtifactOfRun("model")
+EVALUATION = ArtifactOfRun("evaluation")
+PREDICTIONS = ArtifactOfRun("predictions")
 QUARANTINED = ArtifactOfRun("quarantined")

@@ -49,7 +49,17 @@ def schedule() -> None:
     "--name", default="", metavar="NAME", help="Name of the schedule (default: from the pipeline and the problem)."
 )
 @click.option("--no-cache", is_flag=True, help="Run every task, whatever the platform has cached.")
-def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: str, name: str, no_cache: bool) -> None:
+@json_option
+def set_(
+    spec: str,
+    place: Place,
+    inputs: dict[str, Any],
+    cron: str,
+    timezone: str,
+    name: str,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
     """Create a schedule, or update the pipeline, the parameters or the times of the one of that name.
 
     \b
@@ -72,7 +82,7 @@ def set_(spec: str, place: Place, inputs: dict[str, Any], cron: str, timezone: s
     with platform_options.service(place) as service:
         copies.write(prepared.upload)
         made, new = submitting.put_schedule(service, called, cron, timezone, submission, RetryPolicy())
-        click.echo(f"{'created' if new else 'updated'}: {describe(made)}")
+        print_schedule(made, new=new, as_json=as_json)
 
 
 @schedule.command(name="list", cls=GroupedCommand)
@@ -164,6 +174,14 @@ def check_times(cron: str, timezone: str) -> None:
             expected="such as Europe/Berlin",
             received=repr(timezone),
         ) from error
+
+
+def print_schedule(made: Schedule, *, new: bool, as_json: bool) -> None:
+    """Prints a schedule that was created or updated."""
+    if as_json:
+        print_json({**vars(made), "new": new})
+    else:
+        click.echo(f"{'created' if new else 'updated'}: {describe(made)}")
 
 
 def describe(one: Schedule) -> str:

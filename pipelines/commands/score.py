@@ -30,7 +30,7 @@ _NOWHERE = "-"
     metavar="DIR_OR_RUN",
     help="Model, endpoint folder or any SavedModel, local, on gs:// or s3://; or a run.",
 )
-@click.option("--describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
+@click.option("--describe-model", "describe", is_flag=True, help="Show the inputs and outputs of the model, and exit.")
 @json_option
 @click.option(
     "--data", default="", metavar="PATH", help="Rows: a file, folder or glob, gs://..., s3://... or bigquery://..."
@@ -86,7 +86,7 @@ def score(
 
     \b
     Examples:
-      headrace score --model out/model --describe
+      headrace score --model out/model --describe-model
       headrace score --model out/model --data births.parquet --output out/predictions
       headrace score --model other/saved_model --data 'rows/*.csv' --key id --input x=a,b,c --sink table --output out/t
     """

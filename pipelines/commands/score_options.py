@@ -90,8 +90,8 @@ approach = click.option(
     type=click.Choice(["auto", "direct", "endpoint", "job"]),
     default="auto",
     show_default=True,
-    help="direct: the model in this process or in Beam's workers; job: a Vertex batch prediction job; endpoint: "
-    "requests to --endpoint-url, the slow way; auto: chosen by rules, and the reason is printed.",
+    help="Execution mode: direct loads the model in this process or in Beam's workers, job runs a Vertex AI batch "
+    "prediction job, endpoint sends requests to --endpoint-url, which is slow, auto chooses by rules and prints why.",
 )
 constant = option(
     "--constant",
@@ -107,7 +107,8 @@ batch = option(
     default="rows",
     show_default=True,
     rare=True,
-    help="rows: each row's prediction is its own, so batches have any size; whole: all rows in one call of the model.",
+    help="Rows per call of the model: rows for batches of any size, as predictions do not depend on other rows; whole "
+    "for all rows in one call.",
 )
 batch_rows = option(
     "--batch-rows",

@@ -7,8 +7,8 @@ import click
 mode = click.option(
     "--mode",
     type=click.Choice(("dynamic", "static", "hybrid")),
-    help="dynamic answers with the model, static from a table of predictions by key, hybrid from the table first and "
-    "else with the model (default: what the Model's Problem declares, else dynamic).",
+    help="Mode: dynamic answers with the model, static from a table of predictions by key, hybrid from the table first "
+    "and else with the model (default: what the Model's Problem declares, else dynamic).",
 )
 table = click.option(
     "--prediction-table",
@@ -17,7 +17,7 @@ table = click.option(
     help="Folder of published tables, for static and hybrid; `headrace predictions table` builds one.",
 )
 cache = click.option(
-    "--cache",
+    "--answer-cache",
     "cache_rows",
     default=0,
     show_default=True,
@@ -26,10 +26,10 @@ cache = click.option(
     help="Maximum number of fresh answers that hybrid mode caches.",
 )
 follow = click.option(
-    "--follow",
+    "--follow-every",
     "follow_s",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Look for a new table, and for a new version behind the alias, this often, in seconds, check it and switch to "
-    "it (default: never).",
+    help="Time between two checks for a new table and for a new version behind the alias, in seconds; each is verified "
+    "before the switch (default: never).",
 )

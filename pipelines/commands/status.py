@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -48,7 +48,7 @@ def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limi
     Examples:
       headrace status --root out
       headrace status --platform vertex --options vertex.toml
-      headrace status natality-0123456789ab --platform kubeflow --host http://127.0.0.1:8888 --wait
+      headrace status natality-0123456789ab --platform kubeflow --kubeflow-url http://127.0.0.1:8888 --wait
     """
     if not place.platform:
         _this_machine(run_id, place, root or DEFAULT_ROOT, wait, as_json)
@@ -64,15 +64,15 @@ def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limi
         if not run_id:
             runs = retry(lambda: service.runs(limit), RetryPolicy())
             if as_json:
-                print_json([_to_json(run) for run in runs])
+                print_json([run.to_json() for run in runs])
             else:
                 click.echo("\n".join(map(_line, runs)) or f"no runs on {place.platform}")
             return None
         run = follow.find(service, run_id, RetryPolicy())
         if wait:
-            return follow_to_end(service, run, place, poll_seconds)
+            return follow_to_end(service, run, place, poll_seconds, as_json=as_json)
         if as_json:
-            print_json(_to_json(run))
+            print_json(run.to_json())
         else:
             click.echo(_text(run))
     return None
@@ -134,11 +134,6 @@ def _endpoint_text(one: Listed) -> str:
         return f"{one.folder}: nothing was ever live"
     answers = f"answers at {one.status.url}" if one.status.healthy else "does not answer"
     return f"{one.status.name}: version {one.status.live} {answers}"
-
-
-def _to_json(run: Run) -> dict[str, Any]:
-    content = {name: value for name, value in vars(run).items() if name != "spec"}
-    return {**content, "tasks": list(run.tasks.values())}
 
 
 def _line(run: Run) -> str:

@@ -145,7 +145,7 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     help="Version to serve where the argument is a registry.",
 )
 @serve_options.follow
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option(
     "--port",
     default=8080,

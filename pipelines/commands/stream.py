@@ -10,6 +10,7 @@ import click
 
 from headrace.pipelines.commands import kafka_options, options, stream_options
 from headrace.pipelines.commands.option_groups import GroupedCommand, option
+from headrace.pipelines.commands.run_argument import EVALUATION
 from headrace.pipelines.commands.stream_pubsub import pubsub
 
 # Of periods: windows of a stream are shorter than those of monitoring.
@@ -69,7 +70,13 @@ stream.add_command(pubsub)
     help="Folder that models may be in, other ones are refused: a model can run code (repeatable; default: any).",
 )
 @options.rules
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the port for health and metrics.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Address of the port for health and metrics.",
+)
 @click.option(
     "--port",
     default=9090,
@@ -82,7 +89,7 @@ stream.add_command(pubsub)
 )  # fmt: skip
 @option(
     "--batch-bytes", default=16 << 20, show_default=True, rare=True, metavar="BYTES",
-    help="Approximate maximum bytes of records in memory.",
+    help="Approximate maximum size of the records in memory, in bytes.",
 )  # fmt: skip
 @option(
     "--drain", "drain_s", default=30.0, show_default=True, rare=True, metavar="SECONDS",
@@ -150,13 +157,15 @@ def kafka(
     default="1h",
     show_default=True,
     metavar="PERIOD",
-    help="Maximum time from a record to its label.",
+    help="Maximum time from a record to its label: a number and s, m, h or d.",
 )
 @click.option(
     "--evaluation",
     default="",
-    metavar="DIR",
-    help="Evaluation of the model: the metric on labels is compared with it, besides the bounds of the gate.",
+    type=EVALUATION,
+    metavar="DIR_OR_RUN",
+    help="Evaluation of the model, or its run: the metric on labels is compared with it, besides the bounds of the "
+    "gate.",
 )
 @option(
     "--joined-rows", "most", default=1_000_000, show_default=True, rare=True, metavar="N",

@@ -33,14 +33,14 @@ _GRACE_SECONDS = 10
     help="Subscription of the records: projects/PROJECT/subscriptions/NAME. It belongs to this job alone.",
 )
 @click.option(
-    "--predictions-topic",
+    "--prediction-topic",
     "predictions",
     default="",
     metavar="TOPIC",
     help="Topic of predictions: projects/PROJECT/topics/NAME.",
 )
 @click.option(
-    "--predictions-table",
+    "--bigquery-table",
     "table",
     default="",
     metavar="TABLE",
@@ -52,7 +52,7 @@ _GRACE_SECONDS = 10
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="Length of the windows of time whose predictions are loaded into the table together.",
+    help="Time between two loads of predictions into the table, in seconds.",
 )
 @click.option(
     "--dead-letters",
@@ -88,7 +88,7 @@ _GRACE_SECONDS = 10
     show_default=True,
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="Minimum time between two looks for a newer model.",
+    help="Minimum time between two checks for a newer model, in seconds.",
 )
 @options.rules
 @stream_options.endpoint
@@ -104,7 +104,7 @@ _GRACE_SECONDS = 10
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="How long an id is remembered: within it, a record is scored once; 0 remembers none.",
+    help="Time within which a record of the same id is scored once, in seconds; 0 for no such check.",
 )
 @option("--batch-records", default=1000, show_default=True, rare=True, metavar="N", help="Maximum records per batch.")
 @runner_command.runner
@@ -140,7 +140,7 @@ def pubsub(
     Example:
       headrace stream pubsub --app births --models gs://my-bucket/model-events
           --subscription projects/my-project/subscriptions/births
-          --predictions-topic projects/my-project/topics/weights
+          --prediction-topic projects/my-project/topics/weights
           --dead-letters projects/my-project/topics/births-dead --runner DataflowRunner --project my-project ...
     """
     chosen = runner_command.chosen(runner)

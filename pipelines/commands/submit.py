@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.pipelines.commands import platform_options
+from headrace.pipelines.commands.json_output import as_json as json_option
+from headrace.pipelines.commands.json_output import print_json, progress_console
 from headrace.pipelines.commands.option_groups import GroupedCommand, folded, group, option
 from headrace.pipelines.commands.platform_options import Place
 from headrace.pipelines.submission.prepare import prepare
@@ -64,6 +64,7 @@ def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--dry-run", is_flag=True, help="Print the run's name and parameters as JSON; submit nothing.")
 @poll
+@json_option
 def submit(
     spec: str,
     place: Place,
@@ -73,6 +74,7 @@ def submit(
     wait: bool,
     dry_run: bool,
     poll_seconds: float,
+    as_json: bool,
 ) -> None:
     """Submit a compiled pipeline to Vertex AI or Kubeflow.
 
@@ -84,7 +86,7 @@ def submit(
     Examples:
       headrace submit static.yaml --platform vertex --options vertex.toml --problem natality.py \\
         --data gs://my-bucket/births.csv --root gs://my-bucket/headrace --wait
-      headrace submit any.yaml --platform kubeflow --host http://127.0.0.1:8888 --parameter rows=100
+      headrace submit any.yaml --platform kubeflow --kubeflow-url http://127.0.0.1:8888 --parameter rows=100
     """
     from headrace.core.problem import copies
     from headrace.core.retry import RetryPolicy
@@ -92,44 +94,46 @@ def submit(
 
     prepared = prepare(spec, place, inputs, name, cache=not no_cache)
     if dry_run:
-        click.echo(json.dumps({"run_id": prepared.run_id, "parameters": prepared.submission.parameters}, indent=1))
+        print_json({"run_id": prepared.run_id, "parameters": prepared.submission.parameters})
         return
     with platform_options.service(place) as service:
         run_id = service.run_id(prepared.run_id)
         copies.write(prepared.upload)
         run, new = submitting.submit(service, run_id, prepared.submission, RetryPolicy())
-        message = f"submitted to {place.platform}" if new else f"already on {place.platform}, {run.state}"
-        click.echo(f"{run.run_id}: {message}")
-        click.echo(run.page)
+        if not as_json:
+            message = f"submitted to {place.platform}" if new else f"already on {place.platform}, {run.state}"
+            click.echo(f"{run.run_id}: {message}")
+            click.echo(run.page)
         if wait:
-            follow_to_end(service, run, place, poll_seconds)
+            follow_to_end(service, run, place, poll_seconds, as_json=as_json)
+        elif as_json:
+            print_json({**run.to_json(), "new": new})
         else:
             click.echo(f"Follow it: headrace status {run.run_id} {place.arguments} --wait")
 
 
-def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float) -> None:
+def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float, *, as_json: bool = False) -> None:
     """Shows a run's tasks until it has ended, then its summary, and raises its error.
+
+    With `as_json` it prints run and summary as one JSON value, and tasks on stderr.
 
     Raises:
         GateRefused: the gate refused the model.
         HeadraceError: the run failed.
     """
-    from rich.console import Console
-
     from headrace.core.retry import RetryPolicy
-    from headrace.pipelines.console import display, print_scoring, print_summary
+    from headrace.pipelines.console import display, print_run
     from headrace.pipelines.submission import follow, outcome
     from headrace.pipelines.submission.tasks import leaves
 
-    console = Console(file=sys.stdout, highlight=False)
+    console = progress_console(as_json=as_json)
     # Tolerates a platform that is down for minutes: the run continues meanwhile.
     policy = RetryPolicy(total_s=max(600.0, 6 * poll_seconds))
     with display(console, tuple(leaves(run.spec))) as listener:
         run = follow.follow(service, run, listener, poll_s=poll_seconds, policy=policy)
     summary = outcome.read_summary(run)
-    if summary is not None:
-        if "publish" in {step["step"] for step in summary["steps"]}:
-            print_scoring(console, summary)
-        else:
-            print_summary(console, summary, None)
+    if as_json:
+        print_json({**run.to_json(), "summary": summary})
+    elif summary is not None:
+        print_run(console, summary, None)
     outcome.raise_for(run, summary, logs=f"headrace logs {run.run_id} {place.arguments}")

@@ -36,7 +36,12 @@ _instead = group("Instead of training")
 )
 @click.option("--output", default="", metavar="PATH", help="Output path of the Model, written atomically.")
 @train_options.local_options
-@_instead("--describe", is_flag=True, help="Print the devices and settings of a training here, with reasons, and exit.")
+@_instead(
+    "--describe-devices",
+    "describe",
+    is_flag=True,
+    help="Print the devices and settings of a training here, with reasons, and exit.",
+)
 @_instead(
     "--plan", is_flag=True, help="Measure some steps here, print time and cost for a table of machines, and exit."
 )
@@ -51,7 +56,7 @@ def train(
       headrace train --problem natality.py --examples out/examples --output out/model
       headrace train ... --max-hours 2 --target root_mean_squared_error=1.1
       headrace train ... --warm-start out/earlier-model
-      headrace train --problem natality.py --describe
+      headrace train --problem natality.py --describe-devices
       headrace train --problem natality.py --examples out/examples --plan
 
     After a kill, the same command resumes from the last checkpoint. SIGTERM saves a checkpoint, and exits with 75.

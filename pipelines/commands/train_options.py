@@ -45,7 +45,7 @@ _OPTIONS = (
         type=_words(StrategyName),
         default="auto",
         show_default=True,
-        help="Strategy of distribution; `headrace train --describe` shows what auto chooses here, and why.",
+        help="Strategy of distribution; `headrace train --describe-devices` shows what auto chooses here, and why.",
     ),
     _devices(
         "--precision",

@@ -74,19 +74,20 @@ _request = click.option("--request", is_flag=True, help="Request a training each
 )
 @_request
 @click.option("--allow-tags", is_flag=True, help="Allow images with tags, which may change, instead of digests.")
-def schedule(settings: str, cron: str, timezone: str, request: bool, allow_tags: bool) -> None:
+@json_option
+def schedule(settings: str, cron: str, timezone: str, request: bool, allow_tags: bool, as_json: bool) -> None:
     """Create the schedule of a training on Vertex AI or Kubeflow, or change it: `headrace tick`, at each time.
 
     `headrace schedule list`, `pause`, `resume` and `delete` know it by the training's name with "-tick".
     """
-    from headrace.pipelines.commands.schedule import check_times, describe
+    from headrace.pipelines.commands.schedule import check_times, print_schedule
     from headrace.pipelines.dynamic import settings as dynamic
     from headrace.pipelines.triggers.schedule import put_schedule
 
     check_times(cron, timezone)
     found = dynamic.read(settings)
     made, new = put_schedule(found, cron, timezone, request=request, allow_tags=allow_tags)
-    click.echo(f"{'created' if new else 'updated'}: {describe(made)}")
+    print_schedule(made, new=new, as_json=as_json)
 
 
 @trigger.command(cls=GroupedCommand)

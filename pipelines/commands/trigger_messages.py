@@ -14,6 +14,7 @@ from headrace.core.signals import stop_on_signals
 from headrace.pipelines.commands import runner_options as runner_command
 from headrace.pipelines.commands import trigger_options
 from headrace.pipelines.commands.option_groups import GroupedCommand, group
+from headrace.pipelines.commands.run_argument import EXAMPLES
 
 if TYPE_CHECKING:
     from headrace.components.messages.config import MessagesConfig
@@ -42,7 +43,7 @@ _tables = group("BigQuery")
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How long after its end a window accepts messages. What comes later is a dead letter.",
+    help="Time after its end in which a window accepts messages, in seconds; later ones are dead letters.",
 )
 @_window(
     "--time-attribute",
@@ -63,7 +64,7 @@ _tables = group("BigQuery")
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="How long an id of --id-attribute is remembered over all windows.",
+    help="Time in which an id of --id-attribute is a duplicate, over all windows, in seconds.",
 )
 @_tables(
     "--table", default="", metavar="bigquery://PROJECT.DATASET.TABLE", help="Table of BigQuery to load spans into."
@@ -87,8 +88,10 @@ _tables = group("BigQuery")
 @_training(
     "--drift-from",
     default="",
-    metavar="PATH",
-    help="Examples, a Model or a statistics.json: a span that has drifted from it requests a training at once.",
+    type=EXAMPLES,
+    metavar="PATH_OR_RUN",
+    help="Examples, their run, a Model or a statistics.json: a span that has drifted from it requests a training at "
+    "once.",
 )
 @runner_command.runner
 def messages(

@@ -40,13 +40,12 @@ data_below = click.option(
 @iap_audience
 @allow
 @data_below
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option(
     "--port",
     default=8080,
     show_default=True,
     type=click.IntRange(0, 65535),
-    metavar="N",
     help="Port; 0 for a free one.",
 )
 @click.option("--no-login", is_flag=True, help="Let everybody on this machine in; only on a loopback address.")

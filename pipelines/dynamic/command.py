@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from headrace.core.errors import PlatformError
 from headrace.pipelines.console import print_dynamic
@@ -16,16 +17,27 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run_all(root: str, console: Console) -> None:
+def run_all(root: str, console: Console, report: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Runs what is due in this process, until nothing is, or a canary is left to ticks.
+
+    Args:
+        root: of the dynamic training.
+        console: where steps and outcomes are shown.
+        report: receives the outcomes in their place, before an error is raised: `did`, `run` and `why` of the last
+            tick, and `runs`, the summaries.
 
     Raises:
         HeadraceError: a run failed: its error; the next attempt is due later.
         PlatformError: data waits for the next attempt, or another process executes the run under way.
     """
     settings = read_local(root)
-    pumped, summaries = drive(settings, console, ended=lambda summary: print_dynamic(console, summary))
-    console.print(f"{pumped.did}: {pumped.why}", soft_wrap=True, markup=False)
+    if report is None:
+        pumped, summaries = drive(settings, console, ended=lambda summary: print_dynamic(console, summary))
+        console.print(f"{pumped.did}: {pumped.why}", soft_wrap=True, markup=False)
+    else:
+        pumped, summaries = drive(settings, console)
+        run_id = None if pumped.run is None else pumped.run.id
+        report({"did": pumped.did, "run": run_id, "why": pumped.why, "runs": summaries})
     if pumped.did == "idle":
         return
     if summaries:
@@ -37,8 +49,10 @@ def run_all(root: str, console: Console) -> None:
     raise PlatformError("data waits", where=settings.folder, received=pumped.why, fix=fix)
 
 
-def run_one(root: str, run_id: str, console: Console) -> None:
+def run_one(root: str, run_id: str, console: Console, report: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Executes the run that the ledger names, and then starts the one that is due.
+
+    With `report` its summary goes there, as `runs`, in place of the console.
 
     Raises:
         UsageError: the ledger names another run.
@@ -46,7 +60,10 @@ def run_one(root: str, run_id: str, console: Console) -> None:
     """
     settings = read_local(root)
     summary = execute(settings, run_named(settings, run_id), console)
-    print_dynamic(console, summary)
+    if report is None:
+        print_dynamic(console, summary)
+    else:
+        report({"runs": [summary]})
     raise_for(summary)
     # With the settings that are stored now.
     tick(read(settings.folder), utc_now())

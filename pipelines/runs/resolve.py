@@ -12,14 +12,34 @@ from headrace.pipelines.runs.records import SUMMARY, RunRecord, is_run, list_run
 from headrace.pipelines.runs.start_record import NAME
 
 DEFAULT_ROOT = "headrace-runs"
-Kind = Literal["examples", "model", "quarantined"]
+Kind = Literal["examples", "model", "evaluation", "predictions", "quarantined"]
 
 # Files in a run's folder that name the run as well as the folder does.
 _FILES = (SUMMARY, NAME, "report.html", "pipeline.yaml")
 # Files that mark an artifact's folder: such a path is the artifact, not a run.
-_ARTIFACT_FILES = ("manifest.json", "training.json", "endpoint.json", "saved_model.pb", "quarantine.jsonl")
-_OUTPUTS = {"examples": ("examples",), "model": ("model",), "quarantined": ("quarantined", "examples", "predictions")}
-_NAMES = {"examples": "Examples", "model": "Model", "quarantined": "Examples or Predictions"}
+_ARTIFACT_FILES = (
+    "manifest.json",
+    "training.json",
+    "evaluation.json",
+    "endpoint.json",
+    "saved_model.pb",
+    "quarantine.jsonl",
+)
+_OUTPUTS = {
+    "examples": ("examples",),
+    "model": ("model",),
+    "evaluation": ("evaluation",),
+    # Published ones stay, others may be cleared with the run's working folder.
+    "predictions": ("published", "predictions"),
+    "quarantined": ("quarantined", "examples", "predictions"),
+}
+_NAMES = {
+    "examples": "Examples",
+    "model": "a Model",
+    "evaluation": "an Evaluation",
+    "predictions": "Predictions",
+    "quarantined": "Examples or Predictions",
+}
 _LISTED = 10
 
 
@@ -71,9 +91,9 @@ def artifact_of(run: RunRecord, kind: Kind) -> str:
             return run.outputs[output]
     why = f"{run.step} failed" if run.status == "failed" and run.step else f"it {_said(run)}"
     raise UsageError(
-        f"the run has no {_NAMES[kind]}",
+        f"the run has no {_NAMES[kind].removeprefix('an ').removeprefix('a ')}",
         where=run.folder,
-        expected=f"a run that made {_NAMES[kind]}, or their folder",
+        expected=f"a run with {_NAMES[kind]}, or the folder of the artifact",
         received=f"{run.pipeline or 'a run'}: {why}",
     )
 

@@ -40,8 +40,8 @@ def submit(
         parameters: other parameters of the pipeline by name, which take precedence.
         name: prefix of the run's name; by default the problem's name.
         cache: False runs every task, whatever the platform has cached.
-        where: options_file, project, region and api_endpoint of Vertex AI; host, namespace and token_file of
-            Kubeflow.
+        where: options_file, project, region and api_endpoint of Vertex AI; kubeflow_url, namespace and token_file
+            of Kubeflow.
 
     Returns:
         The platform's run: run_id, state, page.

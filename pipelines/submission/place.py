@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 # Each option of the commands: its name, field, metavar and help.
 OPTIONS = (
-    ("--project", "project", "PROJECT", "vertex: ID of the project (default: [vertex] of --options)."),
-    ("--region", "location", "REGION", "vertex: region, such as europe-west1 (default: [vertex] of --options)."),
-    ("--api-endpoint", "api_endpoint", "URL", "vertex: URL of another address of the service, such as a private one."),
-    ("--host", "host", "URL", "kubeflow: URL of the API (default: the cluster of kubectl)."),
-    ("--namespace", "namespace", "NAME", "kubeflow: namespace of the runs, on a cluster of several users."),
-    ("--token-file", "token_file", "FILE", "kubeflow: file with the bearer token of the API."),
+    ("--project", "project", "PROJECT", "Vertex AI: ID of the project (default: [vertex] of --options)."),
+    ("--region", "location", "REGION", "Vertex AI: region, such as europe-west1 (default: [vertex] of --options)."),
+    (
+        "--api-endpoint",
+        "api_endpoint",
+        "URL",
+        "Vertex AI: URL of another address of the service, such as a private one.",
+    ),
+    ("--kubeflow-url", "kubeflow_url", "URL", "Kubeflow: URL of the API (default: the cluster of kubectl)."),
+    ("--namespace", "namespace", "NAME", "Kubeflow: namespace of the runs, on a cluster of several users."),
+    ("--token-file", "token_file", "FILE", "Kubeflow: file with the bearer token of the API."),
 )
 _OF = {"project": "vertex", "location": "vertex", "api_endpoint": "vertex"}
 
@@ -32,7 +37,7 @@ class Place:
         platform: "vertex" or "kubeflow".
         options_file: a TOML file of the platform's options.
         project, location, api_endpoint: of Vertex AI.
-        host, namespace, token_file: of Kubeflow.
+        kubeflow_url, namespace, token_file: of Kubeflow.
     """
 
     platform: str
@@ -40,7 +45,7 @@ class Place:
     project: str = ""
     location: str = ""
     api_endpoint: str = ""
-    host: str = ""
+    kubeflow_url: str = ""
     namespace: str = ""
     token_file: str = ""
 
@@ -122,7 +127,7 @@ def service(place: Place) -> Iterator[Service]:
     else:
         from headrace.pipelines.submission.kubeflow.client import KubeflowService
 
-        opened = KubeflowService(place.host, namespace=place.namespace, token=_token(place.token_file))
+        opened = KubeflowService(place.kubeflow_url, namespace=place.namespace, token=_token(place.token_file))
     try:
         yield opened
     finally:

@@ -75,6 +75,11 @@ class Run:
         """Whether the state is final."""
         return self.state in ENDED
 
+    def to_json(self) -> dict[str, Any]:
+        """The run as JSON, with its tasks as a list, without the compiled pipeline."""
+        content = {name: value for name, value in vars(self).items() if name != "spec"}
+        return {**content, "tasks": [dict(vars(task)) for task in self.tasks.values()]}
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -21,11 +21,12 @@ NATALITY = ROOT / "examples" / "natality"
 
 @dataclass
 class Result:
-    """What a command came to: its exit status, what it printed, and the paragraph of its error."""
+    """What a command came to: its exit status, what it printed, on stdout alone too, and the paragraph of its error."""
 
     status: int
     output: str
     error: str
+    stdout: str
 
 
 def headrace(*arguments: str) -> Result:
@@ -35,10 +36,10 @@ def headrace(*arguments: str) -> Result:
     done = CliRunner().invoke(cli, list(arguments))
     error = done.exception
     if isinstance(error, HeadraceError):
-        return Result(error.exit_status, done.output, error.text)
+        return Result(error.exit_status, done.output, error.text, done.stdout)
     if error is not None and not isinstance(error, SystemExit):
         raise error
-    return Result(done.exit_code, done.output, "")
+    return Result(done.exit_code, done.output, "", done.stdout)
 
 
 @dataclass

@@ -75,7 +75,7 @@ def test_a_damaged_problem_ends_in_a_paragraph_before_any_work(
         root, window = problem.with_name("root"), problem.with_name("window")
         read = ("--problem", problem)
         statuses = [
-            ended("train", *read, "--describe").returncode,
+            ended("train", *read, "--describe-devices").returncode,
             ended("dynamic", "init", *read, "--root", root).returncode,
         ]
         ended("submit", _GOLDEN / f"{spec}_training_vertex.yaml", *_VERTEX, *read, *_INPUTS, "--dry-run")

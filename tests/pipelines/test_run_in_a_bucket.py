@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -92,11 +93,15 @@ def test_a_search_is_continued_from_the_bucket(bucket: str, tmp_path: Path, monk
     try:
         for trials in (1, 2):
             command = ("run", "tuned", "--problem", str(problem), "--data", rows, "--root", root)
-            ended = headrace(*command, "--trials", str(trials))
+            ended = headrace(*command, "--trials", str(trials), *(["--json"] if trials > 1 else []))
             assert ended.returncode == 0, ended.stdout + ended.stderr
+            shown = ended.stderr if trials > 1 else ended.stdout
             # The second search reads the first one's trial.
-            assert f"trial {trials - 1}: eval loss" in ended.stdout
-            assert ("trial 0: eval loss" in ended.stdout) is (trials == 1)
+            assert f"trial {trials - 1}: eval loss" in shown
+            assert ("trial 0: eval loss" in shown) is (trials == 1)
+        printed = json.loads(ended.stdout)
+        assert (printed["pipeline"], printed["status"]) == ("tuned-training", "succeeded")
+        assert storage.exists(printed["report"])
     finally:
         headrace("endpoint", "stop", f"{work}/endpoints/lines")
     assert len(storage.names_below(f"{root}/searches")) == 1

@@ -175,7 +175,7 @@ class Hybrid:
                 where="--prediction-table",
                 expected=f"version {found.version}, which is served",
                 received=f"version {table.model_version}",
-                fix="Score with the served version, give --follow to await such a table, or use --mode static",
+                fix="Score with the served version, give --follow-every to await such a table, or use --mode static",
             )
         if not self._fits(table, found):
             raise UsageError(

@@ -60,14 +60,14 @@ class PubSubConfig:
             raise UsageError(
                 "there is no place for predictions",
                 where="stream pubsub",
-                expected="--predictions-topic TOPIC, --predictions-table TABLE, or both",
+                expected="--prediction-topic TOPIC, --bigquery-table TABLE, or both",
             )
         if self.predictions:
-            check_topic(self.predictions, "--predictions-topic")
+            check_topic(self.predictions, "--prediction-topic")
         if self.table:
             from headrace.core.sources.bigquery_load import check_table
 
-            check_table(self.table, "--predictions-table")
+            check_table(self.table, "--bigquery-table")
         check_topic(self.dead_letters, "--dead-letters")
         if self.alarms:
             check_topic(self.alarms, "--alarms")
@@ -86,5 +86,5 @@ class PubSubConfig:
     @property
     def topics(self) -> dict[str, str]:
         """The topics that it writes, by option."""
-        named = {"--predictions-topic": self.predictions, "--dead-letters": self.dead_letters, "--alarms": self.alarms}
+        named = {"--prediction-topic": self.predictions, "--dead-letters": self.dead_letters, "--alarms": self.alarms}
         return {option: topic for option, topic in named.items() if topic}

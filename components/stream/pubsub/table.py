@@ -33,7 +33,7 @@ _KINDS = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", "UTC"), "INTEGE
 
 def create(uri: str) -> None:
     """Creates the table if it does not exist; errors as of `create_table`."""
-    create_table(uri, FIELDS, "--predictions-table")
+    create_table(uri, FIELDS, "--bigquery-table")
 
 
 class ByWindow(beam.DoFn):

@@ -44,7 +44,7 @@ def checked_health(ask: Callable[[], Any]) -> Any:
             return health
         received = "a response without multi_user"
     raise UsageError(
-        "there is no Kubeflow Pipelines API at --host",
+        "there is no Kubeflow Pipelines API at --kubeflow-url",
         where="/apis/v2beta1/healthz",
         expected="the health of Kubeflow Pipelines 2",
         received=received,
@@ -79,7 +79,7 @@ def explained(host: str, namespace: str, what: str) -> Iterator[None]:
             "Kubeflow Pipelines does not respond",
             where=host,
             received=str(error)[:300],
-            fix=f"Check --host; from outside the cluster: {_FORWARD}" if refused else "Try again later",
+            fix=f"Check --kubeflow-url; from outside the cluster: {_FORWARD}" if refused else "Try again later",
         ) from error
     except (OpenApiException, ValueError) as error:
         raise UsageError(

@@ -132,7 +132,7 @@ def test_another_alias_and_none(tmp_path: Path, register: Callable[..., str]) ->
     assert models.locate(config(tmp_path, alias="previous")).version == "v1"
     with pytest.raises(UsageError, match=r"the registry has no challenger.*Expected an alias that is set: champion"):
         models.locate(config(tmp_path, alias="challenger"))
-    with pytest.raises(UsageError, match="the interval of --follow is wrong"):
+    with pytest.raises(UsageError, match="the interval of --follow-every is wrong"):
         config(tmp_path, follow_s=0.0)
 
 

@@ -350,7 +350,7 @@ def test_a_table_in_a_bucket_is_served_without_a_model(tmp_path: Path, store: st
         "static",
         "--prediction-table",
         place,
-        "--follow",
+        "--follow-every",
         "0.2",
         "--port",
         "0",

@@ -168,24 +168,32 @@ REPORTS: dict[str, tuple[Callable[[Workplace], str], Callable[[Any], bool]]] = {
     "preprocess": (Workplace.preprocess, lambda found: (found["rows_in"], found["rows_out"]) == (1450, 1449)),
     "ingest": (ingest, lambda found: (found["spans"], found["rows_in"], found["rows_out"]) == (["1"], 1450, 1449)),
     "train": (Workplace.train, lambda found: found["epochs"] == 1),
-    "train --describe": (
-        lambda place: run(place, "train", "--problem", place.problem, "--describe"),
+    "train --describe-devices": (
+        lambda place: run(place, "train", "--problem", place.problem, "--describe-devices"),
         lambda found: found["strategy"].startswith("OneDevice"),
     ),
     "train --plan": (plan, lambda found: found["estimates"][0]["measured"] is True),
     "tune": (tune, lambda found: (found["best"], len(found["trials"])) == (0, 1)),
     "evaluate": (evaluate, lambda found: found["metrics"]["root_mean_squared_error"] > 0),
     "score": (score_rows, lambda found: found["rows_in"] == found["rows_out"] + found["rows_quarantined"] == 1450),
-    "score --describe": (
-        lambda place: score(place, "--describe"),
+    "score --describe-model": (
+        lambda place: score(place, "--describe-model"),
         lambda found: found["takes"]["key"] == "record_id",
     ),
     "deploy": (Workplace.deploy, lambda found: found["url"].startswith("http://127.0.0.1:")),
     "endpoint status": (endpoint, lambda found: found["healthy"] is True),
     "predictions status": (predictions, lambda found: found["rows"] + 0 > 1400),
 }
-# Shown in tests of their own: submission, the registry, the request log, dynamic training.
+# Shown in tests of their own: runs, submission, the registry, the request log, dynamic training.
 ELSEWHERE = {
+    *(f"run {pipeline}" for pipeline in ("static", "tuned", "batch-scoring", "dynamic")),
+    "submit",
+    "cancel",
+    "schedule set",
+    "trigger schedule",
+    *(f"dynamic {verb}" for verb in ("init", "request", "withdraw")),
+    *(f"endpoint {verb}" for verb in ("start", "monitor")),
+    "predictions rollback",
     "dynamic add",
     "dynamic status",
     "tick",
@@ -199,6 +207,37 @@ ELSEWHERE = {
     "trigger alarm",
     *(f"endpoint {verb}" for verb in ("history", "list", "promote", "rollback")),
     *(f"registry {verb}" for verb in ("archive", "list", "promote", "restore", "show")),
+}
+
+
+# Commands that report nothing, and why: a new command is here or has the option.
+ONE_FILE = "writes one file, whose path is all that it prints"
+TO_RUN = "prints text that another program executes"
+UNTIL_A_SIGNAL = "runs until it is stopped, and logs lines"
+EXIT_STATUS = "its exit status is the result"
+NO_REPORT = {
+    "compile": ONE_FILE,
+    "init": ONE_FILE,
+    "report": ONE_FILE,
+    "completion": TO_RUN,
+    "trigger cron": TO_RUN,
+    "trigger function": TO_RUN,
+    "trigger service": TO_RUN,
+    "serve": UNTIL_A_SIGNAL,
+    "stream kafka": UNTIL_A_SIGNAL,
+    "stream labels": UNTIL_A_SIGNAL,
+    "stream pubsub": UNTIL_A_SIGNAL,
+    "trigger alarm-topic": UNTIL_A_SIGNAL,
+    "trigger messages": UNTIL_A_SIGNAL,
+    "trigger serve": UNTIL_A_SIGNAL,
+    "watch": UNTIL_A_SIGNAL,
+    "dynamic retry": EXIT_STATUS,
+    "endpoint stop": EXIT_STATUS,
+    "endpoint undeploy": EXIT_STATUS,
+    "schedule delete": EXIT_STATUS,
+    "schedule pause": EXIT_STATUS,
+    "schedule resume": EXIT_STATUS,
+    "logs": "prints the log's lines as they are",
 }
 
 
@@ -226,6 +265,12 @@ def test_every_command_with_the_option_is_shown_here() -> None:
     shown = {" ".join(word for word in name.split() if word.islower() and word[0] != "-") for name in REPORTS}
     assert have == shown | ELSEWHERE
     assert {name.split()[0] for name in have} <= set(COMMANDS)
+
+
+def test_every_command_reports_as_json_or_has_a_reason() -> None:
+    have = {name for name, command in commands(cli, "") if any(p.name == "as_json" for p in command.params)}
+    assert {name for name, _ in commands(cli, "")} == have | set(NO_REPORT)
+    assert have.isdisjoint(NO_REPORT)
 
 
 def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:

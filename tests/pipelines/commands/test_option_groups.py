@@ -55,17 +55,48 @@ def test_a_command_without_rare_options_has_no_second_help() -> None:
     assert "--help-all" not in shown("init", "--help")
 
 
+def meaning(option: click.Option, command: click.Command) -> str:
+    """What an option is: a flag, or the value as help texts show it."""
+    if option.is_flag:
+        # Flags are shown alike: two that differ in what they do differ in their help texts.
+        return f"flag: {option.help}"
+    shown = option.make_metavar(click.Context(command))
+    # A folder, a file or a place: the same thing, elsewhere.
+    return "PATH" if re.match(r"DIR|PATH|FILE(\.\w+)?\Z", shown) else shown
+
+
+# Options that help texts show differently, and that mean the same.
+ONE_MEANING = {
+    "--alias": "a name; `registry promote` sets two of them",
+    "--allow-tags": "of images",
+    "--platform": "`compile` compiles for this machine too",
+    "--replace": "what the command writes",
+}
+
+
 def test_a_name_means_one_thing() -> None:
-    """By what it is shown as: a number, a folder and a URL are three things."""
+    """A number, a folder, a URL and a flag are four things."""
     meanings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for command, one in commands():
         for parameter in one.params:
-            if isinstance(parameter, click.Option) and parameter.metavar:
-                meanings[parameter.opts[0]][parameter.metavar].add(command)
+            if isinstance(parameter, click.Option):
+                meanings[parameter.opts[0]][meaning(parameter, one)].add(command)
     several = {name: dict(found) for name, found in meanings.items() if len(found) > 1}
-    # A folder, a file or a place: the same thing, elsewhere.
-    place = re.compile(r"DIR|PATH|FILE(\.\w+)?\Z")
-    assert {name: found for name, found in several.items() if not all(map(place.match, found))} == {}
+    assert {name: found for name, found in several.items() if name not in ONE_MEANING} == {}
+    assert set(ONE_MEANING) <= set(several)
+
+
+def test_no_two_names_differ_by_an_s() -> None:
+    """In one command, and in all of them where a name has several words: --span is one and --spans a folder of them."""
+    by_command = {
+        command: {parameter.opts[0] for parameter in one.params if isinstance(parameter, click.Option)}
+        for command, one in commands()
+    }
+    for names in (*by_command.values(), {name for found in by_command.values() for name in found if "-" in name[2:]}):
+        singular = defaultdict(set)
+        for name in names:
+            singular["-".join(word.removesuffix("s") for word in name.split("-"))].add(name)
+        assert [found for found in singular.values() if len(found) > 1] == []
 
 
 def test_names_that_meant_two_things_are_gone() -> None:
@@ -112,8 +143,34 @@ def test_defaults_in_help_texts_are_those_of_the_code(
 
 
 def test_help_texts_are_sentences() -> None:
-    long = {"score", "train", "tune", "submit", "run static", "run tuned", "run batch-scoring", "preprocess"}
     for command, one in commands():
-        for parameter in one.params if command.strip() in long else ():
+        assert re.match(r"[A-Z].*\.", one.help or "", re.DOTALL), command
+        for parameter in one.params:
             if isinstance(parameter, click.Option):
-                assert re.match(r"[A-Za-z`].*[.)]\Z", parameter.help or "", re.DOTALL), (command, parameter.opts)
+                assert re.match(r"[A-Z`].*[.)]\Z", parameter.help or "", re.DOTALL), (command, parameter.opts)
+
+
+# By the metavar of an option: what its help text or its default has.
+UNITS = {
+    "SECONDS": "in seconds",
+    "S": "in seconds",
+    "BYTES": "in bytes",
+    "MIB": "in MiB",
+    "DURATION": r"\b\d+[smhd]\b",
+    "PERIOD": "a number and",
+    "FRACTION": "[Ff]raction",
+}
+
+
+def test_numbers_have_a_unit() -> None:
+    checked = set()
+    for command, one in commands():
+        for parameter in one.params:
+            if isinstance(parameter, click.Option) and parameter.metavar in UNITS:
+                said = f"{parameter.help} [default: {parameter.default}]"
+                assert re.search(UNITS[parameter.metavar], said), (command, parameter.opts, said)
+                checked.add(parameter.metavar)
+            for ending in ("seconds", "minutes", "hours", "gigabytes"):
+                if isinstance(parameter, click.Option) and parameter.opts[0].endswith(f"-{ending}"):
+                    assert f"in {ending}" in (parameter.help or ""), (command, parameter.opts)
+    assert checked == set(UNITS)

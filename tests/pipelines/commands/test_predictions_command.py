@@ -40,6 +40,8 @@ def test_look_and_go_back(tmp_path: Path) -> None:
     told = f"{'a' * 16} is current: {place}/versions/{'a' * 16}\n"
     assert [invoke("rollback", place).output for _ in range(2)] == [told, told]
     assert invoke("rollback", place, "--identity", "b" * 16).output.startswith("b" * 16)
+    back = json.loads(invoke("rollback", place, "--identity", "a" * 16, "--json").output)
+    assert (back["identity"], back["uri"]) == ("a" * 16, f"{place}/versions/{'a' * 16}")
 
 
 def test_a_table_by_key(tmp_path: Path) -> None:

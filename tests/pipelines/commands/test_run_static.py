@@ -185,9 +185,12 @@ def test_nonsense_about_training_is_refused_before_anything_starts(tmp_path: Pat
 
 def test_the_same_command_again_does_nothing_twice(folder: Path, first: subprocess.CompletedProcess[str]) -> None:
     before = summary(folder / "one")
-    again = run(folder / "natality.py", folder / "one")
+    again = headrace(*static(folder / "natality.py", folder / "one"), "--json")
     assert again.returncode == 0
-    after = summary(folder / "one")
+    after = json.loads(again.stdout)
+    page = str(folder / "one" / "runs" / after["run_id"] / "report.html")
+    assert after == {**summary(folder / "one"), "report": page}
+    assert re.search(r"^preprocess +already done", again.stderr, re.MULTILINE)
     assert [step["status"] for step in after["steps"]] == ["cached", "cached", "cached", "succeeded", "succeeded"]
     assert after["steps"][4]["result"] == before["steps"][4]["result"]
 
@@ -267,6 +270,7 @@ def test_a_rollback_lasts_through_a_rerun_and_reaches_the_champion(
     listed = headrace("endpoint", "list", folder / "one")
     assert "it was stopped" in listed.stdout
     assert headrace("endpoint", "start", endpoint).stdout.strip().endswith(f"answers at {before.url}")
+    assert json.loads(headrace("endpoint", "start", endpoint, "--json").stdout) == {"url": before.url}
     history = json.loads(headrace("endpoint", "history", endpoint, "--json").stdout)
     assert [(c["action"], c["version"], c["why"]) for c in history["history"]] == [
         ("deploy", before.live, ""),

@@ -46,7 +46,7 @@ def rows(tmp_path: Path) -> Path:
 def test_describe(model: Path, rows: Path) -> None:
     job = ("--vertex-model", "projects/p/locations/us-central1/models/m", "--vertex-project", "demo-project")
     job += ("--vertex-region", "us-central1", "--vertex-staging", "gs://my-bucket/staging")
-    done = headrace("score", "--model", str(model), "--describe", "--data", str(rows), *job)
+    done = headrace("score", "--model", str(model), "--describe-model", "--data", str(rows), *job)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:2] == ["model version v1", "signature serving_default, key record_id"]
     assert "gestation_weeks  float32  [rows]  gestation_weeks (may be missing: NaN)" in done.stdout
@@ -193,9 +193,11 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
     table = PredictionTable(place / "versions" / now["current"] / FILE)
     assert table.outputs(table.find(["a"]))["prediction"][0] == pytest.approx(EXPECTED["a"], rel=1e-6)
     assert table.about.model_version == "v1"
-    again = headrace("run", "batch-scoring", *arguments)
+    again = headrace("run", "batch-scoring", *arguments, "--json")
     assert again.returncode == 0
-    assert "score       already done, cached" in again.stdout
+    assert "score       already done, cached" in again.stderr
+    printed = json.loads(again.stdout)
+    assert (printed["pipeline"], printed["status"]) == ("batch-scoring", "succeeded")
     assert current(str(place)) == now
     ended = pipelines.run_batch_scoring(problem, rows, root, sink="table", quiet=True)
     assert ended.steps["score"]["status"] == "cached"
@@ -210,6 +212,7 @@ def test_the_pipeline_to_a_table_that_is_looked_up(model: Path, rows: Path, tmp_
     ]
     assert [step["status"] for step in summary["steps"]] == ["succeeded", "cached", "succeeded", "succeeded"]
     report = root / "runs" / summary["run_id"] / "report.html"
+    assert printed["report"] == str(report)
     page = report.read_text()
     for said in ("Scored and published", "3 predictions of version v1", "direct: the model can be loaded here"):
         assert said in page

@@ -30,8 +30,10 @@ def test_modes_are_options(served: list[ServeConfig], tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     model = str(tmp_path / "model")
     assert invoke(model).exit_code == 0
-    assert invoke("--mode", "static", "--prediction-table", "table", "--follow", "30").exit_code == 0
-    assert invoke(model, "--mode", "hybrid", "--prediction-table", "gs://b/table", "--cache", "100").exit_code == 0
+    assert invoke("--mode", "static", "--prediction-table", "table", "--follow-every", "30").exit_code == 0
+    assert (
+        invoke(model, "--mode", "hybrid", "--prediction-table", "gs://b/table", "--answer-cache", "100").exit_code == 0
+    )
     assert served == [
         ServeConfig(model),
         ServeConfig("", mode="static", table="table", follow_s=30.0),
@@ -44,7 +46,10 @@ def test_modes_are_options(served: list[ServeConfig], tmp_path: Path) -> None:
     [
         (("--mode", "static"), "static and hybrid serving need a table"),
         (("--prediction-table", "table"), "static and hybrid serving need a table"),
-        (("--mode", "static", "--prediction-table", "table", "--cache", "5"), "a cache belongs to hybrid serving"),
+        (
+            ("--mode", "static", "--prediction-table", "table", "--answer-cache", "5"),
+            "a cache belongs to hybrid serving",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(served: list[ServeConfig], arguments: tuple[str, ...], message: str) -> None:

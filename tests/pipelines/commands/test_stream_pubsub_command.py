@@ -107,7 +107,7 @@ def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
     try:
         ended = headrace(
             *("stream", "pubsub", "--app", APP, "--models", events, "--look-every", "0"),
-            *("--subscription", records.subscription, "--predictions-topic", predictions.name),
+            *("--subscription", records.subscription, "--prediction-topic", predictions.name),
             *("--dead-letters", dead.name, "--alarms", alarms.name),
         )
     finally:

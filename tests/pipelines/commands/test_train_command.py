@@ -143,11 +143,11 @@ def test_a_warm_start_goes_on_from_the_model(examples: Path, model: Path, tmp_pa
 
 
 def test_describe_trains_nothing(tmp_path: Path) -> None:
-    done = headrace("train", "--problem", PROBLEM, "--describe")
+    done = headrace("train", "--problem", PROBLEM, "--describe-devices")
     assert (done.returncode, done.stderr) == (0, "")
     assert "OneDevice" in done.stdout
     assert "float32" in done.stdout
-    refused = headrace("train", "--problem", PROBLEM, "--describe", "--strategy", "tpu")
+    refused = headrace("train", "--problem", PROBLEM, "--describe-devices", "--strategy", "tpu")
     assert refused.returncode == 2
     assert "TPU_NAME" in refused.stderr
 

@@ -54,6 +54,8 @@ def test_a_model_is_trained_deployed_and_announced_and_a_bad_span_is_quarantined
 ) -> None:
     root = settings.root
     assert ok("run", "dynamic", "--root", root).startswith("idle: ")
+    idle = json.loads(ok("run", "dynamic", "--root", root, "--json"))
+    assert (idle["did"], idle["run"], idle["runs"]) == ("idle", None, [])
     data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
     added = ok("dynamic", "add", root, "--span", day(0), "--data", data)
     assert ok("dynamic", "add", root, "--span", day(0), "--data", data) == added
@@ -99,11 +101,17 @@ def test_withdrawals_requests_and_retries(settings: DynamicSettings, tmp_path: P
         data = write_rows(tmp_path / f"{number}.csv", rows_of(day(number)))
         ok("dynamic", "add", root, "--span", day(number), "--data", data)
     assert ok("dynamic", "withdraw", root, day(1), day(0)).startswith(f"withdrawn: {day(0)}, {day(1)}\n")
-    assert ok("dynamic", "withdraw", root, day(1), "--again").startswith(f"withdrawn: {day(0)}\n")
+    assert ok("dynamic", "withdraw", root, day(1), "--undo").startswith(f"withdrawn: {day(0)}\n")
+    assert json.loads(ok("dynamic", "withdraw", root, day(1), "--undo", "--json")) == {"withdrawn": [day(0)]}
     assert read(root).withdrawn == (day(0),)
     first = ok("dynamic", "request", root, "--from-scratch")
     assert ", from scratch, of " in first
     assert ok("dynamic", "request", root, "--from-scratch") == first
+    same = json.loads(ok("dynamic", "request", root, "--from-scratch", "--json"))
+    assert first == f"request {same['version']}, from scratch, of {same['at']}\n"
+    options = ["--problem", str(tmp_path / "days.py"), "--root", root, "--replace", "--json"]
+    changed = json.loads(ok("dynamic", "init", *options))
+    assert (changed["uri"], changed["settings"]["name"]) == (settings.uri, "days")
     refused = headrace("dynamic", "retry", root, "a" * 16)
     assert (refused.status, "cannot be tried again" in refused.error) == (2, True)
 

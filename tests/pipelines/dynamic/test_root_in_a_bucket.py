@@ -41,8 +41,10 @@ def test_a_span_becomes_a_champion_and_nothing_is_left_to_do(store: str, problem
     added = headrace("dynamic", "add", root, "--span", "2026-11-20", "--data", data)
     assert added.returncode == 0, added.stderr
     try:
-        ended = headrace("run", "dynamic", "--root", root)
+        ended = headrace("run", "dynamic", "--root", root, "--json")
         assert ended.returncode == 0, ended.stdout + ended.stderr
+        told = json.loads(ended.stdout)
+        assert (told["did"], [one["outcome"] for one in told["runs"]]) == ("idle", ["promoted"])
         registry = Registry(f"{root}/registry/lines")
         champion = registry.champion()
         assert champion.uri.startswith(f"{root}/registry/lines/versions/")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from support.run_folders import write_run
 
 from headrace.core.errors import UsageError
+from headrace.pipelines.cli import cli
+from headrace.pipelines.commands.run_argument import ArtifactOfRun
 from headrace.pipelines.runs.resolve import resolve_artifact, resolve_run
 
 
@@ -85,6 +90,41 @@ def test_an_artifact_of_a_run(root: Path) -> None:
     assert resolve_artifact(str(root / "runs" / "natality-abc1"), "examples") == str(made / "examples")
     assert resolve_artifact("natality-abc1", "model", str(root)) == str(made / "model")
     assert resolve_artifact("natality-abc1", "quarantined", str(root)) == str(made / "examples")
+    assert resolve_artifact("natality-abc1", "evaluation", str(root)) == str(made / "evaluation")
+
+
+def test_the_predictions_of_a_run_are_the_published_ones(root: Path) -> None:
+    folder = root / "runs" / "natality-abc1"
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["steps"] = [
+        {"step": "score", "status": "succeeded", "outputs": {"predictions": "scored"}, "result": {}, "error": None},
+    ]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert resolve_artifact(str(folder), "predictions") == "scored"
+    summary["steps"].append({**summary["steps"][0], "step": "publish", "outputs": {"published": "published/1"}})
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert resolve_artifact(str(folder), "predictions") == "published/1"
+    with pytest.raises(UsageError, match=r"the run has no Evaluation\. Expected a run with an Evaluation, or"):
+        resolve_artifact(str(folder), "evaluation")
+
+
+def test_what_commands_read_may_be_a_run() -> None:
+    def runs(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+        for word, inner in getattr(command, "commands", {}).items():
+            yield from runs(inner, f"{name} {word}".strip())
+        for parameter in command.params:
+            if isinstance(parameter.type, ArtifactOfRun):
+                yield f"{name} {parameter.opts[0]}", parameter.type.kind
+
+    context = click.Context(cli)
+    commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    found = dict(one for name, command in commands.items() if command is not None for one in runs(command, name))
+    assert {name for name, kind in found.items() if kind == "evaluation"} == {
+        "monitor --evaluation",
+        "stream labels --evaluation",
+    }
+    assert {name for name, kind in found.items() if kind == "predictions"} == {"predictions table folder"}
+    assert {"monitor --reference", "trigger messages --drift-from", "train --examples"} <= set(found)
 
 
 def test_an_artifact_itself_is_what_it_is(root: Path, tmp_path: Path) -> None:

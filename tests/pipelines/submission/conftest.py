@@ -65,7 +65,7 @@ def kubeflow(kubeflow_pipelines: Any, bucket: str, put: Callable[[str, bytes], s
         "kubeflow",
         kubeflow_pipelines,
         kubeflow_pipelines.do,
-        ["--platform", "kubeflow", "--host", kubeflow_pipelines.url],
+        ["--platform", "kubeflow", "--kubeflow-url", kubeflow_pipelines.url],
         str(GOLDEN / "static_training_kubeflow.yaml"),
         r"POST .*/runs$",
         r"GET .*/runs/[^/]+$",

@@ -47,6 +47,21 @@ def test_a_run_is_submitted_followed_and_done(platform: Platform) -> None:
         assert last["endpoint"] == "kserve://kubeflow/natality"
 
 
+def test_json_has_the_run_and_its_summary(platform: Platform, write_summary: Callable[..., Any]) -> None:
+    first, again = (json.loads(platform.submit("--json").stdout) for _ in range(2))
+    assert (first["new"], again["new"], again["run_id"]) == (True, False, first["run_id"])
+    platform.on_end(write_summary("succeeded", []))
+    done = platform.submit("--wait", "--json")
+    ended = json.loads(done.stdout)
+    assert (done.status, ended["run_id"], ended["state"]) == (0, first["run_id"], "succeeded")
+    assert {task["name"]: task["state"] for task in ended["tasks"]}["train"] == "succeeded"
+    assert ended["summary"]["status"] == "succeeded"
+    waited = headrace("status", first["run_id"], *platform.options, "--wait", "--json")
+    assert json.loads(waited.stdout) == ended
+    cancelled = json.loads(headrace("cancel", first["run_id"], *platform.options, "--json").stdout)
+    assert (cancelled["state"], cancelled["record"]) == ("succeeded", None)
+
+
 def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) -> None:
     from headrace.pipelines.compiler import compile_to
 
@@ -223,9 +238,10 @@ def test_a_run_that_is_cancelled_half_way_leaves_a_record(platform: Platform, bu
 def test_a_cancellation_whose_answer_fails_is_asked_for_again(platform: Platform, code: int, after: bool) -> None:
     name = run_id(platform.submit().output)
     platform.server.fail(r"POST .*:(cancel|terminate)$", code, after=after)
-    told = headrace("cancel", name, *platform.options, "--poll-seconds", "0.01")
+    told = headrace("cancel", name, *platform.options, "--poll-seconds", "0.01", "--json")
     assert (told.status, told.output.splitlines()[0]) == (0, f"{name}: cancelling")
-    assert f"{name}: cancelled" in told.output
+    ended = json.loads(told.stdout)
+    assert (ended["state"], ended["record"].endswith(f"/{name}.cancelled.json")) == ("cancelled", True)
 
 
 def test_status_shows_runs_and_tasks(platform: Platform) -> None:

@@ -18,9 +18,10 @@ import pytest
 from peers.pipeline_platforms import NATALITY, ROOT, Platform
 from peers.vertex.launchers import Launching
 
-from headrace import pipelines
+from headrace import components, pipelines
 from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.platforms import local
+from headrace.pipelines.platforms.images import Images, role_of
 
 PLATFORMS = ROOT / "tests" / "pipelines" / "platforms"
 DOCUMENT = (ROOT / "docs" / "your_own_pipeline.md").read_text()
@@ -52,6 +53,13 @@ def import_script(folder: Path, code: str) -> str:
     with contextlib.redirect_stdout(printed):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     return printed.getvalue()
+
+
+def test_the_table_has_the_image_of_every_component() -> None:
+    known = Images("x/beam:1", "x/train:1", "x/serve:1", light="x/light:1", allow_tags=True)
+    rows = re.findall(r"^  \| (`.+) \| (`.+`) \|$", DOCUMENT, re.MULTILINE)
+    table = {name: image.split("`")[1] for image, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert table == {name: known.of(role_of(name)).removeprefix("x/").removesuffix(":1") for name in components.__all__}
 
 
 def images(spec: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,6 +79,8 @@ def test_a_schedule_of_vertex_calls_the_tick(
         assert done.stdout == 'created: flights-tick: active, "*/10 * * * *" UTC\n', done.stderr
         done = headrace(*words, "--request", "--timezone", "Europe/Berlin")
         assert done.stdout == 'updated: flights-tick: active, "*/10 * * * *" Europe/Berlin\n', done.stderr
+        told = json.loads(headrace(*words, "--request", "--timezone", "Europe/Berlin", "--json").stdout)
+        assert (told["name"], told["timezone"], told["new"]) == ("flights-tick", "Europe/Berlin", False)
         (name,) = [name for name in server.vertex.resources if "/schedules/" in name]
         assert server.vertex.resources[name].max_concurrent_run_count == 1
         run = server.vertex.finish(server.vertex.fire(name))
@@ -88,7 +91,7 @@ def test_a_schedule_of_vertex_calls_the_tick(
 def test_a_recurring_run_of_kubeflow_has_the_tick(
     bucket: str, put: Callable[[str, bytes], str], kubeflow_pipelines: Any
 ) -> None:
-    settings = settings_of(bucket, Place("kubeflow", host=kubeflow_pipelines.url))
+    settings = settings_of(bucket, Place("kubeflow", kubeflow_url=kubeflow_pipelines.url))
     made, new = put_schedule(settings, "0 3 * * *", "UTC")
     assert (made.name, made.state, new) == ("flights-tick", "active", True)
     (held,) = kubeflow_pipelines.recurring_runs.values()

@@ -123,9 +123,9 @@ def declaring(model: Path, serving: Any) -> Path:
 def test_the_server_gets_them_as_options() -> None:
     assert Serving("warn").arguments == ("--rules", "warn", "--mode", "dynamic")
     assert Serving("enforce", "t").arguments == (
-        *("--rules", "enforce", "--mode", "hybrid", "--prediction-table", "t", "--follow", "30"),
+        *("--rules", "enforce", "--mode", "hybrid", "--prediction-table", "t", "--follow-every", "30"),
     )
-    assert Serving("enforce", "t", 9).arguments[-2:] == ("--cache", "9")
+    assert Serving("enforce", "t", 9).arguments[-2:] == ("--answer-cache", "9")
 
 
 def test_an_endpoint_answers_from_a_table_of_the_version_that_is_live(

@@ -78,7 +78,7 @@ def test_tables_are_versions_of_an_endpoint(endpoint: str, tmp_path: Path) -> No
 
 
 def test_what_is_refused(endpoint: str, tmp_path: Path) -> None:
-    for options in ([], ["--prediction-table", "none"], ["--prediction-table", str(tmp_path), "--cache", "5"]):
+    for options in ([], ["--prediction-table", "none"], ["--prediction-table", str(tmp_path), "--answer-cache", "5"]):
         ended = headrace("deploy", "--endpoint", endpoint, *options)
         assert (ended.returncode, "--model" in ended.stderr) == (2, True), options
     ended = headrace("deploy", "--endpoint", endpoint, "--prediction-table", str(tmp_path / "nowhere"))

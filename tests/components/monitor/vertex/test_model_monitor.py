@@ -140,5 +140,7 @@ def test_the_command_prints_it_or_creates_it(vertex_server: VertexServer, tmp_pa
     created = headrace(*words, "--create")
     assert created.returncode == 0, created.stderr
     assert f"created {NAME}" in created.stdout
+    changed = json.loads(headrace(*words, "--create", "--json").stdout)
+    assert (changed["monitor"], changed["new"]) == (NAME, False)
     refused = headrace(*words[:-1], "monitoring")
     assert (refused.returncode, "the output is not valid" in refused.stderr) == (2, True)

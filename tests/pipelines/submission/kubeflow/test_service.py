@@ -59,7 +59,7 @@ def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = headrace("status", "--platform", "kubeflow", "--host", f"http://127.0.0.1:{port}")
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", f"http://127.0.0.1:{port}")
     assert done.status == 75
     assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in done.error
 
@@ -70,8 +70,10 @@ def test_another_web_server(status: int, body: bytes, namespace: list[str], cloc
     server = RestServer()
     with answering(server, lambda *_: (status, body), lambda *_: b""):
         for command in (["status"], ["status", "6f1c0e1e-2222-3333-4444-555555555555"], ["schedule", "list"]):
-            done = headrace(*command, "--platform", "kubeflow", "--host", server.url, *namespace)
-            assert (done.status, "there is no Kubeflow Pipelines API at --host" in done.error) == (2, True), done.error
+            done = headrace(*command, "--platform", "kubeflow", "--kubeflow-url", server.url, *namespace)
+            assert (done.status, "there is no Kubeflow Pipelines API at --kubeflow-url" in done.error) == (2, True), (
+                done.error
+            )
     # Each command asks once: the answer will be the same.
     assert (len(server.requests), clock) == (3, [])
 

@@ -46,6 +46,10 @@ def test_a_schedule_is_made_changed_paused_and_deleted(vertex: Platform) -> None
     assert (held.cron, held.max_concurrent_run_count) == ("TZ=Europe/Berlin 0 3 * * *", 1)
     changed = headrace("schedule", "set", spec, *options, *vertex.inputs, "--cron", "30 4 * * 1")
     assert changed.output == 'updated: natality: active, "30 4 * * 1" UTC\n'
+    same = json.loads(
+        headrace("schedule", "set", spec, *options, *vertex.inputs, "--cron", "30 4 * * 1", "--json").output
+    )
+    assert (same["name"], same["cron"], same["new"]) == ("natality", "30 4 * * 1", False)
     assert headrace("schedule", "pause", "natality", *options).output == "paused: natality\n"
     assert headrace("schedule", "list", *options).output == 'natality: paused, "30 4 * * 1" UTC\n'
     (told,) = json.loads(headrace("schedule", "list", *options, "--json").output)

@@ -152,8 +152,8 @@ def test_an_unknown_host_is_a_region_that_there_is_not() -> None:
 
 
 def test_options_of_the_other_platform_are_refused(vertex: Platform) -> None:
-    done = headrace("status", *vertex.options, "--host", "http://127.0.0.1:1")
-    assert (done.status, "vertex does not accept --host" in done.error) == (2, True)
+    done = headrace("status", *vertex.options, "--kubeflow-url", "http://127.0.0.1:1")
+    assert (done.status, "vertex does not accept --kubeflow-url" in done.error) == (2, True)
     missing = headrace("status", "--platform", "vertex", "--project", "demo-project")
     assert (missing.status, "--region is missing" in missing.error) == (2, True)
 

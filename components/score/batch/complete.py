@@ -68,7 +68,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
     whole = [r for r in scored.results if parts[r.part].path not in damaged]
     rows_in = sum(result.rows for result in whole)
     if not rows_in and scored.learned.no_rows == "refuse":
-        raise DataError("there are no rows", where=config.data, expected="one row or more", received="none")
+        raise DataError("the data has no rows", where=config.data, expected="one row or more", received="none")
     if scored.rows not in (None, rows_in):
         raise DataError(
             "there are more or fewer rows than when they were given to the model",

@@ -103,7 +103,7 @@ class KafkaConfig:
             if not getattr(self, name):
                 raise UsageError(f"{name} is empty", where="stream kafka", expected="a text that is not empty")
         if not self.routes:
-            raise UsageError("there is no route", where="stream kafka", expected="APP=RECORDS:PREDICTIONS")
+            raise UsageError("a route is missing", where="stream kafka", expected="APP=RECORDS:PREDICTIONS")
         for names, what in (([r.app for r in self.routes], "application"), ([r.records for r in self.routes], "topic")):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -205,7 +205,7 @@ def properties_from(texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(
                 "the option is not valid",
                 where="--property",
-                expected="NAME=VALUE, once for each property",
+                expected="NAME=VALUE, one per property",
                 received=name or repr(""),
             )
         named[name] = value

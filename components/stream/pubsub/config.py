@@ -58,7 +58,7 @@ class PubSubConfig:
         check_subscription(self.subscription)
         if not self.predictions and not self.table:
             raise UsageError(
-                "there is no place for predictions",
+                "a destination of predictions is missing",
                 where="stream pubsub",
                 expected="--prediction-topic TOPIC, --bigquery-table TABLE, or both",
             )

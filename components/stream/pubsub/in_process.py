@@ -57,7 +57,7 @@ class InProcess:
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise UsageError("there is no model pointer", where="--models", expected="a folder of model events")
+            raise UsageError("the model pointer is missing", where="--models", expected="a folder of model events")
         check_without_model(self.without_model)
         check_mode(self.rules)
         for name in ("look_seconds", "hold_seconds"):

@@ -113,5 +113,5 @@ def test_a_model_whose_rows_depend_on_each_other_is_refused(
     monkeypatch.setattr(
         "headrace.core.scoring.online.model.OnlineModel._warm_up", lambda self: setattr(self, "whole", True)
     )
-    with pytest.raises(DataError, match="depend on the rows beside them"):
+    with pytest.raises(DataError, match="depend on the other rows of a batch"):
         load_model(event)

@@ -319,7 +319,7 @@ def test_predictions_of_a_window_are_loaded_together(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"predictions": ""}, "there is no place for predictions"),
+        ({"predictions": ""}, "a destination of predictions is missing"),
         ({"table": "births"}, "it is not a table of BigQuery"),
         ({"app": "1"}, "the name of the application is not valid"),
         ({"subscription": "births"}, "the name is not valid"),

@@ -561,10 +561,10 @@ def test_an_output_that_cannot_be_written(regression: Case, tmp_path: Path) -> N
         ({"confidence": 1.0}, "confidence is not valid"),
         ({"confidence": True}, "confidence is not valid"),
         ({"confidence": float("nan")}, "confidence is not valid"),
-        ({"resamples": 0}, "resamples is not valid"),
-        ({"resamples": 10_001}, "resamples is not valid"),
-        ({"resamples": 2.5}, "resamples is not valid"),
-        ({"seed": -1}, "seed is not valid"),
+        ({"resamples": 0}, "resamples is wrong"),
+        ({"resamples": 10_001}, "resamples is wrong"),
+        ({"resamples": 2.5}, "resamples is wrong"),
+        ({"seed": -1}, "seed is wrong"),
     ],
 )
 def test_a_configuration_checks_itself(options: dict[str, Any], what: str) -> None:

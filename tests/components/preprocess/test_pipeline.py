@@ -16,7 +16,8 @@ import tensorflow as tf
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
-from headrace.core.artifacts.quarantine import QuarantinedRow, quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import QuarantinedRow, read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 

@@ -17,7 +17,8 @@ from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.train.input import examples as train_examples
 from headrace.core import storage
 from headrace.core.artifacts.examples import SPLITS, Manifest
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows, to_csv
+from headrace.core.artifacts.quarantine import read_rows, to_csv
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.storage.edit_folder import exclusive, swapping

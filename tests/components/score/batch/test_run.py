@@ -26,7 +26,8 @@ from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.table_sink import FILE
 from headrace.core import storage
 from headrace.core.artifacts.predictions import PredictionsManifest
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.scoring.answered import Scored

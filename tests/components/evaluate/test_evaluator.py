@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 from support.examples_manifest import without_split
+from support.users_files import check_users_files_stay
 
 from headrace.components.evaluate import evaluator
 from headrace.components.evaluate.evaluator import EvaluateConfig
+from headrace.core.artifacts.kinds import EVALUATION
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.problem import METRICS, Categorical, Gate, Numeric, Problem
 
@@ -540,6 +542,7 @@ def test_an_evaluation_replaces_the_one_before_and_a_failure_leaves_it(damaged: 
     damaged.run(tmp_path / "evaluation", seed=2)
     after = (tmp_path / "evaluation" / "evaluation.json").read_bytes()
     assert before != after
+    check_users_files_stay(tmp_path / "evaluation", EVALUATION)
     damaged_shard(damaged)
     with pytest.raises(DataError):
         damaged.run(tmp_path / "evaluation", seed=3)

@@ -296,6 +296,16 @@ def test_a_quarantine_that_was_set_aside_goes_when_the_rows_are_right(tmp_path: 
     assert (tmp_path / "out.quarantine" / "notes.txt").read_text() == "mine"
 
 
+def test_a_corrected_file_in_a_quarantine_that_was_set_aside_stays(tmp_path: Path) -> None:
+    refused(tmp_path, *(row if place % 10 else row[:12] for place, row in enumerate(ROWS)))
+    corrected = tmp_path / "out.quarantine" / "quarantine" / "corrected.csv"
+    corrected.write_text("work")
+    (tmp_path / "births.csv").unlink()
+    with pytest.raises(UsageError, match=r"also quarantine/corrected\.csv"):
+        run_text(tmp_path, *ROWS[:100])
+    assert corrected.read_text() == "work"
+
+
 def test_the_budget_is_spent_by_one_row_more(tmp_path: Path) -> None:
     lines = [row if place >= 5 else row[:12] for place, row in enumerate(ROWS[:100])]
     assert run_text(tmp_path, *lines).rows_quarantined == 5

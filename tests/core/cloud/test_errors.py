@@ -25,8 +25,8 @@ _PRINCIPAL = ", PRINCIPAL being user:EMAIL or serviceAccount:EMAIL, or use anoth
         (
             "Access Denied",
             "bigquery://a-project.set.table",
-            ("roles/a", "roles/b"),
-            "projects add-iam-policy-binding a-project --member=PRINCIPAL --role=roles/a (and again with --role=roles/b)",
+            ("r/a", "r/b"),
+            "projects add-iam-policy-binding a-project --member=PRINCIPAL --role=r/a (and again with --role=r/b)",
         ),
         (
             "no",

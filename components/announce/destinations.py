@@ -96,33 +96,29 @@ def _write(event: ModelEvent, folder: str) -> None:
 def _publish(event: ModelEvent, destination: str) -> None:
     try:
         from google.api_core import exceptions as api
-        from google.auth import exceptions as auth
         from google.cloud import pubsub_v1  # type: ignore[attr-defined]
+
+        from headrace.core.cloud.errors import translate_errors
     except ImportError as error:
         raise _not_installed(destination, "google-cloud-pubsub", "triggers") from error
     found = _PUBSUB.match(destination)
     assert found is not None
     try:
         # Each message is sent at once, and the client's threads end with it.
-        with pubsub_v1.PublisherClient() as client:
+        with translate_errors("Pub/Sub", destination, "roles/pubsub.publisher"), pubsub_v1.PublisherClient() as client:
             topic = client.topic_path(found["project"], found["topic"])
             attributes = {"app": event.app, "epoch": str(event.epoch)}
             client.publish(topic, event.encode(), timeout=_SECONDS, **attributes).result(timeout=_SECONDS)
-    except (api.PermissionDenied, api.Unauthenticated, auth.DefaultCredentialsError) as error:
-        raise UsageError(
-            "access to the topic is denied",
-            where=destination,
-            expected="the role roles/pubsub.publisher",
-            received=type(error).__name__,
-        ) from error
     except api.NotFound as error:
         raise UsageError(
             "the topic does not exist",
             where=destination,
-            fix=f"gcloud pubsub topics create {found['topic']} --project {found['project']}",
+            fix=f"Create it: gcloud pubsub topics create {found['topic']} --project={found['project']}",
         ) from error
-    except (api.GoogleAPICallError, api.RetryError, auth.TransportError, TimeoutError) as error:
-        raise _unsent(destination, f"{type(error).__name__}: {error}"[:300]) from error
+    except PlatformError as error:
+        raise _unsent(destination, error.received or error.what) from error
+    except TimeoutError as error:
+        raise _unsent(destination, "no response in time") from error
 
 
 def _produce(event: ModelEvent, destination: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from headrace.core.checks import check_count, check_positive
 from headrace.core.errors import UsageError
 
 
@@ -28,7 +29,7 @@ class Limits:
         max_waiting_bytes: maximum size of the bodies of waiting requests together.
 
     Raises:
-        UsageError: a limit is not positive.
+        UsageError: a limit is not positive, or is not a whole number where it must be.
     """
 
     max_body_bytes: int = 8 << 20
@@ -48,10 +49,10 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (value > 0 or (value == 0 and field.name == "max_waiting")):
-                raise UsageError(
-                    f"{field.name} is wrong", where="Limits", expected="a positive number", received=repr(value)
-                )
+            if field.type == "float":
+                check_positive(value, field.name, where="Limits")
+            else:
+                check_count(value, field.name, minimum=0 if field.name == "max_waiting" else 1, where="Limits")
 
 
 def limits_from(texts: Sequence[str], where: str) -> Limits:

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from headrace.components.serve.metrics import Histogram
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
+from headrace.core.prometheus import Histogram
 from headrace.core.rules.counts import RuleCounts
 
 # Upper bounds of buckets: seconds, and records.

@@ -15,6 +15,7 @@ from pathlib import Path
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import locked
+from headrace.core.storage.output_check import Artifact, check_replaceable
 from headrace.core.storage.swap import aside, swap_folders
 
 
@@ -55,10 +56,17 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
 
 
 @contextmanager
-def swapping(folder: Path) -> Iterator[Path]:
-    """A copy of the folder, empty if the folder does not exist, that replaces it when the block succeeds.
+def swapping(folder: Path, kind: Artifact | None) -> Iterator[Path]:
+    """A copy of a folder, empty if it does not exist, that replaces it when the block succeeds.
 
     The copy's files are hard links: replace or remove a file, and never write to it. Call within `exclusive`.
+
+    Args:
+        folder: a local one.
+        kind: of the artifact in it; None for a folder that nothing else uses.
+
+    Raises:
+        UsageError: the folder then holds something else, which stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     copy = storage.temporary_name(folder, "edit-")
@@ -68,6 +76,9 @@ def swapping(folder: Path) -> Iterator[Path]:
         else:
             copy.mkdir()
         yield copy
+        # Hours may have passed since the copy.
+        if kind is not None:
+            check_replaceable(str(folder), kind)
         if folder.exists():
             swap_folders(copy, folder)
         else:

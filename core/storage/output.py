@@ -35,14 +35,16 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
         PlatformError: the disk is full, or the service failed.
     """
     if storage.is_remote(uri):
-        if kind is not None:
-            check_replaceable(uri, kind)
+
+        def check() -> None:
+            if kind is not None:
+                check_replaceable(uri, kind)
+
+        check()
         with tempfile.TemporaryDirectory() as staging:
             yield Path(staging)
-            if kind is not None:
-                # Hours may have passed since the first check.
-                check_replaceable(uri, kind)
-            storage.upload_folder(Path(staging), uri, _MANIFEST if kind is None else kind.manifest)
+            # Hours may have passed since the first check.
+            storage.upload_folder(Path(staging), uri, _MANIFEST if kind is None else kind.manifest, check)
         return
     path = storage.resolve(uri)
     with ExitStack() as stack:

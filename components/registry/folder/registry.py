@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 from headrace.components.registry.base import ModelRegistry, Transition
 from headrace.components.registry.origin import Clock, utc_now
-from headrace.components.registry.record import EVALUATION, facts_of, model_version, read_evaluation
+from headrace.components.registry.record import EVALUATION, facts_of, read_evaluation
 from headrace.components.registry.state import CHAMPION, RegistryState, Version
 from headrace.components.registry.version_name import check_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
+from headrace.core.artifacts.model import complete_version
 from headrace.core.artifacts.registered import (
     RECORD,
     FileDigest,
@@ -89,7 +90,7 @@ class Registry(ModelRegistry):
             PlatformError: another process held the registry's lock for too long, or the disk or the service failed.
         """
         check_output(self.folder, REGISTRY, option="the registry", inputs={"the model": model_dir})
-        version = model_version(model_dir)
+        version = complete_version(model_dir)
         evaluation = None if evaluation_dir is None else read_evaluation(evaluation_dir, version)
         state = self.state()
         if version in state.versions:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from headrace.components.serve.app import CONNECTED
 from headrace.components.serve.http.joined_transport import JoinedTransport
 from headrace.components.serve.limits import Limits
-from headrace.components.serve.protocols.json_body import encode
+from headrace.core.json_body import encode
 
 Phase = Literal["head", "body", "whole", "idle"]
 

@@ -24,7 +24,7 @@ from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
 from headrace.core.steps import identity
 
-_ROLE = "the role roles/aiplatform.user"
+_ROLE = "roles/aiplatform.user"
 _UNDER_WAY = ("QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING")
 _ENDED_ITSELF = "its process exited without an error message: it was killed, or ran out of memory"
 

@@ -180,15 +180,52 @@ def test_what_an_upload_that_was_killed_left_is_replaced(store: str, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(store_of(target), "copy", killed)
             with pytest.raises(KeyboardInterrupt), publishing(target, EXAMPLES) as folder:
-                (folder / "train").write_text(content)
-                (folder / "manifest.json").write_text('{"kind": "Examples"}')
+                write_examples(folder, content)
         assert not storage.exists(f"{target}/manifest.json")
+        mine = f"{target}/train/thesis.txt"
+        storage.write_bytes(mine, b"years")
+        with pytest.raises(UsageError, match=r"Received: also train/thesis\.txt\."):
+            check_output(target, EXAMPLES)
+        storage.remove(mine)
         with publishing(target, EXAMPLES) as folder:
-            (folder / "train").write_text(content)
-            (folder / "manifest.json").write_text('{"kind": "Examples"}')
+            write_examples(folder, content)
         names = [found.name for found in folders.below(f"{store}")]
-        assert names == ["out/manifest.json", "out/train"]
-        assert storage.read_bytes(f"{target}/train") == content.encode()
+        assert names == ["out/manifest.json", "out/train/a"]
+        assert storage.read_bytes(f"{target}/train/a") == content.encode()
+
+
+def write_examples(folder: Path, content: str) -> None:
+    (folder / "train").mkdir()
+    (folder / "train" / "a").write_text(content)
+    manifest = {"kind": "Examples", "splits": {"train": {"shards": [{"file": "train/a"}]}}}
+    storage.write_json(str(folder / "manifest.json"), manifest)
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "train/thesis.txt", "train/deep/thesis.txt", "quarantine/corrected.csv"]
+)
+def test_a_file_of_the_users_in_any_folder_of_an_artifact_keeps_it(
+    store: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    target = f"{store}/out"
+    with publishing(target, EXAMPLES) as folder:
+        write_examples(folder, "first")
+    check_output(target, EXAMPLES)
+    upload = store_of(target).upload
+
+    def meanwhile(source: Path, uri: str) -> None:
+        upload(source, uri)
+        storage.write_bytes(f"{target}/{name}", b"years")
+
+    # It comes while the new artifact is uploaded next to the old one.
+    monkeypatch.setattr(store_of(target), "upload", meanwhile)
+    with pytest.raises(UsageError, match=f"Received: also {name}"), publishing(target, EXAMPLES) as folder:
+        write_examples(folder, "second")
+    with pytest.raises(UsageError, match=f"Received: also {name}"):
+        check_output(target, EXAMPLES)
+    assert set(storage.files_below(store)) == {"out/manifest.json", "out/train/a", f"out/{name}"}
+    assert storage.read_bytes(f"{target}/train/a") == b"first"
+    assert storage.read_bytes(f"{target}/{name}") == b"years"
 
 
 def test_what_is_not_ours_is_neither_replaced_nor_removed(store: str, put_object: Put) -> None:

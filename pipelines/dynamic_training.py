@@ -170,7 +170,6 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                             destinations=destinations,
                             record=announced,
                             root=root,
-                            problem_digest=problem_digest,
                             claim=claimed["claim"],
                         )
                         platform.configure_task(told, cache=False).after(renewed)

@@ -127,6 +127,7 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                             withdrawn=claimed["withdrawn"],
                             from_scratch_every=from_scratch_every,
                             challenge=challenge,
+                            canary=canary,
                         ),
                         cache=False,
                     ).outputs

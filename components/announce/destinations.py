@@ -63,7 +63,7 @@ def send(event: ModelEvent, destination: str) -> None:
 
     Raises:
         UsageError: the destination is not valid, access is denied, or its client is not installed.
-        DataError: a folder has another event of the same epoch.
+        DataError: a folder has an event of another version of the same epoch.
         PlatformError: the destination did not accept it, or whether it did is not known.
     """
     check_destination(destination)
@@ -83,12 +83,16 @@ def _write(event: ModelEvent, folder: str) -> None:
     if create_if_absent(uri, event.encode()):
         return
     found = read_with_token(uri)
-    if found is not None and found.content != event.encode():
+    if found is None or found.content == event.encode():
+        return
+    there = ModelEvent.decode(found.content, uri)
+    # An earlier release described the same change in other words.
+    if (there.version, there.digest, there.action) != (event.version, event.digest, event.action):
         raise DataError(
             "the folder has another event of this epoch",
             where=uri,
-            expected=f"version {event.version}",
-            received=f"version {ModelEvent.decode(found.content, uri).version}",
+            expected=f"{event.action} of version {event.version}, digest {event.digest[:16]}",
+            received=f"{there.action} of version {there.version}, digest {there.digest[:16]}",
             fix="Give each registry and application a folder of its own",
         )
 

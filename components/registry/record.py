@@ -40,8 +40,9 @@ def facts_of(model_dir: str, evaluation: bytes | None) -> dict[str, Any]:
         evaluation: content of its evaluation.json, or None.
 
     Returns:
-        The version; the Problem's name and the task; `data`, the identity of the Examples; `parent`, the version that
-        it was warm started from, or None; the metrics' values; and `approval`: "blessed", "refused" or "pending".
+        The version; the Problem's name, the digest of its file, and the task; `data`, the identity of the Examples;
+        `parent`, the version that it was warm started from, or None; the metrics' values; and `approval`: "blessed",
+        "refused" or "pending".
 
     Raises:
         DataError: the Model's training.json is missing or damaged.
@@ -53,6 +54,7 @@ def facts_of(model_dir: str, evaluation: bytes | None) -> dict[str, Any]:
     return {
         "version": training.get("model_version"),
         "problem": training.get("problem"),
+        "problem_digest": training.get("problem_digest"),
         "task": training.get("task"),
         "data": training.get("examples_identity"),
         "parent": _mapping(training.get("warm_start")).get("model_version"),

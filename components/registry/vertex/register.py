@@ -23,7 +23,7 @@ from headrace.core import storage
 from headrace.core.artifacts.registered import RECORD, digest_of_record, measure, read_record, record_of
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.ledger.claim import Claim, check
+from headrace.core.ledger.claim import Claim, check, may_begin
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.serving_mode import Serving, serving_of
 from headrace.core.steps import identity
@@ -190,7 +190,9 @@ def run(
             traffic_log=traffic_log,
             serving=serving_of(serving or {}),
         )
-        registered = register(config, root, judged, aliases, Claim.from_json(claim or {}))
+        held = Claim.from_json(claim or {})
+        may_begin(held, "register")
+        registered = register(config, root, judged, aliases, held)
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}
         step.finish(outputs={"registered": registered}, result=result)
     return registered

@@ -88,6 +88,7 @@ def test_training_json_says_what_was_done(natality_model: Any, natality: Problem
     assert training["model_version"] == result.model_version == IDENTITY
     assert training["examples_identity"] == "fedcba9876543210"
     assert (training["problem"], training["task"]) == ("natality", "regression")
+    assert training["problem_digest"] == natality.digest
     assert len(training["history"]["loss"]) == training["epochs"] == result.epochs
     assert training["history"]["steps"][-1] == training["steps"] == result.steps
     assert training["best_epoch"] == result.best_epoch

@@ -134,13 +134,19 @@ class Member:
 
 
 class Stage:
-    """Topics of one test, and the members that run on them."""
+    """Topics of one test, and the members that run on them.
 
-    def __init__(self, broker: Broker, name: str) -> None:
+    Args:
+        broker: of the topics.
+        name: of the group; topics begin with it.
+        partitions: of each topic but that of model events.
+    """
+
+    def __init__(self, broker: Broker, name: str, partitions: int = 2) -> None:
         self.broker = broker
         self.name = name
         self.topics = {n: f"{name}-{n}" for n in ("records", "predictions", "models", "dead", "alarms")}
-        broker.topics(**{topic: 1 if n == "models" else 2 for n, topic in self.topics.items()})
+        broker.topics(**{topic: 1 if n == "models" else partitions for n, topic in self.topics.items()})
         self.members: list[Member] = []
 
     def config(self, **options: Any) -> KafkaConfig:
@@ -201,8 +207,8 @@ class Stage:
 
 
 @contextmanager
-def stage_on(broker: Broker, name: str) -> Iterator[Stage]:
-    made = Stage(broker, name)
+def stage_on(broker: Broker, name: str, partitions: int = 2) -> Iterator[Stage]:
+    made = Stage(broker, name, partitions)
     try:
         yield made
     finally:

@@ -48,7 +48,7 @@ class ModelOutcome:
         """The outcome as a sentence, for the log."""
         if self.kind == "switched":
             return f"{self.app}: version {self.version} of epoch {self.epoch} is in use, after {self.seconds:.2f} s"
-        stays = f"version {self.in_use} stays" if self.in_use else "there is no model"
+        stays = f"version {self.in_use} stays" if self.in_use else "no model is in use"
         what = f"version {self.version} of epoch {self.epoch}" if self.app else "a message"
         return f"{self.app or 'model events'}: {what} is {self.kind}, {stays}: {self.reason}"
 

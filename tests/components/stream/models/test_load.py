@@ -39,7 +39,7 @@ def test_a_half_copied_model_is_refused(stream_models: StreamModels) -> None:
 
 def test_an_absent_model_is_unreachable(stream_models: StreamModels) -> None:
     event = stream_models.event("present", 1)
-    with pytest.raises(Unreachable, match="is not there"):
+    with pytest.raises(Unreachable, match="does not exist"):
         load_model(stream_models.unreachable(event, "absent", 2))
 
 
@@ -113,5 +113,5 @@ def test_a_model_whose_rows_depend_on_each_other_is_refused(
     monkeypatch.setattr(
         "headrace.core.scoring.online.model.OnlineModel._warm_up", lambda self: setattr(self, "whole", True)
     )
-    with pytest.raises(DataError, match="depend on the rows beside them"):
+    with pytest.raises(DataError, match="depend on the other rows of a batch"):
         load_model(event)

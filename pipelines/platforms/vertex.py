@@ -41,6 +41,11 @@ class VertexPlatform:
         self._job = _job(options)
         self.approach = "" if self._job is None else "job"
 
+    @property
+    def doubts(self) -> list[vertex_rules.BrokenRule]:
+        """Regions and machine types that the tables do not have."""
+        return self._options.doubts()
+
     def component(self, component: Any) -> Any:
         """Makes training a custom job; other components do not change.
 

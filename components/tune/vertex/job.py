@@ -222,8 +222,8 @@ def _error(job: Job, file: ProblemFile, tried: list[Tried]) -> HeadraceError:
             where=job.name,
             received=counts,
             expected="trials that can write the file of CLOUD_ML_HP_METRIC_FILE",
-            fix="Read the warnings in the log of a trial; where only root can write the file, make an image FROM the"
-            " trainer's with USER 0:0, and name it as train in [images]",
+            fix="Read the warnings in the log of a trial; where only root can write the file, build the"
+            " trainer's image with TRAINER_USER=0:0 (_TRAINER_USER of Cloud Build)",
         )
     reason = f"; {common.paragraph}" if common is not None else ""
     what = {"CANCELLED": "the search was cancelled", "SUCCEEDED": "no trial wrote a Model"}

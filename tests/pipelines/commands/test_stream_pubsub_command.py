@@ -32,7 +32,7 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
         "app": APP,
         "models": str(tmp_path / "events"),
         "subscription": "projects/demo-project/subscriptions/births",
-        "predictions-topic": f"{TOPIC}/weights",
+        "prediction-topic": f"{TOPIC}/weights",
         "dead-letters": f"{TOPIC}/dead",
         **more,
     }
@@ -45,7 +45,7 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
         ({"models": ""}, "the model is not named"),
         ({"endpoint-url": "http://localhost:1/v1/models/a:predict"}, "the model is named twice"),
         ({"models": "", "endpoint-url": "ftp://a"}, "that is no address"),
-        ({"predictions-topic": ""}, "the destination of predictions is missing"),
+        ({"prediction-topic": ""}, "the destination of predictions is missing"),
         ({"app": "1"}, "the name of the application is not valid"),
         ({"dead-letters": f"{TOPIC}/weights"}, "need different topics"),
         ({"duplicates-within": "-1"}, "duplicates_seconds is wrong"),

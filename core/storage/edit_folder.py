@@ -15,7 +15,7 @@ from pathlib import Path
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import locked
-from headrace.core.storage.swap import aside, swap_folders
+from headrace.core.storage.swap import aside
 
 
 def check_local(uri: str) -> None:
@@ -68,10 +68,7 @@ def swapping(folder: Path) -> Iterator[Path]:
         else:
             copy.mkdir()
         yield copy
-        if folder.exists():
-            swap_folders(copy, folder)
-        else:
-            copy.rename(folder)
+        storage.publish(copy, folder)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.core.errors import UsageError
+from headrace.core.storage.remote import uploads
 from headrace.core.storage.remote.object_glob import translate
 from headrace.core.storage.remote.open import store_of
 from headrace.core.storage.remote.store import Object
@@ -71,13 +71,14 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
     """Replaces the objects below `uri` by the files of a local folder.
 
     Everything is uploaded next to `uri` first: a failed upload changes nothing. Then it is copied within the store.
+    What a killed upload left next to `uri` is removed.
     Readers look for the file `last`: an earlier one is removed before the first copy, and the new one is written last.
     """
     store = store_of(uri)
     bucket, name = store.parse(uri)
     scheme = uri[: uri.index("://") + 3]
     prefix = _prefix(name)
-    staging = f"{prefix.rstrip('/')}.{secrets.token_hex(8)}.uploading/"
+    staging = uploads.begin(prefix)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
     def at(below: str, file: str) -> str:
@@ -86,6 +87,7 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
     try:
         with ThreadPoolExecutor(_TRANSFERS_AT_ONCE) as pool:
             list(pool.map(lambda file: store.upload(folder / file, at(staging, file)), files))
+            uploads.remove_abandoned(store, uri, prefix, staging)
             earlier = {found.name for found in store.list_objects(uri, prefix)}
             with unfinished(uri):
                 if prefix + last in earlier:

@@ -215,7 +215,7 @@ def preprocess(
             clear(context)
             return Done(context, *_run(context, readable, config, report, launched))
 
-        context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read, tell)
         for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
             tell(warning)
         manifest = publishable(

@@ -87,7 +87,7 @@ class Spool:
             return
         file, self._file = self._file, None
         with file:
-            self._path.rename(_final(self._path))
+            storage.publish(self._path, _final(self._path))
         prune(self._config, self._clock())
 
     def _open(self) -> None:
@@ -178,7 +178,7 @@ def recover(folder: Path) -> None:
             end = content.rfind(b"\n") + 1
             file.truncate(end)
             if end:
-                path.rename(_final(path))
+                storage.publish(path, _final(path))
             else:
                 path.unlink()
 

@@ -16,7 +16,7 @@ from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import locked
 from headrace.core.storage.output_check import Artifact, check_replaceable
-from headrace.core.storage.swap import aside, swap_folders
+from headrace.core.storage.swap import aside
 
 
 def check_local(uri: str) -> None:
@@ -79,10 +79,7 @@ def swapping(folder: Path, kind: Artifact | None) -> Iterator[Path]:
         # Hours may have passed since the copy.
         if kind is not None:
             check_replaceable(str(folder), kind)
-        if folder.exists():
-            swap_folders(copy, folder)
-        else:
-            copy.rename(folder)
+        storage.publish(copy, folder)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.storage.output_check import Artifact, check_replaceable
-from headrace.core.storage.swap import swap_folders
 from headrace.core.storage.unfinished import unfinished
 
 # Readers of an artifact look for this file: it is written last.
@@ -55,10 +54,7 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
         with storage.writing(uri):
             if kind is not None:
                 check_replaceable(str(path), kind, where=uri)
-            if path.is_dir():
-                swap_folders(temporary, path)
-            else:
-                temporary.rename(path)
+            storage.publish(temporary, path)
 
 
 def check_writable(uri: str) -> None:

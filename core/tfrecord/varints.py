@@ -56,3 +56,27 @@ def render_varints(values: Integers, lengths: Integers) -> Bytes:
     rendered[:, 8] = unsigned >> np.uint64(56)
     rendered[:, 9] = 1
     return rendered
+
+
+def parse_varints(content: Bytes, bounds: Integers) -> tuple[Integers, Integers, bool]:
+    """Packed integers: their values, the number that ends within each of the bounds, and whether they are valid."""
+    last = content < 0x80
+    ends = np.flatnonzero(last)
+    until = np.concatenate([np.zeros(1, np.int64), np.cumsum(last)])
+    counts = np.diff(until[bounds], prepend=0)
+    # A piece must end where a number ends.
+    closed = bounds[bounds > 0] - 1
+    if not last[closed].all():
+        return ends, counts, False
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: len(ends)]
+    lengths = ends - starts + 1
+    longest = int(lengths.max(initial=0))
+    if longest > 10 or (longest == 10 and (content[ends[lengths == 10]] > 1).any()):
+        return ends, counts, False
+    values = (content[starts] & 0x7F).astype(np.uint64)
+    longer = np.flatnonzero(lengths > 1)
+    for place in range(1, longest):
+        longer = longer[lengths[longer] > place]
+        digits = (content[starts[longer] + place] & 0x7F).astype(np.uint64)
+        values[longer] |= digits << np.uint64(7 * place)
+    return values.view(np.int64), counts, True

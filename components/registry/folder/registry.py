@@ -9,7 +9,6 @@ registry.json       versions with their status, aliases and the history, changed
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -167,11 +166,11 @@ class Registry(ModelRegistry):
     def _copy_to(target: Path, source: Path, facts: Mapping[str, Any], evaluation: bytes | None) -> None:
         temporary = storage.temporary_name(target)
         try:
-            shutil.copytree(source, temporary, copy_function=_copy_file, ignore=shutil.ignore_patterns(RECORD))
+            shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(RECORD))
             if evaluation is not None:
                 storage.write_bytes(str(temporary / EVALUATION), evaluation)
             storage.write_json(str(temporary / RECORD), record_of(facts, measure(str(temporary))))
-            temporary.rename(target)
+            storage.publish(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -209,10 +208,3 @@ class Registry(ModelRegistry):
             files[name] = replace(file, listed=found.digest)
         storage.write_json(storage.join(target, RECORD), record_of(facts, files))
         return place
-
-
-def _copy_file(source: str, target: str) -> None:
-    """Copies a file and flushes it to the disk: a registered version outlives a power failure."""
-    shutil.copy2(source, target)
-    with Path(target).open("rb") as file:
-        os.fsync(file.fileno())

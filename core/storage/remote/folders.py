@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.core.errors import UsageError
+from headrace.core.storage.remote import uploads
 from headrace.core.storage.remote.object_glob import translate
 from headrace.core.storage.remote.open import store_of
 from headrace.core.storage.remote.store import Object
@@ -80,6 +80,7 @@ def upload_tree(folder: Path, uri: str, last: str, check: Callable[[], None] = l
     """Replaces the objects below `uri` by the files of a local folder.
 
     Everything is uploaded next to `uri` first: a failed upload changes nothing. Then it is copied within the store.
+    What a killed upload left next to `uri` is removed.
     Readers look for the file `last`: an earlier one is removed before the first copy, and the new one is written last.
     `check` is called before the first change: it raises an error to leave `uri` unchanged.
     """
@@ -87,7 +88,7 @@ def upload_tree(folder: Path, uri: str, last: str, check: Callable[[], None] = l
     bucket, name = store.parse(uri)
     scheme = uri[: uri.index("://") + 3]
     prefix = _prefix(name)
-    staging = f"{prefix.rstrip('/')}.{secrets.token_hex(8)}.uploading/"
+    staging = uploads.begin(prefix)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
     def at(below: str, file: str) -> str:
@@ -97,6 +98,7 @@ def upload_tree(folder: Path, uri: str, last: str, check: Callable[[], None] = l
         with ThreadPoolExecutor(_TRANSFERS_AT_ONCE) as pool:
             list(pool.map(lambda file: store.upload(folder / file, at(staging, file)), files))
             check()
+            uploads.remove_abandoned(store, uri, prefix, staging)
             earlier = {found.name for found in store.list_objects(uri, prefix)}
             with unfinished(uri, {*files, *(name.removeprefix(prefix) for name in earlier)}):
                 if prefix + last in earlier:

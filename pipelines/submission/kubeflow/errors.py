@@ -118,7 +118,7 @@ def _no_response(error: BaseException, host: str, *, reached: bool) -> HeadraceE
     """The error of a request without a response of HTTP."""
     cause = _first_cause(error)
     received = (str(cause) or type(cause).__name__)[:300]
-    check = f"Check --host; from outside the cluster: {_FORWARD}"
+    check = f"Check --kubeflow-url; from outside the cluster: {_FORWARD}"
     if isinstance(cause, socket.gaierror | ConnectionRefusedError):
         unknown = isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_NAME
         kind: type[HeadraceError] = UsageError if unknown and not reached else Unreachable
@@ -126,11 +126,11 @@ def _no_response(error: BaseException, host: str, *, reached: bool) -> HeadraceE
         return kind(what, where=host, received=received, fix=check)
     wrong = ""
     if isinstance(cause, urllib3.exceptions.LocationValueError):
-        wrong = "--host is not a URL"
+        wrong = "--kubeflow-url is not a URL"
     elif isinstance(cause, ssl.SSLError) and not isinstance(cause, _CUT_OFF):
-        wrong = "the TLS connection to --host fails"
+        wrong = "the TLS connection to --kubeflow-url fails"
     elif isinstance(cause, _NO_HTTP) and not isinstance(cause, _CUT_OFF):
-        wrong = "the server at --host does not use HTTP"
+        wrong = "the server at --kubeflow-url does not use HTTP"
     if wrong:
         return UsageError(
             wrong, where=host, expected="the URL of the API, http://... or https://...", received=received, fix=check

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.disk import Disk
 
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.config import RequestLogConfig
@@ -169,3 +170,21 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="the path cannot be written"):
         Spool(RequestLogConfig(str(tmp_path / "file")))
+
+
+def test_no_row_is_lost_with_the_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete file is on the disk before it has its name: as lines, after its writer has died, and as Parquet."""
+    config = RequestLogConfig(str(tmp_path / "log"))
+    disk = Disk(monkeypatch)
+    spool = Spool(config)
+    spool.write(batch(1.0).to_line())
+    spool.rotate()
+    spool.write(batch(2.0).to_line())
+    assert spool._file is not None
+    spool._file.close()
+    recover(tmp_path / "log")
+    assert [path.suffix for path in disk.published] == [".jsonl"] * 2
+    assert len(convert(config)) == 2
+    assert [path.suffix for path in disk.published] == [".jsonl"] * 2 + [".parquet"] * 2
+    assert (disk.lost, disk.unflushed) == ([], set())
+    assert values(tmp_path / "log") == [1.0, 2.0]

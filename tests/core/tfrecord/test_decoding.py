@@ -208,3 +208,12 @@ def test_what_was_encoded_comes_back(floats: list[Any], integers: list[Any], con
     )
     got = decode(encode(batch), ["b", "f", "i"])
     assert got.to_pydict() == batch.to_pydict()
+
+
+def test_records_of_many_keys_and_of_long_ones() -> None:
+    """Keys that are not compared with those of all records at once."""
+    names = [f"feature {number % 37}" for number in range(100)] + ["long" * 200, "long" * 199 + "lonG", "long" * 200]
+    rows = [{name: ("int64_list", [place])} for place, name in enumerate(names)]
+    examples = [message({**row, "each": ("bytes_list", [b"x"])}) for row in rows]
+    decoded = decode(pa.array([example.SerializeToString() for example in examples], pa.large_binary()))
+    assert {name: decoded[name].to_pylist() for name in decoded.schema.names} == expected(examples)

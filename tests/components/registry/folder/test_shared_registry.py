@@ -245,7 +245,7 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(
                 patched.setattr(conditions, "write", killing(conditions.write, last))
             else:
                 patched.setattr(os, "fsync", killing(os.fsync, last))
-                patched.setattr(Path, "rename", killing(Path.rename, last))
+                patched.setattr(Path, "replace", killing(Path.replace, last))
             _register(where, model, evaluation)
             finished = True
         registry = _register(where, model, evaluation)
@@ -255,4 +255,4 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(
         assert [change.action for change in registry.state().history] == ["register", "promote"]
         if finished:
             break
-    assert last == (10 if storage.is_remote(place) else 13)
+    assert last == (10 if storage.is_remote(place) else 25)

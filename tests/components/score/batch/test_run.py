@@ -253,6 +253,25 @@ def test_a_damaged_file_is_quarantined_whole(tmp_path: Path, data: Path) -> None
         run(tmp_path, whole / "07.parquet")
 
 
+@pytest.mark.parametrize("budget", [0.05, 0.0])
+def test_one_damaged_file_of_three(tmp_path: Path, budget: float) -> None:
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    for number in range(3):
+        pq.write_table(table(100, 100 * number), rows / f"{number}.parquet")
+    (rows / "1.parquet").write_bytes((rows / "1.parquet").read_bytes()[:-20])
+    if not budget:
+        with pytest.raises(DataError, match="1 of 3 files cannot be read"):
+            run(tmp_path, rows, quarantine_budget=budget)
+        return
+    assert run(tmp_path, rows, quarantine_budget=budget).rows_in == 200
+    # Where nothing else is there, its error is the answer.
+    pq.write_table(table(0), rows / "0.parquet")
+    pq.write_table(table(0), rows / "2.parquet")
+    with pytest.raises(UnreadableFile):
+        run(tmp_path, rows, quarantine_budget=budget)
+
+
 def test_the_budget(tmp_path: Path, data: Path) -> None:
     with pytest.raises(DataError, match="the quarantine budget is spent") as caught:
         run(tmp_path, data, quarantine_budget=0.009)

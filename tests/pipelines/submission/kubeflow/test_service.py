@@ -109,10 +109,10 @@ def greeting() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("scheme", "what"),
-    [("http", "the server at --host does not use HTTP"), ("https", "the TLS connection to --host fails")],
+    [("http", "the server at --kubeflow-url does not use HTTP"), ("https", "the TLS connection to --host fails")],
 )
 def test_a_server_of_another_protocol(greeting: str, scheme: str, what: str, clock: list[float]) -> None:
-    done = headrace("status", "--platform", "kubeflow", "--host", f"{scheme}://{greeting}")
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", f"{scheme}://{greeting}")
     assert (done.status, what in done.error, clock) == (2, True, []), done.error
 
 
@@ -121,13 +121,13 @@ def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, clock: list
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    done = headrace("status", "--platform", "kubeflow", "--host", "http://ml-pipeline.example")
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://ml-pipeline.example")
     assert (done.status, "the host's name does not exist" in done.error, clock) == (2, True, []), done.error
 
 
 def test_an_address_that_is_none(clock: list[float]) -> None:
-    done = headrace("status", "--platform", "kubeflow", "--host", "http://[::1")
-    assert (done.status, "--host is not a URL" in done.error, clock) == (2, True, []), done.error
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://[::1")
+    assert (done.status, "--kubeflow-url is not a URL" in done.error, clock) == (2, True, []), done.error
 
 
 @pytest.mark.parametrize("namespace", [[], ["--namespace", "ann"]])

@@ -34,6 +34,7 @@ class ServeConfig:
         ready_file: JSON file with the url, written when the server is ready; removed when it exits.
         announce: folder in which the server announces itself from its start.
         inherited_lock: descriptor to close after the announcement.
+        supervise: a folder whose lock a program holds, and the module that starts the program again when it died.
         health_route: of Vertex AI's contract.
         predict_route: of Vertex AI's contract.
         limits: of requests.
@@ -62,6 +63,7 @@ class ServeConfig:
     ready_file: str | None = None
     announce: str | None = None
     inherited_lock: int | None = None
+    supervise: tuple[str, str] | None = None
     health_route: str = "/health"
     predict_route: str = "/predict"
     limits: Limits = field(default_factory=Limits)

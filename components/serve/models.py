@@ -111,7 +111,16 @@ class ModelFollower(Follower[Place]):
         return find_source(place.uri, name=self._current.model.name, rules=self._config.rules).version, place
 
     def switch(self, found: Place) -> str:
-        """Loads the model beside the one in use, checks its files and golden rows, and uses it."""
+        """Loads the model beside the one in use, checks its files and golden rows, and uses it.
+
+        The model before it is still in memory, loaded and checked, so a rollback is one assignment.
+        """
+        previous = self._current.previous
+        if previous is not None:
+            source = find_source(found.uri, name=self._current.model.name, rules=self._config.rules)
+            if (source.saved_model, source.version) == (previous.source.saved_model, previous.version):
+                self._current.back()
+                return previous.version
 
         def load_it() -> OnlineModel:
             return load(find(found, self._config, self._current.model.name), self._config)

@@ -98,6 +98,10 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
         signal.signal(number, end)
     if traffic_log is not None:
         traffic_log.start()
+    if config.supervise is not None:
+        from headrace.core.supervisor import supervise
+
+        supervise(*config.supervise, ended=lambda: server.should_exit)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     loading = _load(config, found, app, request_log, url_of(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -247,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--announce", help=argparse.SUPPRESS)
     parser.add_argument("--inherited-lock", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--supervise", nargs=2, help=argparse.SUPPRESS)
     options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:

@@ -11,6 +11,7 @@ from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.status import EndpointStatus, endpoints_of
 from headrace.components.deploy.local.status import status as status_of
+from headrace.components.deploy.local.unit import unit as unit_of
 from headrace.components.deploy.open import is_remote, open_endpoint
 from headrace.components.deploy.state import Change
 from headrace.core import storage
@@ -234,6 +235,19 @@ def stop(folder: str) -> None:
     """Stop the endpoint. Its versions and its address stay; `headrace endpoint start` starts it again."""
     operate.stop(folder)
     click.echo("stopped")
+
+
+@endpoint.command()
+@_folder
+def unit(folder: str) -> None:
+    """Print a unit of systemd that starts the endpoint after a restart of the machine.
+
+    \b
+    Example:
+      headrace endpoint unit out/endpoints/natality > ~/.config/systemd/user/natality.service
+      systemctl --user enable natality && loginctl enable-linger
+    """
+    click.echo(unit_of(folder), nl=False)
 
 
 endpoint.add_command(monitor)

@@ -81,6 +81,29 @@ def test_an_alias_is_followed_and_the_previous_model_is_kept(tmp_path: Path, reg
     assert counts == {"switched": 2}
 
 
+def test_a_rollback_of_the_alias_uses_the_model_that_is_still_in_memory(
+    tmp_path: Path, register: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = register("v1")
+    follow, current, counts = follower(tmp_path)
+    before = current.model
+    register("v2")
+    assert follow.look()
+    after = current.model
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("it is in memory"))
+    registry = Registry(str(tmp_path / "registry"))
+    registry.promote("v1")
+    # It was verified when it was loaded; the switch does not depend on its files.
+    shutil.rmtree(Path(first) / "saved_model" / "variables")
+    assert follow.look()
+    assert (current.model, current.previous) == (before, after)
+    assert not follow.look()
+    registry.promote("v2")
+    assert follow.look()
+    assert (current.model, current.previous) == (after, before)
+    assert counts == {"switched": 3}
+
+
 def test_a_new_version_with_other_predictions_than_its_golden_rows_is_refused(
     tmp_path: Path, register: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:

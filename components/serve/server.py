@@ -99,7 +99,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
     if traffic_log is not None:
         traffic_log.start()
     if config.supervise is not None:
-        from headrace.core.supervisor import supervise
+        from headrace.core.steps.supervisor import supervise
 
         supervise(*config.supervise, ended=lambda: server.should_exit)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.core.supervisor import Vigil
+from headrace.core.steps.supervisor import Vigil
 
 
 def starts(vigil: Vigil, begin: float, looks: str) -> list[float]:

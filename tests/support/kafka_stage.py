@@ -41,9 +41,13 @@ SESSION_MS = 8000
 
 
 class Reader(RecordReader):
-    """A reader that counts how often partitions were taken away."""
+    """A reader that counts its turns, and how often partitions were taken away."""
 
-    revocations = 0
+    turns = revocations = 0
+
+    def take(self, wait_s: float) -> list[Any]:
+        self.turns += 1
+        return super().take(wait_s)
 
     def _revoke(self, *arguments: Any) -> None:
         self.revocations += 1
@@ -191,6 +195,11 @@ class Stage:
                 assert time.monotonic() < end, f"{len(set(found))} of {count}"
                 found += [json.loads(message.value())["key"] for message in read(0.2)]
         return found
+
+    def everything(self, topic: str) -> list[Any]:
+        """All that a topic has; complete once the members have ended."""
+        with self.broker.reading(self.topics[topic]) as read:
+            return read(600.0)
 
     def letters(self, count: int) -> list[dict[str, str]]:
         return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]

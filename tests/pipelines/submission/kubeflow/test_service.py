@@ -125,6 +125,23 @@ def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, clock: list
     assert (done.status, "the host's name does not exist" in done.error, clock) == (2, True, []), done.error
 
 
+def test_a_host_that_drops_packets(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    from urllib3.util import connection
+
+    asked: list[float] = []
+
+    def dropped(_: Any, timeout: float, *__: Any, **___: Any) -> None:
+        asked.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(connection, "create_connection", dropped)
+    done = headrace("status", "--platform", "kubeflow", "--host", "http://10.0.0.1:8888")
+    assert (done.status, "Connection to 10.0.0.1 timed out" in done.error) == (75, True), done.error
+    assert "Check --host" in done.error
+    # One connection per attempt, with a limit.
+    assert (asked, len(clock)) == ([10.0] * 4, 3)
+
+
 def test_an_address_that_is_none(clock: list[float]) -> None:
     done = headrace("status", "--platform", "kubeflow", "--host", "http://[::1")
     assert (done.status, "--host is not a URL" in done.error, clock) == (2, True, []), done.error

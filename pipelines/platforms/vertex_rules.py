@@ -126,7 +126,9 @@ def near_machine(machine: str) -> str:
     sizes = kinds[head].split() if head else []
     if size in sizes or not head:
         return f"{head}-{size}" if head else ""
-    found = _near(size, sizes) or ("" if head == f"{family}-{kind}" else sizes[-1])
+    # Sizes of machines with accelerators end with a letter, which is easily left out: a3-highgpu-8g.
+    found = _near(size, sizes) or next((one for one in sizes if one.startswith(size)), "")
+    found = found or ("" if head == f"{family}-{kind}" else sizes[-1])
     return f"{head}-{found}" if found else ""
 
 
@@ -275,11 +277,11 @@ def check_machine(machine: str, accelerator: str, count: int, topology: str = ""
     if broken == "machine":
         raise refuse("machine", f"{machine} is not a machine type of Google Cloud", machine)
     check_name(machine)
-    configuration = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
+    accelerators = f"{count} x {accelerator}" if accelerator else "no accelerator"
     raise refuse(
         broken,
-        "the machine and its accelerators do not go together",
-        configuration + (f", topology {topology}" if topology else ""),
+        f"{machine} and {accelerators} do not go together",
+        f"{machine} with {accelerators}" + (f", topology {topology}" if topology else ""),
         fix=None if tpu_generation(machine) else f"{machine} supports {allowed_for(machine)}",
     )
 

@@ -16,6 +16,8 @@ from headrace.pipelines.submission.kubeflow.errors import Unreachable, checked_h
 
 # Before the server has responded once: a closed port is then rather a wrong address than a restart.
 _FIRST_ATTEMPTS = 4
+# Seconds until a connection is made, and between two parts of a response: kfp.Client has no limit of its own.
+_TIMEOUTS_S = (10.0, 300.0)
 
 
 class Connection:
@@ -41,6 +43,7 @@ class Connection:
                 def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
                     # kfp.Client asks five times, whatever the answer is; retry() repeats what may pass.
                     del sleep_duration
+                    _bound(self._healthz_api.api_client.rest_client)
                     return checked_health(self._healthz_api.healthz_service_get_healthz)
 
             client = Client(
@@ -78,6 +81,22 @@ class Connection:
         """Closes the connections."""
         if "client" in self.__dict__:
             self.client._run_api.api_client.rest_client.pool_manager.clear()
+
+
+def _bound(rest_client: Any) -> None:
+    """Sets timeouts for the requests of a kfp_server_api client, which all parts of kfp.Client share.
+
+    A connection is tried once per request: whoever asks tries again, as often as the time is worth.
+    """
+    import urllib3
+
+    request = rest_client.request
+
+    def bounded(*arguments: Any, _request_timeout: Any = None, **more: Any) -> Any:
+        return request(*arguments, _request_timeout=_request_timeout or _TIMEOUTS_S, **more)
+
+    rest_client.request = bounded
+    rest_client.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(3, connect=0)
 
 
 @contextmanager

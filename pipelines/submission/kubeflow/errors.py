@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import re
@@ -23,6 +24,8 @@ _OF_THE_SPEC = re.compile(r"Failed to compile job|InvalidInputError|Invalid inpu
 # Instead of HTTP, another protocol's greeting. A connection that was closed is none of these.
 _NO_HTTP = (http.client.BadStatusLine, http.client.UnknownProtocol, http.client.LineTooLong)
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError, ConnectionError)
+# Of the network on the way: the host, or the one in between, does not exist.
+_NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED)
 _NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888"
 
@@ -32,7 +35,7 @@ class NotThere(UsageError):
 
 
 class Unreachable(Transient):
-    """No connection: the port is closed, or names are not resolved at the moment. Exit 75."""
+    """No connection: the port is closed, nothing answers, or names are not resolved at the moment. Exit 75."""
 
 
 def checked_health(ask: Callable[[], Any]) -> Any:
@@ -117,10 +120,14 @@ def message_of(error: Any) -> str:
 def _no_response(error: BaseException, host: str, *, reached: bool) -> HeadraceError:
     """The error of a request without a response of HTTP."""
     cause = _first_cause(error)
-    received = (str(cause) or type(cause).__name__)[:300]
+    no_answer = _timed_out(cause)
+    # Of an error of urllib3 the connection is the first argument, and the message the last.
+    received = (str(cause.args[-1] if no_answer else cause) or type(cause).__name__)[:300]
     check = f"Check --kubeflow-url; from outside the cluster: {_FORWARD}"
-    if isinstance(cause, socket.gaierror | ConnectionRefusedError):
-        unknown = isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_NAME
+    number = cause.errno if isinstance(cause, OSError) else None
+    resolving = isinstance(cause, socket.gaierror)
+    if no_answer or resolving or number in _NO_ROUTE:
+        unknown = resolving and number in _NO_SUCH_NAME
         kind: type[HeadraceError] = UsageError if unknown and not reached else Unreachable
         what = "the host's name does not exist" if unknown else "Kubeflow Pipelines does not respond"
         return kind(what, where=host, received=received, fix=check)
@@ -140,13 +147,19 @@ def _no_response(error: BaseException, host: str, *, reached: bool) -> HeadraceE
 
 def _first_cause(error: BaseException) -> BaseException:
     """The error within those of urllib3's retries, pool and connection."""
-    if isinstance(error, urllib3.exceptions.LocationValueError):
+    if isinstance(error, urllib3.exceptions.LocationValueError) or _timed_out(error):
         return error
     inner = getattr(error, "reason", None)
     for candidate in (inner, *error.args, error.__cause__):
         if isinstance(candidate, BaseException):
             return _first_cause(candidate)
     return error
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Whether nothing answered; urllib3 makes other failures of a connection a kind of this one."""
+    kinds = urllib3.exceptions
+    return isinstance(error, kinds.ConnectTimeoutError) and not isinstance(error, kinds.NewConnectionError)
 
 
 def _meaning(error: Any, host: str, namespace: str, what: str) -> HeadraceError:

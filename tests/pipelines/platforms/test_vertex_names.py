@@ -80,6 +80,8 @@ def test_a_name_that_is_near_one_of_the_table_is_said_first(table: dict[str, Any
         ("c3-standart-22-lssd", "c3-standard-22-lssd"),
         ("n1-standart-1000", "n1-standard-96"),
         ("g2-standard-5", "g2-standard-4"),
+        ("a3-highgpu-8", "a3-highgpu-8g"),
+        ("ct6e-standard-4", "ct6e-standard-4t"),
     ],
 )
 def test_what_a_machine_type_is_a_mistake_for(machine: str, near: str) -> None:

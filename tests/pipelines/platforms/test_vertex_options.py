@@ -252,6 +252,7 @@ def test_every_rule_has_a_source_and_a_text() -> None:
 def test_an_error_says_what_the_machine_takes() -> None:
     with pytest.raises(UsageError) as caught:
         TrainingOptions(machine_type="g2-standard-24", accelerator="NVIDIA_L4", accelerator_count=1)
+    assert caught.value.what == "g2-standard-24 and 1 x NVIDIA_L4 do not go together"
     assert caught.value.fix == "g2-standard-24 supports 2 x NVIDIA_L4"
 
 

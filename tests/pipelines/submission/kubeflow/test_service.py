@@ -109,7 +109,7 @@ def greeting() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("scheme", "what"),
-    [("http", "the server at --kubeflow-url does not use HTTP"), ("https", "the TLS connection to --host fails")],
+    [("http", "the server at --kubeflow-url does not use HTTP"), ("https", "the TLS connection to --kubeflow-url fails")],
 )
 def test_a_server_of_another_protocol(greeting: str, scheme: str, what: str, clock: list[float]) -> None:
     done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", f"{scheme}://{greeting}")
@@ -123,6 +123,23 @@ def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, clock: list
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://ml-pipeline.example")
     assert (done.status, "the host's name does not exist" in done.error, clock) == (2, True, []), done.error
+
+
+def test_a_host_that_drops_packets(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    from urllib3.util import connection
+
+    asked: list[float] = []
+
+    def dropped(_: Any, timeout: float, *__: Any, **___: Any) -> None:
+        asked.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(connection, "create_connection", dropped)
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://10.0.0.1:8888")
+    assert (done.status, "Connection to 10.0.0.1 timed out" in done.error) == (75, True), done.error
+    assert "Check --kubeflow-url" in done.error
+    # One connection per attempt, with a limit.
+    assert (asked, len(clock)) == ([10.0] * 4, 3)
 
 
 def test_an_address_that_is_none(clock: list[float]) -> None:

@@ -200,6 +200,7 @@ class VertexPlatform:
             rules=self._options.endpoint.rules,
             **claimed,
             **({"traffic_log": log} if (log := self._options.endpoint.traffic_log) else {}),
+            **({"request_log": log} if (log := self._options.endpoint.request_log) else {}),
             **({"serving": mode.to_json()} if (mode := self._options.endpoint.serving) is not None else {}),
         )
         return self.configure_task(task, cache=False).output

@@ -218,6 +218,8 @@ class EndpointOptions:
         inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds.
         traffic_log: gs:// prefix where the servers write their counts of requests, which a canary is decided by; "" for
             none.
+        request_log: gs:// prefix where the servers log a sample of their requests, which a canary's replay reads; ""
+            for none.
         serving: mode of the version's servers, and its table; without it, what the Model's Problem declares.
     """
 
@@ -233,6 +235,7 @@ class EndpointOptions:
     dedicated: bool = False
     inference_timeout_s: int = 600
     traffic_log: str = ""
+    request_log: str = ""
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
@@ -250,12 +253,10 @@ class EndpointOptions:
         for alias in self.aliases:
             if not _ALIAS.match(alias) or alias == "default":
                 raise vertex_rules.refuse("alias", "an alias is not valid", repr(alias))
-        check(
-            not self.traffic_log or self.traffic_log.startswith("gs://"),
-            "traffic_log is not valid",
-            expected="gs://BUCKET/PREFIX",
-            received=self.traffic_log,
-        )
+        for name, log in (("traffic_log", self.traffic_log), ("request_log", self.request_log)):
+            check(
+                not log or log.startswith("gs://"), f"{name} is not valid", expected="gs://BUCKET/PREFIX", received=log
+            )
         check(
             1 <= self.timeout_minutes <= 24 * 60,
             "timeout_minutes is not valid",

@@ -48,6 +48,7 @@ class UploadConfig:
         encryption_key: of Cloud KMS, or "".
         rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
         traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for none.
+        request_log: gs:// prefix where each server logs a sample of its requests, for their replay; "" for none.
         serving: mode of the servers; None for what the Model's Problem declares.
 
     Raises:
@@ -62,6 +63,7 @@ class UploadConfig:
     encryption_key: str = ""
     rules: Mode = "enforce"
     traffic_log: str = ""
+    request_log: str = ""
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
@@ -131,8 +133,12 @@ def upload(config: UploadConfig) -> str:
 
 def _variables(config: UploadConfig) -> dict[str, str]:
     rules = {} if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
-    log = {"HEADRACE_TRAFFIC_LOG": config.traffic_log} if config.traffic_log else {}
-    return rules | log | (config.serving.variables if config.serving is not None else {})
+    logs = {"HEADRACE_TRAFFIC_LOG": config.traffic_log, "HEADRACE_REQUEST_LOG": config.request_log}
+    return (
+        rules
+        | {name: uri for name, uri in logs.items() if uri}
+        | (config.serving.variables if config.serving is not None else {})
+    )
 
 
 def description_of(version: str) -> str:
@@ -173,6 +179,7 @@ def run(
     claim: Mapping[str, Any] | None = None,
     traffic_log: str = "",
     serving: Mapping[str, Any] | None = None,
+    request_log: str = "",
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -188,6 +195,7 @@ def run(
             encryption_key=encryption_key,
             rules=rules,  # type: ignore[arg-type]
             traffic_log=traffic_log,
+            request_log=request_log,
             serving=serving_of(serving or {}),
         )
         held = Claim.from_json(claim or {})

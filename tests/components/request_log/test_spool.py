@@ -19,7 +19,8 @@ from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.parquet import convert
 from headrace.components.request_log.read import read_batches
 from headrace.components.request_log.spool import Spool, complete_files, recover
-from headrace.core.errors import DataError, UnreadableFile, UsageError
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 
 
 class Clock:
@@ -38,6 +39,33 @@ def batch(value: float, version: str = "v1", time: float = 1.0) -> LoggedBatch:
 
 def values(folder: Path, **selected: object) -> list[float]:
     return [float(each.columns["x"][0]) for each in read_batches(str(folder), **selected)]  # type: ignore[arg-type]
+
+
+def test_a_bucket_gets_each_complete_file_and_again_what_it_did_not_accept(
+    store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, line = Clock(), batch(1.0).to_line()
+    log = f"{store}/log"
+    spool = Spool(RequestLogConfig(log, file_bytes=len(line)), clock)
+    assert list(read_batches(log)) == []
+    spool.write(line)
+    assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0]
+
+    def down(uri: str, content: bytes) -> None:
+        raise PlatformError("the store did not respond", where=uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", down)
+        for value in (2.0, 3.0):
+            clock.now += 1
+            spool.write(batch(value).to_line())
+    assert caplog.text.count("the request log cannot be uploaded, and is tried again") == 1
+    clock.now += 1
+    spool.write(batch(4.0).to_line())
+    assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0, 2.0, 3.0, 4.0]
+    clock.now += 1
+    spool.close()
+    assert not spool._folder.exists()
 
 
 def test_a_file_is_complete_by_size_by_age_and_at_the_end(tmp_path: Path) -> None:

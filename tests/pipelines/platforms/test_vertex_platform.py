@@ -165,6 +165,7 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
         "claim": {},
         "traffic_log": "",
         "serving": {},
+        "request_log": "",
     }
     deployed = tasks["deploy"].inputs()
     assert deployed["traffic"] == 20

@@ -124,6 +124,8 @@ def test_the_server_writes_the_traffic_log() -> None:
     config = deploy.ServiceConfig(IMAGE, rules="warn", traffic_log="gs://b/traffic")
     (container,) = manifest(config, "gs://b/m")["spec"]["predictor"]["containers"]
     assert container["args"][-4:] == ["--rules", "warn", "--traffic-log", "gs://b/traffic"]
+    both = deploy.ServiceConfig(IMAGE, traffic_log="gs://b/traffic", request_log="gs://b/requests")
+    assert deploy._options(both) == ("--traffic-log", "gs://b/traffic", "--request-log", "gs://b/requests")
 
 
 @pytest.mark.parametrize("mode", ["static", "hybrid"])

@@ -109,7 +109,10 @@ def greeting() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("scheme", "what"),
-    [("http", "the server at --kubeflow-url does not use HTTP"), ("https", "the TLS connection to --kubeflow-url fails")],
+    [
+        ("http", "the server at --kubeflow-url does not use HTTP"),
+        ("https", "the TLS connection to --kubeflow-url fails"),
+    ],
 )
 def test_a_server_of_another_protocol(greeting: str, scheme: str, what: str, clock: list[float]) -> None:
     done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", f"{scheme}://{greeting}")

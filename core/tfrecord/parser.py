@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.tfrecord.canonical import canonical, not_an_example
-from headrace.core.tfrecord.varints import parse_varints
+from headrace.core.tfrecord.pieces import gather
+from headrace.core.tfrecord.varints import parse_fields, parse_varints
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -31,6 +32,8 @@ _KINDS: tuple[Kind, ...] = ("bytes_list", "float_list", "int64_list")
 _BYTES, _FLOATS, _INTEGERS = range(3)
 # Maximum number of keys, and of their bytes, that are compared with the keys of all records at once.
 _COMPARED_KEYS, _COMPARED_BYTES = 16, 256
+# Records of which fewer have values left are parsed one by one.
+_FEW = 32
 _FEATURE_TAGS = np.array([0x0A, 0x12, 0x1A], np.uint8)
 
 
@@ -258,9 +261,9 @@ class _Parser:
             if (lengths == 4).all():
                 data = (self._words[start] & np.uint64(0xFFFFFFFF)).astype("<u4").view("<f4")
             else:
-                data = _gather(self._data, start, lengths).view("<f4")
+                data = gather(self._data, start, lengths).view("<f4")
             return _of_numbers("float_list", rows, lengths // 4, data)
-        content = _gather(self._data, start, lengths)
+        content = gather(self._data, start, lengths)
         bounds = np.cumsum(lengths)
         values, counts, closed = parse_varints(content, bounds)
         if not closed:
@@ -272,7 +275,7 @@ class _Parser:
     def _bytes(self, rows: Integers, at: Integers, end: Integers) -> Values | None:
         owners, starts, lengths = [], [], []
         active = np.arange(len(rows))
-        while len(active := active[at[active] < end[active]]):
+        while len(active := active[at[active] < end[active]]) > _FEW:
             first, stop, good = self._field(at[active], end[active], 0x0A)
             if not good.all():
                 self.irregular[rows[active[~good]]] = True
@@ -281,6 +284,15 @@ class _Parser:
             starts.append(first)
             lengths.append(stop - first)
             at[active] = stop
+        for row in active.tolist():
+            # Millions of values of one record, which a short one may have, would be as many turns of the loop above.
+            found = parse_fields(self._data[at[row] : end[row]].tobytes())
+            if found is None:
+                self.irregular[rows[row]] = True
+                return None
+            owners.append(np.full(len(found), row))
+            starts.append(at[row] + found[:, 0])
+            lengths.append(found[:, 1])
         empty = np.zeros(0, np.int64)
         owner, start, length = (np.concatenate([empty, *part]) for part in (owners, starts, lengths))
         if len(owners) > 1:
@@ -289,7 +301,7 @@ class _Parser:
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
         counts = np.bincount(owner, minlength=len(rows))
-        return Values("bytes_list", rows, counts, np.zeros(0), _gather(self._data, start, length), offsets)
+        return Values("bytes_list", rows, counts, np.zeros(0), gather(self._data, start, length), offsets)
 
     def _keep(self, rows: Integers, good: Mask, *arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         """Rows and their arrays without invalid ones, which are marked as irregular."""
@@ -329,15 +341,3 @@ class _Parser:
 
 def _of_numbers(kind: Kind, rows: Integers, counts: Integers, numbers: npt.NDArray[Any]) -> Values:
     return Values(kind, rows, counts, numbers, np.zeros(0, np.uint8), np.zeros(1, np.int64))
-
-
-def _gather(data: Bytes, starts: Integers, lengths: Integers) -> Bytes:
-    """The bytes of all pieces, concatenated."""
-    total = int(lengths.sum())
-    if not total:
-        return np.zeros(0, np.uint8)
-    ends = np.cumsum(lengths)
-    places = np.repeat(starts - (ends - lengths), lengths)
-    places += np.arange(total)
-    pieces: Bytes = data[places]
-    return pieces

@@ -9,6 +9,8 @@ Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 _MAX_LENGTH = 10
+# Of the length of a field, as protobuf writes it.
+_MAX_LENGTH_BYTES = 5
 # Masks that spread eight groups of seven bits over a word in three halvings.
 _HALVINGS = ((0x00FFFFFFF0000000, 4), (0x0FFFC0000FFFC000, 2), (0x3F803F803F803F80, 1))
 # Continuation bits by the length of a varint: set in all its bytes but the last.
@@ -80,3 +82,25 @@ def parse_varints(content: Bytes, bounds: Integers) -> tuple[Integers, Integers,
         digits = (content[starts[longer] + place] & 0x7F).astype(np.uint64)
         values[longer] |= digits << np.uint64(7 * place)
     return values.view(np.int64), counts, True
+
+
+def parse_fields(content: bytes) -> Integers | None:
+    """[fields, 2] start and length of the content of each field 1, if the content is such fields alone; else None."""
+    found: list[int] = []
+    at, end = 0, len(content)
+    while at < end:
+        if content[at] != 0x0A:
+            return None
+        length = 0
+        for shift in range(0, 7 * _MAX_LENGTH_BYTES, 7):
+            at += 1
+            if at >= end:
+                return None
+            length |= (content[at] & 0x7F) << shift
+            if content[at] < 0x80:
+                break
+        else:
+            return None
+        found += (at + 1, length)
+        at += 1 + length
+    return None if at > end else np.array(found, np.int64).reshape(-1, 2)

@@ -165,6 +165,11 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     help="Folder or gs:// prefix for the counts of requests by version, which a canary at Vertex AI or KServe is "
     "decided by.",
 )  # fmt: skip
+@option(
+    "--engine", default="tensorflow", show_default=True, type=click.Choice(("tensorflow", "litert")), rare=True,
+    help="litert computes a Model behind its text features, if its predictions are TensorFlow's within a relative 1e-5 "
+    "at the start; else TensorFlow does, and the log has the reason.",
+)  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
 @limit_options.options
@@ -182,6 +187,7 @@ def serve(
     request_log: str | None,
     request_log_share: float | None,
     traffic_log: str | None,
+    engine: Any,
     signature: str,
     constants: tuple[str, ...],
     limits: Limits,
@@ -220,6 +226,7 @@ def serve(
         host=host,
         port=port,
         rules=rules,
+        engine=engine,
         signature=signature,
         constants=constants_from(constants),
         request_log=request_log_of(request_log, request_log_share),

@@ -218,7 +218,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
     )
-    parser.add_argument("--request-log", metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+    parser.add_argument(
+        "--request-log",
+        metavar="URI",
+        help="Folder, or prefix on gs:// or s3://, to log a sample of the predicted rows to.",
+    )
     parser.add_argument(
         "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
     )

@@ -155,7 +155,10 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 )
 @options.rules
 @click.option("--access-log", is_flag=True, help="Write a JSON line per request to the standard output.")
-@option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+@option(
+    "--request-log", default=None, metavar="URI",
+    help="Folder, or prefix on gs:// or s3://, to log a sample of the predicted rows to.",
+)  # fmt: skip
 @option(
     "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
     help="Fraction of the rows to log (default: 0.1).",

@@ -74,7 +74,7 @@ def find(place: Place, config: ServeConfig, name: str | None = None) -> Source:
 
 def load(source: Source, config: ServeConfig) -> OnlineModel:
     """Loads a model; errors as of `OnlineModel`."""
-    return OnlineModel(source, signature=config.signature, constants=config.constants)
+    return OnlineModel(source, signature=config.signature, constants=config.constants, engine=config.engine)
 
 
 class ModelFollower(Follower[Place]):
@@ -126,4 +126,5 @@ class ModelFollower(Follower[Place]):
             return load(find(found, self._config, self._current.model.name), self._config)
 
         with beside(self._busy):
-            return self._current.switch(load_it, check_golden).version
+            new = self._current.switch(load_it, check_golden)
+        return f"{new.version} with {new.engine},"

@@ -23,6 +23,7 @@ from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import MODES
+from headrace.core.serving_mode import ENGINES
 
 if TYPE_CHECKING:
     from headrace.components.request_log.writer import RequestLogWriter
@@ -217,7 +218,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
     )
-    parser.add_argument("--request-log", metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+    parser.add_argument(
+        "--request-log",
+        metavar="URI",
+        help="Folder, or prefix on gs:// or s3://, to log a sample of the predicted rows to.",
+    )
     parser.add_argument(
         "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
     )
@@ -241,6 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "(default: HEADRACE_RULES, or enforce).",
     )
     parser.add_argument("--ready-file", help="JSON file with the url, written when the server is ready.")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="litert computes a Model behind its text features, if its predictions are proven equal (default: "
+        "HEADRACE_ENGINE, or tensorflow).",
+    )
     parser.add_argument("--signature", help="Signature of the SavedModel (default: serving_default).")
     parser.add_argument(
         "--constant",

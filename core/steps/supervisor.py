@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace.core.storage.lock import is_locked
 
@@ -74,7 +75,8 @@ def supervise(folder: str, module: str, ended: Callable[[], bool]) -> None:
 def _watch(folder: str, module: str, ended: Callable[[], bool]) -> None:
     vigil = Vigil()
     while not ended():
-        if vigil.due(is_locked(folder), time.monotonic()):
+        # Where somebody removed the folder, nothing is to run.
+        if vigil.due(is_locked(folder), time.monotonic()) and Path(folder).is_dir():
             _log.warning("the program that holds the lock of %s died: running %s", folder, module)
             try:
                 done = subprocess.run(

@@ -16,7 +16,8 @@ from support.registered_models import make_evaluation
 from support.serving import dynamic
 
 from headrace.components.registry.folder.registry import Registry
-from headrace.components.serve import models
+from headrace.components.serve import models, start
+from headrace.components.serve.app import App
 from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.modes.answerer import Answer, Request
 from headrace.core.errors import DataError, UsageError
@@ -55,6 +56,24 @@ def version_of_an_answer(answerer: Any) -> str:
     assert isinstance(outcome, Answer)
     assert outcome.outputs["prediction"].tolist() == pytest.approx([6.0])
     return outcome.version
+
+
+def test_the_log_names_the_engine_and_why(
+    tmp_path: Path, register: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    register("v1")
+    options = config(tmp_path, engine="litert", follow_s=3600.0)
+    reports: list[str] = []
+    app = App("natality", "v1")
+    (follow,) = start.load(start.find(options), app, lambda message, **_: reports.append(message))
+    why = "TensorFlow, not LiteRT: the SavedModel is not split behind text features, as `headrace train` splits a model"
+    assert f"engine: {why}" in reports
+    register("v2")
+    with caplog.at_level("INFO"):
+        assert follow.look()
+    assert f"version v2 with {why}, is in use" in caplog.text
+    follow.close()
+    app.batcher.close()
 
 
 def test_an_alias_is_followed_and_the_previous_model_is_kept(tmp_path: Path, register: Callable[..., str]) -> None:

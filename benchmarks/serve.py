@@ -457,7 +457,9 @@ def ratios(measured: Mapping[str, Mapping[int, Sequence[Load]]]) -> dict[str, Ra
         "serve.cpu_vs_kserve": Ratio(thrift("KServe"), 8.0, 15.0),
         "serve.rate_vs_before": Ratio(speed("headrace before"), 10.0, 15.0),
         "serve.cpu_vs_before": Ratio(thrift("headrace before"), 10.0, 15.0),
-        # One request at a time gains nothing from batches, and must not pay for them.
+        # One request at a time gains nothing from batches, and must not pay for them: the server before called the
+        # model once per request.
+        "serve.p50_vs_before_one_connection": Ratio(times("headrace before", lambda one: 1 / one.p50, 1), 0.95, 1.0),
         "serve.cpu_vs_before_one_connection": Ratio(times("headrace before", lambda one: 1 / one.cpu, 1), 0.9, 1.0),
         "serve.cpu_vs_litserve": Ratio(thrift("LitServe"), 4.0, 10.0),
         "serve.rate_vs_litserve": Ratio(speed("LitServe"), 4.0, 10.0),

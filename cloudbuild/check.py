@@ -30,7 +30,10 @@ RULES = {
     "_SUBMIT": (r"[a-z][a-z0-9-]*", "a pipeline's name"),
     "_PIPELINES": (_WORDS, "names of pipelines, with blanks between them"),
     "_PROBLEM": (rf"{_PATH}\.py", "the path of a Problem file in the source"),
-    "_DATA": (r"((gs|bigquery)://[A-Za-z0-9][A-Za-z0-9._~/*?=+@,:-]*)?", "gs://... or bigquery://..."),
+    "_DATA": (
+        r"((gs|bigquery)://[A-Za-z0-9][A-Za-z0-9._~/*?=+@,:-]*)?",
+        "gs://... or bigquery://... in letters, digits and ._~/*?=+@,:-",
+    ),
     "_CRON": (rf"{_FIELD}( {_FIELD}){{4}}", 'five fields, such as "0 3 * * 1"'),
     "_TIME_ZONE": (r"[A-Za-z][A-Za-z0-9_+/-]*", "a time zone, such as Europe/Berlin"),
     "_OPTIONS": (rf"{_PATH}\.toml", "the path of a TOML file in the source"),
@@ -51,6 +54,7 @@ RULES = {
     "_PYTHON_IMAGE": (_IMAGE, "an image"),
     "_BEAM_SDK_IMAGE": (_IMAGE, "an image"),
     "_WORKER_USER": (r"[0-9]{1,9}:[0-9]{1,9}", "USER:GROUP in numbers, such as 0:0"),
+    "_TRAINER_USER": (r"[0-9]{1,9}:[0-9]{1,9}", "USER:GROUP in numbers, such as 0:0"),
     "_RELEASE": (_TAG, "a tag, or a commit's whole hash"),
     "_EVENT": (r"[A-Z_]*", "the kind of a storage event"),
 }

@@ -45,6 +45,18 @@ def check_positive(
         raise error(f"{name} is wrong", where=where, expected="a number greater than 0", received=repr(value))
 
 
+def check_not_negative(
+    value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
+) -> None:
+    """Checks that a value is a finite number, 0 or more.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    if not is_finite(value) or value < 0:  # type: ignore[operator]
+        raise error(f"{name} is wrong", where=where, expected="a number, 0 or more", received=repr(value))
+
+
 def check_fraction(
     value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError
 ) -> None:

@@ -11,6 +11,9 @@ from headrace.core.errors import ProblemError
 
 Mode = Literal["dynamic", "static", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+# What computes a model's predictions.
+Engine = Literal["tensorflow", "litert"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 # A server looks for a new table of its version this often, in seconds: one is published after its model is deployed.
 FOLLOW_S = 30
 

@@ -5,6 +5,8 @@ A webhook's URL often contains its secret, so no message and no log has more of 
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from urllib.parse import urlsplit
 
 from headrace.core import http
@@ -40,16 +42,35 @@ def post(url: str, body: bytes) -> None:
     Raises:
         PlatformError: the webhook did not accept it, or whether it did is not known; the message has its host alone.
     """
-    host = urlsplit(url).hostname or "the webhook"
+    answer: Future[str] = Future()
+
+    def send() -> None:
+        try:
+            answer.set_result(_sent(url, body))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    # Names are resolved without a limit, and each address of a name is tried for the whole of it. A thread that is
+    # still waiting for them does not keep the process from ending.
+    threading.Thread(target=send, daemon=True, name="webhook").start()
+    try:
+        failed = answer.result(_SECONDS)
+    except TimeoutError as error:
+        failed = type(error).__name__
+    if failed:
+        host = urlsplit(url).hostname or "the webhook"
+        raise PlatformError(f"{host} could not be notified", received=failed)
+
+
+def _sent(url: str, body: bytes) -> str:
+    """Posts JSON once; returns why it failed, or ""."""
     try:
         with http.pool(proxies=True) as connections:
             headers = {"Content-Type": "application/json"}
             response = http.send(
                 connections, "POST", url, body=body, headers=headers, timeout_s=_SECONDS, max_bytes=_MAX_BYTES
             )
-        failed = "" if 200 <= response.status < 300 else f"status {response.status}"
     except (http.RequestFailed, http.ResponseTooLarge, ValueError) as error:
         # The client's message may hold the URL.
-        failed = type(error).__name__
-    if failed:
-        raise PlatformError(f"{host} could not be notified", received=failed)
+        return type(error).__name__
+    return "" if 200 <= response.status < 300 else f"status {response.status}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.core import storage
 from headrace.core.artifacts.kinds import SPEC, SPEC_HEADER
-from headrace.core.errors import UsageError
+from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.rules.mode import Mode
 from headrace.core.steps.identity import release, source_digest
 from headrace.core.steps.step import identity
@@ -34,7 +34,7 @@ def compile_to(
     allow_tags: bool = False,
     rules: Mode = "enforce",
     canary: CanarySettings | None = None,
-) -> None:
+) -> Sequence[HeadraceError]:
     """Compiles a pipeline, and writes the spec atomically.
 
     Args:
@@ -46,6 +46,9 @@ def compile_to(
         rules: for "local", the mode of the Model's rules at the endpoint; other platforms have it in their options.
         canary: for "local", settings of the canary of a deployed model; None for a deployment without one.
 
+    Returns:
+        Options that the platform may refuse, as `doubts` of `platform.Platform`.
+
     Raises:
         UsageError: the platform would reject or ignore an option.
     """
@@ -55,6 +58,7 @@ def compile_to(
         made = load_platform(platform, options_file, allow_tags=allow_tags, rules=rules, canary=canary)
         definition = _definition(pipeline)(made)
     compile_pipeline(definition, output)
+    return made.doubts
 
 
 def compile_once(

@@ -127,6 +127,7 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                             withdrawn=claimed["withdrawn"],
                             from_scratch_every=from_scratch_every,
                             challenge=challenge,
+                            canary=canary,
                         ),
                         cache=False,
                     ).outputs
@@ -170,7 +171,6 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                             destinations=destinations,
                             record=announced,
                             root=root,
-                            problem_digest=problem_digest,
                             claim=claimed["claim"],
                         )
                         platform.configure_task(told, cache=False).after(renewed)

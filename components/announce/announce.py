@@ -33,9 +33,7 @@ class Announced:
     failed: tuple[tuple[str, str], ...] = ()
 
 
-def announce(
-    registry: ModelRegistry, app: str, destinations: Sequence[str], record: str, *, problem: str = ""
-) -> Announced:
+def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], record: str) -> Announced:
     """Sends the event of the registry's champion to every destination that did not accept it before.
 
     A destination that fails is no error: the next call sends to it again.
@@ -45,13 +43,12 @@ def announce(
         app: name of the application.
         destinations: as of `check_destination`.
         record: URI of the file with what each destination accepted.
-        problem: digest of the Problem; "" if not known.
 
     Raises:
         DataError: the registry or the record is damaged.
         PlatformError: the disk or the service failed, or the process is terminated.
     """
-    event = event_of(registry, app, problem=problem) if destinations else None
+    event = event_of(registry, app) if destinations else None
     if event is None:
         return Announced(None)
     known = _known(record)

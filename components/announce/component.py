@@ -10,7 +10,6 @@ def announce(
     destinations: list,  # type: ignore[type-arg]
     record: str,
     root: str = "",
-    problem_digest: str = "",
     claim: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
 ) -> None:
     """Sends the champion of a registry, as a model event, to every destination that did not accept it before.
@@ -23,9 +22,8 @@ def announce(
         destinations: folders, gs://..., pubsub://PROJECT/TOPIC, kafka://BROKER:PORT/TOPIC or https://...
         record: URI of the file with what each destination accepted.
         root: pipeline root, where the run's records are stored; "" for no records.
-        problem_digest: digest of the Problem; "" if not known.
         claim: output of `claim`, of a run of dynamic training, which sends nothing once it was overtaken; or {}.
     """
     from headrace.components.announce import step
 
-    step.run(registry, app, destinations, record, root, problem_digest, claim)
+    step.run(registry, app, destinations, record, root, claim)

@@ -63,7 +63,7 @@ def send(event: ModelEvent, destination: str) -> None:
 
     Raises:
         UsageError: the destination is not valid, access is denied, or its client is not installed.
-        DataError: a folder has another event of the same epoch.
+        DataError: a folder has an event of another version of the same epoch.
         PlatformError: the destination did not accept it, or whether it did is not known.
     """
     check_destination(destination)
@@ -83,12 +83,16 @@ def _write(event: ModelEvent, folder: str) -> None:
     if create_if_absent(uri, event.encode()):
         return
     found = read_with_token(uri)
-    if found is not None and found.content != event.encode():
+    if found is None or found.content == event.encode():
+        return
+    there = ModelEvent.decode(found.content, uri)
+    # An earlier release described the same change in other words.
+    if (there.version, there.digest, there.action) != (event.version, event.digest, event.action):
         raise DataError(
             "the folder has another event of this epoch",
             where=uri,
-            expected=f"version {event.version}",
-            received=f"version {ModelEvent.decode(found.content, uri).version}",
+            expected=f"{event.action} of version {event.version}, digest {event.digest[:16]}",
+            received=f"{there.action} of version {there.version}, digest {there.digest[:16]}",
             fix="Give each registry and application a folder of its own",
         )
 
@@ -96,33 +100,29 @@ def _write(event: ModelEvent, folder: str) -> None:
 def _publish(event: ModelEvent, destination: str) -> None:
     try:
         from google.api_core import exceptions as api
-        from google.auth import exceptions as auth
         from google.cloud import pubsub_v1  # type: ignore[attr-defined]
+
+        from headrace.core.cloud.errors import translate_errors
     except ImportError as error:
         raise _not_installed(destination, "google-cloud-pubsub", "triggers") from error
     found = _PUBSUB.match(destination)
     assert found is not None
     try:
         # Each message is sent at once, and the client's threads end with it.
-        with pubsub_v1.PublisherClient() as client:
+        with translate_errors("Pub/Sub", destination, "roles/pubsub.publisher"), pubsub_v1.PublisherClient() as client:
             topic = client.topic_path(found["project"], found["topic"])
             attributes = {"app": event.app, "epoch": str(event.epoch)}
             client.publish(topic, event.encode(), timeout=_SECONDS, **attributes).result(timeout=_SECONDS)
-    except (api.PermissionDenied, api.Unauthenticated, auth.DefaultCredentialsError) as error:
-        raise UsageError(
-            "access to the topic is denied",
-            where=destination,
-            expected="the role roles/pubsub.publisher",
-            received=type(error).__name__,
-        ) from error
     except api.NotFound as error:
         raise UsageError(
             "the topic does not exist",
             where=destination,
-            fix=f"gcloud pubsub topics create {found['topic']} --project {found['project']}",
+            fix=f"Create it: gcloud pubsub topics create {found['topic']} --project={found['project']}",
         ) from error
-    except (api.GoogleAPICallError, api.RetryError, auth.TransportError, TimeoutError) as error:
-        raise _unsent(destination, f"{type(error).__name__}: {error}"[:300]) from error
+    except PlatformError as error:
+        raise _unsent(destination, error.received or error.what) from error
+    except TimeoutError as error:
+        raise _unsent(destination, "no response in time") from error
 
 
 def _produce(event: ModelEvent, destination: str) -> None:

@@ -18,14 +18,13 @@ def run(
     destinations: Sequence[str],
     record: str,
     root: str,
-    problem_digest: str,
     claim: Mapping[str, Any],
 ) -> None:
     """Runs the step; arguments as of `component.announce`."""
     with running("announce", root=root) as step:
         step.identity = publish_identity("announce", str(claim.get("run_id", "")), registry)
         check(Claim.from_json(claim))
-        done = announce(open_registry(registry, new=True), app, destinations, record, problem=problem_digest)
+        done = announce(open_registry(registry, new=True), app, destinations, record)
         for name, error in done.failed:
             step.progress(f"not announced to {name}, which the next tick repeats: {error}", lasting=True)
         step.finish(

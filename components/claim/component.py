@@ -41,17 +41,18 @@ def claim(
         registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
         root: pipeline root, where the run's records are stored; "" for no records.
         started: when the run was started, in seconds since 1970.
-        deadline_hours: maximum duration of the run, in hours, that its steps must fit into; 0 for none.
+        deadline_hours: maximum duration of the run, in hours, after which no task of it trains, registers or deploys;
+            0 for none.
         training_share: fraction of the deadline that training uses.
         canary: settings of the canary, or {}.
         name: of the Problem, whose spans are below root.
         withdrawn: names of spans, or versions of arrivals, that no training reads any more.
 
     Returns:
-        Whether the run goes on; the claim, which tasks with effects check; the arrivals of spans; URI of the champion
-        to compare with, or ""; its version, the epoch of the registry and whether to train from scratch; what is
-        withdrawn of the spans that arrived so far; and the input `attempt` of later tasks, which is part of the
-        engine's cache key.
+        Whether the run goes on; the claim with its deadline, which tasks with effects check; the arrivals of spans; URI
+        of the champion to compare with, or ""; its version, the epoch of the registry and whether to train from
+        scratch; what is withdrawn of the spans that arrived so far; and the input `attempt` of later tasks, which is
+        part of the engine's cache key.
     """
     from headrace.components.claim import step
 

@@ -40,10 +40,7 @@ def check_deadline(
     limit = hours * 3600
     training = min(seconds.get(_TRAINING, 0.0), training_share * limit)
     others = sum(value for name, value in seconds.items() if name not in (_TRAINING, "deploy"))
-    watch = 0.0
-    if canary:
-        settings = settings_of(canary)
-        watch = settings.minimum_step_s * len(settings.steps)
+    watch = settings_of(canary).shortest_s if canary else 0.0
     needed = training + others + (watch if canary else seconds.get("deploy", 0.0))
     if needed > limit:
         raise UsageError(

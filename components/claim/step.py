@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from headrace.components.claim.claim import claim_run
@@ -40,9 +40,10 @@ def run(
             step.progress(f"overtaken: {overtaken.what}", lasting=True)
             step.finish(outputs={}, result={"overtaken": overtaken.paragraph})
             return False, {}, [], "", {}, [], ""
+        until = started + deadline_hours * 3600 if started and deadline_hours else 0.0
         expected = check_deadline(ledger, root, hours=deadline_hours, training_share=training_share, canary=canary)
         result: dict[str, Any] = {
-            "claim": claimed.claim.to_json(),
+            "claim": replace(claimed.claim, until=until).to_json(),
             "arrivals": [asdict(arrival) for arrival in claimed.arrivals],
             "champion": claimed.model,
             "base": asdict(claimed.base),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from headrace.components.evaluate.slices import SliceRows, cut
 from headrace.components.evaluate.thresholds import threshold_table
 from headrace.core import metrics, storage
 from headrace.core.artifacts.kinds import EVALUATION
+from headrace.core.checks import check_count, is_finite
 from headrace.core.errors import UsageError
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Gate, Problem
@@ -69,16 +69,12 @@ class EvaluateConfig:
         for name in ("examples", "model", "output"):
             if not getattr(self, name):
                 raise UsageError(f"{name} is empty", where="evaluate", expected="a folder")
-        if not (_is_number(self.confidence) and 0 < self.confidence < 1):
+        if not (is_finite(self.confidence) and 0 < self.confidence < 1):
             raise UsageError(
                 "confidence is not valid", where="evaluate", expected="between 0 and 1", received=repr(self.confidence)
             )
-        for name, least, most in (("resamples", 1, _MOST_RESAMPLES), ("seed", 0, None)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or value < least or (most is not None and value > most):
-                expected = f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}"
-                raise UsageError(f"{name} is not valid", where="evaluate", expected=expected, received=repr(value))
+        check_count(self.resamples, "resamples", maximum=_MOST_RESAMPLES, where="evaluate")
+        check_count(self.seed, "seed", minimum=0, where="evaluate")
 
     def check_output(self, problem: str) -> None:
         """Checks that `output` is unused or holds an Evaluation, and does not hold an input.
@@ -295,7 +291,3 @@ def _with_intervals(values: Mapping[str, float | None], intervals: Mapping[str, 
         low, high = (None, None) if interval is None else interval
         found[name] = {"value": value, "low": low, "high": high}
     return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

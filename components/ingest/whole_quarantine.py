@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from headrace.core import storage
 from headrace.core.artifacts.missing import is_there
-from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, quarantine_files, to_lines
+from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.artifacts.set_aside import outputs_of, set_aside
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem

@@ -20,6 +20,7 @@ def lineage(
     from_scratch_every: int = 0,
     challenge: dict = {},  # type: ignore[type-arg]  # noqa: B006
     training_digest: str = "",
+    canary: dict = {},  # type: ignore[type-arg]  # noqa: B006
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Lineage", [("training", dict), ("champion", str), ("comparison", dict)]
 ):
@@ -41,6 +42,7 @@ def lineage(
         challenge: rule by which a challenger is compared with the champion.
         training_digest: `Problem.training_digest` at submission: where it changed since a version, no training starts
             from that version's weights. "" accepts any.
+        canary: settings of the canary, which the run's deadline must leave time for after the training; or {}.
 
     Returns:
         The options of the training, with its warm start; the champion to compare with, "" where the schema changed
@@ -62,4 +64,5 @@ def lineage(
         from_scratch_every,
         challenge,
         training_digest,
+        canary,
     )

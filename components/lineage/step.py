@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from headrace.components.deploy.canary.settings import settings_of
 from headrace.components.evaluate.contest.challenge import Challenge, Comparison
 from headrace.components.ingest.catalog import Catalog
 from headrace.components.lineage.lineage import Lineage, Seen, Start
 from headrace.components.registry.open import open_registry
+from headrace.components.train.request import Request
 from headrace.core.artifacts.examples import Manifest
+from headrace.core.ledger.claim import Claim, may_begin
 from headrace.core.problem.file import load_problem
 from headrace.core.steps.identity import lineage_identity
 from headrace.core.steps.step import running
@@ -31,11 +34,22 @@ def run(
     from_scratch_every: int,
     challenge: Mapping[str, Any],
     training_digest: str = "",
+    canary: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Runs the step; arguments as of `component.lineage`."""
+    """Runs the step; arguments as of `component.lineage`.
+
+    Raises:
+        Overtaken: another run took the place of this one.
+        PlatformError: the run's deadline leaves too little time for the training and a canary, or the disk failed.
+        DataError: the Examples, the registry or a lineage is damaged.
+    """
     with running("lineage", root=root) as step:
         manifest = Manifest.read(examples.path)
         step.identity = lineage_identity(claim["run_id"], claim["holder"], manifest.identity)
+        # A training that began is not ended by the deadline, but by its own share of it.
+        hours = Request.from_json(training).options.budget.max_hours or 0.0
+        watch = settings_of(canary).shortest_s if canary else 0.0
+        may_begin(Claim.from_json(claim), "train", hours * 3600 + watch)
         file = load_problem(problem, digest=schema_digest, part="schema")
         lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
         window = Seen.of(manifest, training_digest)

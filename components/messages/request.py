@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from headrace.core.checks import check_count, is_finite
+from headrace.core.checks import check_count, check_positive
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
@@ -39,8 +39,8 @@ class RequestRule:
     def __post_init__(self) -> None:
         if self.rows is not None:
             check_count(self.rows, "training_rows", where="messages")
-        if self.seconds is not None and not (is_finite(self.seconds) and self.seconds > 0):
-            raise UsageError("training_seconds is wrong", where="messages", expected="a number above 0")
+        if self.seconds is not None:
+            check_positive(self.seconds, "training_seconds", where="messages")
         if self.rows is None and self.seconds is None and not self.drift:
             raise UsageError(
                 "training would never be requested", where="messages", expected="a number of rows, a time or drift"

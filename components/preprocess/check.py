@@ -8,6 +8,7 @@ from itertools import islice
 
 import pyarrow as pa
 
+from headrace.core.artifacts.budget import check_damaged_files
 from headrace.core.errors import DataError, EmptyFile, NothingToDo, UnreadableFile
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.prepare import Prepare, prepared
@@ -94,6 +95,8 @@ def look(
     for name, missing in lacking.items():
         if name not in met:
             raise missing
+    if not rows and unreadable:
+        raise next(iter(unreadable.values()))
     if not rows and problem.no_rows == "skip":
         raise nothing_to_do(data)
     if not rows and len(empty) == len(paths) == 1:
@@ -138,20 +141,13 @@ def check_files(problem: Problem, data: str, files: int, unreadable: Sequence[Da
     Raises:
         DataError: too many files are damaged; if the only file is damaged, its error.
     """
-    if not unreadable:
-        return
-    if files == 1:
-        raise unreadable[0]
-    budget = problem.quarantine_budget
-    if len(unreadable) > budget * files:
-        raise DataError(
-            f"{len(unreadable)} of {files} files cannot be read",
-            where=data,
-            expected=f"at most {100 * budget:g} % of the files ({int(budget * files)})",
-            received="; ".join(f"{error.where}: {error.what}" for error in unreadable[:3]),
-            fix=(unreadable[0].fix if len({error.what for error in unreadable}) == 1 else None)
-            or "Restore or leave out these files, or raise quarantine_budget in the Problem file",
-        ) from unreadable[0]
+    check_damaged_files(
+        unreadable,
+        files,
+        problem.quarantine_budget,
+        where=data,
+        raise_it="raise quarantine_budget in the Problem file",
+    )
 
 
 def _may_lack(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataType]]) -> list[str]:

@@ -9,9 +9,10 @@ from headrace.components.preprocess.accounts import Summary
 from headrace.components.preprocess.check import check_files
 from headrace.components.preprocess.stage_context import StageContext
 from headrace.core import storage
+from headrace.core.artifacts.budget import left_out
 from headrace.core.errors import HeadraceError, UnreadableFile
 from headrace.core.problem import Problem
-from headrace.core.sources.source import Part
+from headrace.core.sources.source import Part, file_name
 
 
 class Done(NamedTuple):
@@ -28,6 +29,7 @@ def read_whole_files(
     parts: Sequence[Part],
     damaged: dict[str, UnreadableFile],
     work: Callable[[list[Part]], Done],
+    tell: Callable[[str], None],
 ) -> Done:
     """Runs the work over the parts of all undamaged files, again whenever more files turn out damaged.
 
@@ -39,6 +41,7 @@ def read_whole_files(
         parts: of all files.
         damaged: the errors of files known to be damaged, by path; newly found ones are added.
         work: reads parts; raises UnreadableFile, or has it among its summary's errors.
+        tell: receives a warning if files are left out.
 
     Returns:
         The result of `work` without further damaged files.
@@ -55,6 +58,8 @@ def read_whole_files(
         except UnreadableFile as error:
             errors = [error]
         if not errors:
+            if damaged:
+                tell(left_out([file_name(path) for path in damaged]))
             return done
         for found in errors:
             if not isinstance(found, UnreadableFile):

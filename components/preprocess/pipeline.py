@@ -41,6 +41,7 @@ from headrace.core.beam.counters import format_counters
 from headrace.core.beam.launch import count, run
 from headrace.core.beam.runners import DirectRunner, RunnerOptions
 from headrace.core.beam.staging import staging
+from headrace.core.checks import check_count
 from headrace.core.errors import UsageError
 from headrace.core.problem import Problem
 from headrace.core.problem.file import PREPARED_NOTE, ProblemFile
@@ -106,11 +107,8 @@ class PreprocessConfig:
     quarantine_next_to: str = ""
 
     def __post_init__(self) -> None:
-        for name, greatest in (("batch_rows", 1 << 20), ("shard_rows", None)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (greatest and value > greatest):
-                limits = f"a whole number, 1 to {greatest}" if greatest else "a whole number, 1 or more"
-                raise UsageError(f"{name} is wrong", expected=limits, received=repr(value))
+        check_count(self.batch_rows, "batch_rows", maximum=1 << 20)
+        check_count(self.shard_rows, "shard_rows")
         if not self.identity:
             raise UsageError("the identity is empty", expected="16 hexadecimal digits", received=repr(self.identity))
         if not isinstance(self.runner, RunnerOptions):
@@ -217,7 +215,7 @@ def preprocess(
             clear(context)
             return Done(context, *_run(context, readable, config, report, launched))
 
-        context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read)
+        context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read, tell)
         for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
             tell(warning)
         manifest = publishable(

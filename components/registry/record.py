@@ -7,26 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.core import storage
-from headrace.core.artifacts.missing import no_artifact
-from headrace.core.artifacts.model import version_of
+from headrace.core.artifacts.model import training_of
 from headrace.core.errors import DataError
 
-_MODEL_FILES = ("saved_model/saved_model.pb", "schema.json", "problem.json", "golden.json", "training.json")
 EVALUATION = "evaluation.json"
-
-
-def model_version(model_dir: str) -> str:
-    """The version of a Model artifact, which is checked to be complete.
-
-    Raises:
-        UsageError: the folder holds no Model, or an incomplete one.
-        DataError: its version is not a valid name.
-    """
-    missing = [name for name in _MODEL_FILES if not storage.exists(storage.join(model_dir, name))]
-    if missing:
-        there = storage.exists(model_dir)
-        raise no_artifact("Model", model_dir, received=f"no {', no '.join(missing)}" if there else "")
-    return version_of(model_dir)
 
 
 def read_evaluation(evaluation_dir: str, version: str) -> bytes:
@@ -56,16 +40,21 @@ def facts_of(model_dir: str, evaluation: bytes | None) -> dict[str, Any]:
         evaluation: content of its evaluation.json, or None.
 
     Returns:
-        The version; the Problem's name and the task; `data`, the identity of the Examples; `parent`, the version that
-        it was warm started from, or None; the metrics' values; and `approval`: "blessed", "refused" or "pending".
+        The version; the Problem's name, the digest of its file, and the task; `data`, the identity of the Examples;
+        `parent`, the version that it was warm started from, or None; the metrics' values; and `approval`: "blessed",
+        "refused" or "pending".
+
+    Raises:
+        DataError: the Model's training.json is missing or damaged.
     """
-    training = _mapping(storage.read_json(storage.join(model_dir, "training.json")))
+    training = training_of(model_dir)
     judged = {} if evaluation is None else _mapping(json.loads(evaluation))
     metrics = {name: _mapping(m).get("value") for name, m in _mapping(judged.get("metrics")).items()}
     blessed = {True: "blessed", False: "refused"}.get(judged.get("blessed"), "pending")  # type: ignore[arg-type]
     return {
         "version": training.get("model_version"),
         "problem": training.get("problem"),
+        "problem_digest": training.get("problem_digest"),
         "task": training.get("task"),
         "data": training.get("examples_identity"),
         "parent": _mapping(training.get("warm_start")).get("model_version"),

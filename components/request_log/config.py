@@ -16,16 +16,17 @@ class RequestLogConfig:
     """Options of a request log.
 
     Args:
-        folder: on this machine; several servers may share it.
+        folder: on this machine, or on gs:// or s3://; several servers may share it.
         share: fraction of the rows to log, in [0, 1].
         queue_bytes: maximum memory of rows that wait to be written; rows beyond it are dropped and counted.
         file_bytes: size in bytes at which a file is complete.
         file_s: age in seconds at which a file is complete.
-        folder_bytes: maximum size of all complete files; the oldest are removed.
+        folder_bytes: maximum size of all complete files; the oldest are removed. Of a bucket, of those that wait to be
+            uploaded: there a rule of the bucket removes old files.
         maximum_age_s: maximum age of a complete file, in seconds.
 
     Raises:
-        UsageError: a value is not in its range, or the folder is not on this machine.
+        UsageError: a value is not in its range, or the folder is in a store that does not exist.
     """
 
     folder: str
@@ -38,7 +39,8 @@ class RequestLogConfig:
 
     def __post_init__(self) -> None:
         where = "RequestLogConfig"
-        storage.local_path(self.folder)
+        if not storage.is_remote(self.folder):
+            storage.local_path(self.folder)
         check_fraction(self.share, "share", where=where)
         for name in ("queue_bytes", "file_bytes", "folder_bytes"):
             check_count(getattr(self, name), name, where=where)

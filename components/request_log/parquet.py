@@ -81,7 +81,7 @@ def _convert(path: Path) -> list[Path]:
         target = converted_name(path, number)
         temporary = storage.temporary_name(target)
         pq.write_table(pa.concat_tables(parts), temporary, compression="zstd")
-        temporary.rename(target)
+        storage.publish(temporary, target)
         written.append(target)
     # Readers ignore the Parquet files of a spooled file as long as it exists.
     path.unlink(missing_ok=True)

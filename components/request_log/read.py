@@ -8,7 +8,14 @@ from pathlib import Path
 
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.parquet import read_parquet
-from headrace.components.request_log.spool import SPOOLED, complete_files, read_spooled, spooled_name, writer_of
+from headrace.components.request_log.spool import (
+    SPOOLED,
+    complete_files,
+    is_complete,
+    read_spooled,
+    spooled_name,
+    writer_of,
+)
 from headrace.core import storage
 
 
@@ -18,11 +25,11 @@ class LogFile:
 
     Attributes:
         name: its name, which a conversion to Parquet does not change.
-        paths: the spooled file, or the Parquet files that it was converted to.
+        uris: of the spooled file, or of the Parquet files that it was converted to.
     """
 
     name: str
-    paths: tuple[Path, ...]
+    uris: tuple[str, ...]
 
     @property
     def writer(self) -> str:
@@ -35,16 +42,21 @@ class LogFile:
         Raises:
             DataError: the file is damaged.
             FileNotFoundError: it was removed or converted since it was listed.
+            PlatformError: the store failed.
         """
-        return [
-            batch
-            for path in self.paths
-            for batch in (read_spooled(path) if path.suffix == SPOOLED else read_parquet(path))
-        ]
+        batches: list[LoggedBatch] = []
+        for uri in self.uris:
+            with storage.file_at_hand(uri) as path:
+                batches += read_spooled(path) if path.suffix == SPOOLED else read_parquet(path)
+        return batches
 
 
 def log_files(folder: str) -> list[LogFile]:
     """The complete files of a request log, oldest first; a folder that does not exist has none."""
+    if storage.is_remote(folder):
+        # Nothing is converted there.
+        names = sorted(name for name in storage.files_below(folder) if is_complete(name))
+        return [LogFile(name, (storage.join(folder, name),)) for name in names]
     spooled: dict[str, Path] = {}
     converted: dict[str, list[Path]] = {}
     for path in complete_files(storage.local_path(folder)):
@@ -54,7 +66,7 @@ def log_files(folder: str) -> list[LogFile]:
             converted.setdefault(spooled_name(path).name, []).append(path)
     # As long as the spooled file is there, its conversion may be unfinished.
     return [
-        LogFile(name, (spooled[name],) if name in spooled else tuple(converted[name]))
+        LogFile(name, tuple(map(str, (spooled[name],) if name in spooled else converted[name])))
         for name in sorted(spooled.keys() | converted.keys())
     ]
 

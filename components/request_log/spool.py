@@ -1,7 +1,8 @@
 """Request log spool: lines in files that are complete once they have their final name, bounded in size and age.
 
 A writer holds the lock of its unfinished file, whose name begins with a dot. The next writer in the folder finds those
-whose writer has died, cuts an unfinished last line off, and gives them their final name.
+whose writer has died, cuts an unfinished last line off, and gives them their final name. For a bucket the files are
+written to a temporary folder, and each is uploaded when it is complete.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -20,10 +24,14 @@ from pathlib import Path
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.core import storage
+from headrace.core.errors import HeadraceError
 
+_log = logging.getLogger("headrace.request_log")
 SPOOLED = ".jsonl"
 CONVERTED = ".parquet"
 _PREFIX = "requests-"
+# Of the same length for each time, so that names sort by time.
+_TIME = "%Y%m%dT%H%M%S%fZ"
 
 
 class Spool:
@@ -40,12 +48,17 @@ class Spool:
     def __init__(self, config: RequestLogConfig, clock: Callable[[], float] = time.time) -> None:
         self._config = config
         self._clock = clock
+        self._bucket = config.folder if storage.is_remote(config.folder) else ""
+        if self._bucket:
+            config = replace(config, folder=tempfile.mkdtemp(prefix="headrace-requests-"))
+            self._config = config
         self._folder = storage.local_path(config.folder)
         self._file: FileIO | None = None
         self._path = self._folder
         self._began = 0.0
         self._size = 0
         self._number = 0
+        self._failed = False
         # A process id is used again, as after a restart of a container.
         self._writer = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         with storage.writing(config.folder):
@@ -87,13 +100,36 @@ class Spool:
             return
         file, self._file = self._file, None
         with file:
-            self._path.rename(_final(self._path))
+            storage.publish(self._path, _final(self._path))
+        if self._bucket:
+            self._upload()
         prune(self._config, self._clock())
+
+    def close(self) -> None:
+        """Completes the file; errors as of `write`."""
+        self.rotate()
+        if self._bucket:
+            # What the store has not accepted stays.
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
+
+    def _upload(self) -> None:
+        """Uploads the complete files; those that the store does not accept wait for the next one."""
+        for path in complete_files(self._folder):
+            try:
+                storage.write_bytes(storage.join(self._bucket, path.name), path.read_bytes())
+            except HeadraceError as error:
+                if not self._failed:
+                    _log.error("the request log cannot be uploaded, and is tried again: %s", error.paragraph)
+                self._failed = True
+                return
+            self._failed = False
+            path.unlink()
 
     def _open(self) -> None:
         self._began, self._size = self._clock(), 0
         self._number += 1
-        at = datetime.fromtimestamp(self._began, UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        at = datetime.fromtimestamp(self._began, UTC).strftime(_TIME)
         # The name sorts by time; processes of several machines may write to one folder.
         name = f"{_PREFIX}{at}-{self._writer}-{self._number}{SPOOLED}"
         self._path = self._folder / f".{name}"
@@ -108,6 +144,17 @@ def complete_files(folder: Path) -> list[Path]:
         return []
     found = (path for path in folder.iterdir() if path.name.startswith(_PREFIX))
     return sorted(path for path in found if path.suffix in (SPOOLED, CONVERTED))
+
+
+def is_complete(name: str) -> bool:
+    """Whether a name is that of a complete spooled file."""
+    return name.startswith(_PREFIX) and name.endswith(SPOOLED)
+
+
+def begins_before(name: str, seconds: float) -> bool:
+    """Whether a file was begun before a time, in seconds since the epoch."""
+    at = datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
+    return name.partition(_PREFIX)[2].partition("-")[0] < at
 
 
 def writer_of(name: str) -> str:
@@ -178,7 +225,7 @@ def recover(folder: Path) -> None:
             end = content.rfind(b"\n") + 1
             file.truncate(end)
             if end:
-                path.rename(_final(path))
+                storage.publish(path, _final(path))
             else:
                 path.unlink()
 

@@ -116,7 +116,7 @@ class RequestLogWriter:
                 self._write(batch)
             try:
                 if closed:
-                    self._spool.rotate()
+                    self._spool.close()
                     return
                 self._spool.rotate_old()
             except OSError as error:

@@ -1,15 +1,23 @@
-"""Replay of a rollout: the endpoint's logged requests of the canary, scored again by both versions of its folder."""
+"""Replay of a rollout: the logged requests of the canary, scored again by both versions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from headrace.components.deploy.canary.replay import Losses, Replayed, ReplaySession
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.state import EndpointState
 from headrace.core.errors import UsageError
-from headrace.core.progress import Progress
+from headrace.core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from headrace.core.scoring.online.model import OnlineModel
+
+# Of one call: what is in the log is scored, however much it is.
+_MAXIMUM_ROWS = 1 << 40
 
 
 def needs_replay(settings: CanarySettings) -> bool:
@@ -31,6 +39,72 @@ def check_logged(folder: EndpointFolder, state: EndpointState) -> None:
             fix=f"Deploy the live version again: headrace deploy --model {folder.version_path(state.live)} --endpoint "
             f"{folder.uri} --request-log-share 0.1",
         )
+
+
+def check_request_log(settings: CanarySettings, request_log: str, registry: str) -> None:
+    """Refuses a canary at a service that is decided by a replay, and names no request log or no registry.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    if needs_replay(settings) and not request_log:
+        raise UsageError(
+            "the settings of the canary require replayed requests",
+            where="--canary-setting",
+            expected="--request-log URI, the log of the servers of both versions",
+            received="none",
+        )
+    if request_log and not registry:
+        raise UsageError(
+            "the replay has no models", where="--registry", expected="the registry of both versions", received="none"
+        )
+
+
+class ServiceReplay:
+    """The replay of a canary at a service; a new one, in another process, reads the log again and finds the same.
+
+    Args:
+        registry: of both versions.
+        request_log: folder, or prefix on gs:// or s3://, that the servers of both versions write.
+        losses: of labelled rows; None without labels.
+        report: receives progress.
+    """
+
+    def __init__(self, registry: str, request_log: str, losses: Losses | None, report: Progress = silent) -> None:
+        self._registry = registry
+        self._request_log = request_log
+        self._losses = losses
+        self._report = report
+        self._session: ReplaySession | None = None
+        self._of: tuple[str, str, datetime] | None = None
+
+    def __call__(self, stable: str, canary: str, since: datetime) -> Replayed:
+        """All logged requests of a canary since a time, scored by both versions.
+
+        Raises:
+            UsageError: a version is not in the registry, or cannot score the logged columns.
+            DataError: a Model or a file of the log is damaged.
+            PlatformError: a model or a store failed.
+        """
+        if self._session is None or self._of != (stable, canary, since):
+            models = [self._load(version) for version in (stable, canary)]
+            self._session = ReplaySession(
+                self._request_log, canary, *models, losses=self._losses, since=since.timestamp()
+            )
+            self._of = stable, canary, since
+        return self._session.update(_MAXIMUM_ROWS)
+
+    def _load(self, version: str) -> OnlineModel:
+        from headrace.components.registry.open import open_registry
+        from headrace.core.saved_model.find import find_source, verify_source
+        from headrace.core.scoring.online.model import OnlineModel
+        from headrace.core.tensorflow_import import import_tensorflow
+
+        self._report(f"loading {version} for the replay")
+        model = open_registry(self._registry).path(version)
+        verify_source(model)
+        import_tensorflow()
+        return OnlineModel(find_source(model))
 
 
 def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progress) -> Callable[[], Replayed]:

@@ -94,8 +94,8 @@ def advance(
         endpoint: of the service.
         config: of the canary.
         report: receives progress.
-        replayed: returns logged requests that both versions scored, given the stable version, the canary and the time
-            from which on; None for no replay.
+        replayed: returns all logged requests that both versions scored, given the stable version, the canary and the
+            time at which it was staged; None for no replay.
         now: the time.
 
     Raises:
@@ -214,7 +214,7 @@ class _Step:
         canary, traffic = rollout.canary, self._traffic(rollout)
         replayed = None
         if self._replayed is not None and canary.stage == "canary":
-            replayed = self._replayed(canary.stable, canary.canary, canary.at)
+            replayed = self._replayed(canary.stable, canary.canary, canary.begun)
         evidence = evidence_of(rollout, _by_version(traffic), replayed)
         decision = decide(canary, evidence, self._now)
         if decision.worse:

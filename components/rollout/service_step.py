@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.components.deploy.canary.settings import settings_of
 from headrace.components.deploy.open import open_service
+from headrace.components.rollout.deadline import time_left
 from headrace.components.rollout.renewal import renew
 from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
 from headrace.core import storage
@@ -62,8 +63,11 @@ def renewal(
         held = Claim.from_json(claim)
         if held is None:
             raise UsageError("the claim is missing", where="renew", expected="output of claim")
-        config = ServiceRolloutConfig(version, traffic_log, settings_of(canary), registry, why="dynamic training")
-        taken = renew(open_service(endpoint, registry=registry), config, held, this.progress)
+        service = open_service(endpoint, registry=registry)
+        settings = settings_of(canary)
+        settings = settings.within(time_left(held, version, service.state(), settings))
+        config = ServiceRolloutConfig(version, traffic_log, settings, registry, why="dynamic training")
+        taken = renew(service, config, held, this.progress)
         what = {**dataclasses.asdict(taken), "reasons": list(taken.reasons)}
         storage.write_json(step.path, what)
         step.metadata.update(version=version, outcome=taken.outcome)

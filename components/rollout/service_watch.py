@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from headrace.components.deploy.base import ServiceEndpoint
 from headrace.components.registry.origin import Clock, steady_clock
+from headrace.components.rollout.replay import ServiceReplay
 from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance
 from headrace.core.errors import PlatformError
 from headrace.core.progress import Progress, silent
@@ -23,6 +24,7 @@ def watch(
     report: Progress = silent,
     *,
     told: Callable[[RolloutStep], None] = lambda _: None,
+    replayed: ServiceReplay | None = None,
     now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutStep:
@@ -34,6 +36,7 @@ def watch(
         every_s: seconds between two steps.
         report: receives progress.
         told: called with each step that changed the outcome, the traffic or the reasons.
+        replayed: as of `advance`.
         now: the time; by default of `steady_clock`.
         sleep: waits for seconds.
 
@@ -49,7 +52,7 @@ def watch(
     failures = 0
     while True:
         try:
-            step = advance(endpoint, config, report, now=now)
+            step = advance(endpoint, config, report, replayed=replayed, now=now)
         except PlatformError as error:
             failures += 1
             if failures == _ATTEMPTS:

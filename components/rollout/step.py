@@ -15,6 +15,7 @@ from headrace.components.deploy.local.step import curl
 from headrace.components.deploy.local.switch import read_golden
 from headrace.components.registry.open import open_registry
 from headrace.components.registry.origin import Clock, origin
+from headrace.components.rollout.deadline import time_left
 from headrace.components.rollout.rollout import RolloutConfig, RolloutResult, raise_for, roll_out
 from headrace.core import storage
 from headrace.core.ledger.claim import Claim
@@ -43,16 +44,19 @@ def run(
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
         settings = settings_of(canary) if canary else None
+        held, there = Claim.from_json(claim), EndpointFolder(endpoint).read()
         config = DeployConfig(
             model=model,
             endpoint=endpoint,
             rules=rules,  # type: ignore[arg-type]
             registry=registry or registries.registry_of(model) or "",
             why="dynamic training" if claim else "",
-            claim=Claim.from_json(claim),
+            claim=held,
             # An endpoint that exists keeps what it has.
-            log_share=log_share if log_share >= 0 and EndpointFolder(endpoint).read() is None else None,
+            log_share=log_share if log_share >= 0 and there is None else None,
         )
+        left = time_left(held, identity.model_version_of(model), there, settings)
+        settings = None if settings is None else settings.within(left)
         result = deploy_or_roll_out(config, settings, step.progress, once=by_ticks)
         if must_hold:
             raise_for(result, endpoint)

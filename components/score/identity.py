@@ -9,6 +9,7 @@ from typing import Any
 from headrace.components.score.options import EndpointOptions
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.core.saved_model import version
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
 
@@ -75,9 +76,4 @@ def version_of(model: str, endpoint: EndpointOptions | None = None) -> str:
     """
     if endpoint is not None and (not model or not storage.exists(model)):
         return endpoint.url
-    # Model readers need NumPy, which tasks that only compute identities may lack.
-    from headrace.core.saved_model.digest import saved_model_digest
-    from headrace.core.saved_model.find import find_source
-
-    source = find_source(model, name="model")
-    return source.version if source.interface is not None else saved_model_digest(source.saved_model)
+    return version.version_of(model)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from headrace.core.checks import check_count
+from headrace.core.checks import check_count, check_not_negative, check_positive
 from headrace.core.errors import UsageError
 
 # A job is labeled with a digest of everything that it depends on: a repeated run finds it, and does not start another.
@@ -84,8 +83,7 @@ class EndpointOptions:
                 "request_seconds is wrong", expected="more than 0, to 3600", received=repr(self.request_seconds)
             )
         for name in ("requests_per_second", "deadline_seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is wrong", expected="0 or more", received=repr(getattr(self, name)))
+            check_not_negative(getattr(self, name), name)
 
     @property
     def rows_at_once(self) -> int:
@@ -149,10 +147,8 @@ class JobOptions:
             raise UsageError("staging is wrong", expected="gs://BUCKET/FOLDER", received=repr(self.staging))
         check_count(self.replicas, "replicas", maximum=1000)
         check_count(self.batch_size, "batch_size", maximum=100_000)
-        if not self.poll_seconds > 0:
-            raise UsageError("poll_seconds is wrong", expected="more than 0", received=repr(self.poll_seconds))
-        if not self.deadline_seconds >= 0:
-            raise UsageError("deadline_seconds is wrong", expected="0 or more", received=repr(self.deadline_seconds))
+        check_positive(self.poll_seconds, "poll_seconds")
+        check_not_negative(self.deadline_seconds, "deadline_seconds")
 
 
 def options_from(kind: type[Any], text: str, where: str) -> Any:

@@ -1,8 +1,12 @@
-"""Prediction table of published Predictions: reads Parquet files or BigQuery, and publishes a table by key."""
+"""Prediction table of published Predictions: reads Parquet files or BigQuery, and publishes a table by key.
+
+As a program, `python -m headrace.components.score.tabulate PREDICTIONS OUTPUT`, a server runs it, which has no pyarrow.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +22,7 @@ from headrace.core.artifacts import published
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.predictions import AnswerForm, PredictionsManifest
-from headrace.core.errors import DataError, UsageError
+from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.prediction_table.layout import About
 from headrace.core.prediction_table.writer import TableWriter
 from headrace.core.progress import Progress, silent
@@ -182,3 +186,21 @@ def _check_rows(work: _Work, rows: int) -> None:
             received=f"{rows:,}",
             fix="Later predictions have replaced these: use their Predictions folder",
         )
+
+
+def main(predictions: str, output: str) -> int:
+    """Builds a table; errors are written to the standard error.
+
+    Returns:
+        The exit status: 0, 2 or 75.
+    """
+    try:
+        tabulate(predictions, output)
+    except HeadraceError as error:
+        sys.stderr.write(f"{error.paragraph}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from headrace.components.serve.protocols.call import Response
-from headrace.components.serve.protocols.json_body import encode
+from headrace.core.json_body import encode
 
 _FLUSH_S = 0.5
 _MAX_LINES = 1000

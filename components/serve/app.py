@@ -15,9 +15,9 @@ from headrace.components.serve.metrics import Metrics
 from headrace.components.serve.modes.answerer import Answerer, NotThere
 from headrace.components.serve.protocols.call import Response
 from headrace.components.serve.protocols.compression import TooLarge, gunzip
-from headrace.components.serve.protocols.json_body import encode
 from headrace.components.serve.routes import Handler, Refused, Router, Routes, loading
 from headrace.core.errors import HeadraceError, UserError
+from headrace.core.json_body import encode
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NoPrediction, NotFinite
 

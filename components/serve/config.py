@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from headrace.components.request_log.config import RequestLogConfig, request_log_of
 from headrace.components.serve.limits import Limits, limits_from
-from headrace.core.checks import check_positive
+from headrace.core.checks import check_positive, check_word
 from headrace.core.errors import UsageError
 from headrace.core.rules.mode import Mode as RulesMode
 from headrace.core.rules.mode import check_mode
-from headrace.core.serving_mode import MODES, Mode, Serving
+from headrace.core.serving_mode import ENGINES, MODES, Engine, Mode, Serving
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class ServeConfig:
         ready_file: JSON file with the url, written when the server is ready; removed when it exits.
         announce: folder in which the server announces itself from its start.
         inherited_lock: descriptor to close after the announcement.
+        supervise: a folder whose lock a program holds, and the module that starts the program again when it died.
         health_route: of Vertex AI's contract.
         predict_route: of Vertex AI's contract.
         limits: of requests.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
         signature: of the SavedModel.
+        engine: "tensorflow", or "litert" for a Model behind its text features, where its predictions are proven equal.
         constants: a value for each input of shape [], which is one for all rows.
         access_log: whether to write a JSON line per request to the standard output.
         request_log: where a sample of the predicted rows is logged; None for no log.
@@ -62,11 +64,13 @@ class ServeConfig:
     ready_file: str | None = None
     announce: str | None = None
     inherited_lock: int | None = None
+    supervise: tuple[str, str] | None = None
     health_route: str = "/health"
     predict_route: str = "/predict"
     limits: Limits = field(default_factory=Limits)
     rules: RulesMode = "enforce"
     signature: str = "serving_default"
+    engine: Engine = "tensorflow"
     constants: Mapping[str, str] = field(default_factory=dict)
     access_log: bool = False
     request_log: RequestLogConfig | None = None
@@ -75,6 +79,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         check_mode(self.rules)
+        check_word(self.engine, "engine", ENGINES, where="--engine")
         if self.mode is not None or not self.source:
             # Without a model no Problem declares a mode.
             self._check_mode(self.mode or "dynamic")
@@ -145,7 +150,8 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
 
     They are AIP_STORAGE_URI, AIP_HTTP_PORT, AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE and AIP_DEPLOYED_MODEL_ID;
     HEADRACE_RULES, HEADRACE_ALIAS, HEADRACE_FOLLOW (seconds), HEADRACE_MODE, HEADRACE_TABLE, HEADRACE_CACHE,
-    HEADRACE_REQUEST_LOG, HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG and HEADRACE_LIMITS (NAME=NUMBER, by spaces).
+    HEADRACE_REQUEST_LOG, HEADRACE_REQUEST_LOG_SHARE, HEADRACE_TRAFFIC_LOG, HEADRACE_ENGINE and
+    HEADRACE_LIMITS (NAME=NUMBER, by spaces).
 
     Raises:
         UsageError: a port, a route, an interval, a number of rows, the share of the request log or a limit is not
@@ -179,6 +185,7 @@ def config_from_environment(environment: Mapping[str, str]) -> ServeConfig:
         request_log=request_log_of(environment.get("HEADRACE_REQUEST_LOG") or None, log_share),
         traffic_log=environment.get("HEADRACE_TRAFFIC_LOG") or None,
         deployment=environment.get("AIP_DEPLOYED_MODEL_ID", ""),
+        engine=environment.get("HEADRACE_ENGINE", "tensorflow"),  # type: ignore[arg-type]
         limits=limits_from(environment.get("HEADRACE_LIMITS", "").split(), "HEADRACE_LIMITS"),
     )
     # A container must be reachable from outside.

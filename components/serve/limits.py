@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from headrace.core.checks import check_count, check_positive
 from headrace.core.errors import UsageError
 
 
@@ -19,8 +20,8 @@ class Limits:
         max_instances: maximum rows per request.
         max_batch_rows: maximum rows of several requests in one call of the model.
         time_limit_s: maximum time from a whole request to its response, in seconds.
-        head_time_s: maximum time from a request's first byte, or from the connection, to the end of its headers.
-        body_time_s: maximum time from the headers to the end of the body.
+        arrival_time_s: maximum time from a request's first byte, or from the connection, to its last byte; also the
+            maximum time for which a client reads nothing of its response.
         keep_alive_s: maximum idle time of a connection between two requests.
         max_connections: maximum open connections; beyond it, one without a whole request is closed for a new one.
         max_running: maximum calls of the model at a time; each uses TensorFlow's own threads.
@@ -28,7 +29,7 @@ class Limits:
         max_waiting_bytes: maximum size of the bodies of waiting requests together.
 
     Raises:
-        UsageError: a limit is not positive.
+        UsageError: a limit is not positive, or is not a whole number where it must be.
     """
 
     max_body_bytes: int = 8 << 20
@@ -37,8 +38,8 @@ class Limits:
     max_instances: int = 10_000
     max_batch_rows: int = 4096
     time_limit_s: float = 30.0
-    head_time_s: float = 10.0
-    body_time_s: float = 10.0
+    # With the interval of the timer, a slow client is cut within 10 s.
+    arrival_time_s: float = 9.0
     keep_alive_s: float = 75.0
     max_connections: int = 10_000
     max_running: int = 4
@@ -48,10 +49,10 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (value > 0 or (value == 0 and field.name == "max_waiting")):
-                raise UsageError(
-                    f"{field.name} is wrong", where="Limits", expected="a positive number", received=repr(value)
-                )
+            if field.type == "float":
+                check_positive(value, field.name, where="Limits")
+            else:
+                check_count(value, field.name, minimum=0 if field.name == "max_waiting" else 1, where="Limits")
 
 
 def limits_from(texts: Sequence[str], where: str) -> Limits:

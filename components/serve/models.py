@@ -74,7 +74,7 @@ def find(place: Place, config: ServeConfig, name: str | None = None) -> Source:
 
 def load(source: Source, config: ServeConfig) -> OnlineModel:
     """Loads a model; errors as of `OnlineModel`."""
-    return OnlineModel(source, signature=config.signature, constants=config.constants)
+    return OnlineModel(source, signature=config.signature, constants=config.constants, engine=config.engine)
 
 
 class ModelFollower(Follower[Place]):
@@ -111,10 +111,20 @@ class ModelFollower(Follower[Place]):
         return find_source(place.uri, name=self._current.model.name, rules=self._config.rules).version, place
 
     def switch(self, found: Place) -> str:
-        """Loads the model beside the one in use, checks its files and golden rows, and uses it."""
+        """Loads the model beside the one in use, checks its files and golden rows, and uses it.
+
+        The model before it is still in memory, loaded and checked, so a rollback is one assignment.
+        """
+        previous = self._current.previous
+        if previous is not None:
+            source = find_source(found.uri, name=self._current.model.name, rules=self._config.rules)
+            if (source.saved_model, source.version) == (previous.source.saved_model, previous.version):
+                self._current.back()
+                return previous.version
 
         def load_it() -> OnlineModel:
             return load(find(found, self._config, self._current.model.name), self._config)
 
         with beside(self._busy):
-            return self._current.switch(load_it, check_golden).version
+            new = self._current.switch(load_it, check_golden)
+        return f"{new.version} with {new.engine},"

@@ -12,7 +12,7 @@ from headrace.components.serve.metrics import CONTENT_TYPE, Metrics
 from headrace.components.serve.modes.answerer import Answerer, Description
 from headrace.components.serve.protocols import openapi, rows, v2
 from headrace.components.serve.protocols.call import Call, Headers, Response
-from headrace.components.serve.protocols.json_body import encode
+from headrace.core.json_body import encode
 
 _GET = ("GET", "HEAD")
 _POST = ("POST",)

@@ -23,6 +23,7 @@ from headrace.core import storage
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.mode import MODES
+from headrace.core.serving_mode import ENGINES
 
 if TYPE_CHECKING:
     from headrace.components.request_log.writer import RequestLogWriter
@@ -98,6 +99,10 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
         signal.signal(number, end)
     if traffic_log is not None:
         traffic_log.start()
+    if config.supervise is not None:
+        from headrace.core.steps.supervisor import supervise
+
+        supervise(*config.supervise, ended=lambda: server.should_exit)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     loading = _load(config, found, app, request_log, url_of(listener), report)
     await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -213,7 +218,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--access-log", action="store_true", default=None, help="Write a JSON line per request to the standard output."
     )
-    parser.add_argument("--request-log", metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+    parser.add_argument(
+        "--request-log",
+        metavar="URI",
+        help="Folder, or prefix on gs:// or s3://, to log a sample of the predicted rows to.",
+    )
     parser.add_argument(
         "--request-log-share", type=float, metavar="FRACTION", help="Fraction of the rows to log (default: 0.1)."
     )
@@ -237,6 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "(default: HEADRACE_RULES, or enforce).",
     )
     parser.add_argument("--ready-file", help="JSON file with the url, written when the server is ready.")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="litert computes a Model behind its text features, if its predictions are proven equal (default: "
+        "HEADRACE_ENGINE, or tensorflow).",
+    )
     parser.add_argument("--signature", help="Signature of the SavedModel (default: serving_default).")
     parser.add_argument(
         "--constant",
@@ -247,6 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--announce", help=argparse.SUPPRESS)
     parser.add_argument("--inherited-lock", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--supervise", nargs=2, help=argparse.SUPPRESS)
     options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:

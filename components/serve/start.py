@@ -145,6 +145,7 @@ def _load_model(
 
     freeze_imports()
     model = models.load(source, config)
+    report(f"engine: {model.engine}")
     if model.whole:
         report("the model's rows depend on each other: each request is a call of its own, and none is batched")
     if config.mode == "hybrid":

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from headrace.components.serve.metrics import Histogram
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
+from headrace.core.prometheus import Histogram
 from headrace.core.rules.counts import RuleCounts
 
 # Upper bounds of buckets: seconds, and records.
@@ -19,9 +19,9 @@ _HELP = {
     "rule_rows_total": "Rows that broke a rule of the Model, by result: refused, or predicted nevertheless.",
     "model_events_total": "Model events by application and what became of them.",
     "retries_total": "Deliveries, commits and batches that were tried again, and offsets that were not committed.",
-    "lag_seconds": "Age of the oldest record of the last batch when it was read; 0 once all records are read.",
-    "lag_records": "Records that wait, by the broker's high watermark.",
-    "held_records": "Records that are held while there is no model.",
+    "lag_seconds": "Age of the oldest record of the last batch when it was read; 0 once all records are scored.",
+    "lag_records": "Records that are not scored yet, by the broker's high watermark.",
+    "held_records": "Records that are held until the first model is loaded.",
     "model_info": "The model in use.",
 }
 _COUNTERS = ("records_total", "rule_rows_total", "model_events_total", "retries_total")

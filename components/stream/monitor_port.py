@@ -61,7 +61,7 @@ def monitor_port(host: str, port: int, metrics: StreamMetrics) -> Iterator[str]:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
         raise UsageError(
-            "the port for health and metrics cannot be listened on",
+            "the port for health and metrics cannot be opened",
             where=f"{host}:{port}",
             expected="a free port that you are allowed to use",
             received=str(error),

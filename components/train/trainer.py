@@ -115,7 +115,7 @@ def train(
             model, rows = prepared.exported(), prepared.compared
             with publishing(config.output, MODEL) as folder:
                 export.export(folder, model, problem_file, config.examples, rows)
-                record["files"] = sorted(file.name for file in folder.iterdir())
+                record["files"] = list(storage.files_below(str(folder)))
                 storage.write_json(str(folder / "training.json"), record)
             if checkpoints is not None:
                 checkpoints.remove()

@@ -53,6 +53,7 @@ def describe(
         "model_version": config.identity,
         "examples_identity": examples.identity,
         "problem": problem.name,
+        "problem_digest": problem_file.digest,
         "task": problem.task,
         "model": model_kind(problem_file, training),
         "loss": prepared.objective.loss_name,

@@ -23,6 +23,7 @@ from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.model import open_model
+from headrace.core.checks import check_count
 from headrace.core.errors import HeadraceError, PlatformError, ProblemError, UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning
@@ -64,8 +65,8 @@ class TuneConfig:
     def __post_init__(self) -> None:
         for name in ("trials", "parallel"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is not valid", expected="a whole number, 1 or more", received=repr(value))
+            if value is not None:
+                check_count(value, name)
 
     def check_output(self, problem: str) -> None:
         """Checks that `output` holds at most a Model, and contains neither an input nor the search's folder.

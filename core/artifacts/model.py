@@ -12,6 +12,8 @@ from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import DataError
 
 FORMAT = 1
+# What a registry and an endpoint need, in this order in messages.
+_OF_A_VERSION = ("saved_model/saved_model.pb", "schema.json", "problem.json", "golden.json", "training.json")
 # A version becomes the name of a folder and a part of a URL.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
@@ -104,14 +106,14 @@ def open_model(uri: str, *, option: str = "") -> ModelArtifact:
             expected="saved_model.pb in it",
             fix="Copy the Model again, or train again",
         )
-    return ModelArtifact(uri, version, _training(uri), _object(uri, "problem.json", "label"))
+    return ModelArtifact(uri, version, training_of(uri), _object(uri, "problem.json", "label"))
 
 
 def version_of(uri: str, *, option: str = "") -> str:
     """The version of the Model in a folder, without reading the rest; arguments and errors as `open_model`."""
     if not is_there("Model", uri):
         raise no_artifact("Model", uri, option=option)
-    version = _training(uri).get("model_version")
+    version = training_of(uri).get("model_version")
     if not isinstance(version, str) or not _VERSION.match(version):
         raise DataError(
             "the model version is not valid",
@@ -122,7 +124,25 @@ def version_of(uri: str, *, option: str = "") -> str:
     return version
 
 
-def _training(uri: str) -> Mapping[str, Any]:
+def complete_version(uri: str) -> str:
+    """The version of the Model in a folder, with all files that a registry and an endpoint need.
+
+    Raises:
+        UsageError: the folder holds no Model, or an incomplete one.
+        DataError: its version is not a valid name.
+    """
+    missing = [name for name in _OF_A_VERSION if not storage.exists(storage.join(uri, name))]
+    if missing:
+        raise no_artifact("Model", uri, received=f"no {', no '.join(missing)}" if storage.exists(uri) else "")
+    return version_of(uri)
+
+
+def training_of(uri: str) -> Mapping[str, Any]:
+    """The content of training.json of the Model in a folder, without reading the rest.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
     return _object(uri, "training.json", "model_version")
 
 

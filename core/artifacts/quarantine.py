@@ -122,23 +122,6 @@ def _csv_field(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | dict) else text_of(value)
 
 
-def quarantine_files(uri: str) -> list[str]:
-    """The quarantine files of an artifact, in the order of its manifest, or those of a folder, sorted by name.
-
-    Raises:
-        DataError: neither a manifest nor a quarantine file exists.
-    """
-    manifest = storage.join(uri, "manifest.json")
-    if storage.exists(manifest):
-        try:
-            plain = storage.read_json(manifest)
-            # A window has its quarantine files in the folder of spans.
-            return [storage.join(plain.get("files_in") or uri, name) for name in plain["quarantine"]["files"]]
-        except (KeyError, TypeError) as error:
-            raise DataError("the manifest does not list its quarantine files", where=manifest) from error
-    return storage.list_files(uri, (".jsonl",))
-
-
 def read_rows(uri: str) -> Iterator[QuarantinedRow]:
     """Reads the rows of a quarantine file.
 

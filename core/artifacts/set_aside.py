@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from headrace.core import storage
 from headrace.core.artifacts.kinds import QUARANTINE
@@ -51,6 +52,11 @@ def set_aside(output: str, lines: Iterable[bytes]) -> str:
             {"format": 1, "kind": QUARANTINE.kind, "quarantine": {"files": [_FILE]}},
         )
     return f"headrace quarantine show {shlex.quote(place)}"
+
+
+def files_in(manifest: Mapping[str, Any]) -> list[str]:
+    """The paths of the files that the manifest of such a quarantine lists. Raises KeyError and TypeError."""
+    return [str(name) for name in manifest["quarantine"]["files"]]
 
 
 def outputs_of(output: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from headrace.core.beam.runner_options import RunnerOptions
 from headrace.core.cloud import errors as google_cloud
 from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
 
-_ROLES = "the roles roles/dataflow.developer and roles/storage.objectAdmin"
+_ROLES = ("roles/dataflow.developer", "roles/storage.objectAdmin")
 # A worker's error, as it stands in the last line of a traceback.
 _OURS = re.compile(r"headrace\.core\.errors\.(\w+): (.+)")
 _SHOWN = 500
@@ -35,8 +35,8 @@ def translate_errors(runner: RunnerOptions) -> Iterator[None]:
     if not isinstance(runner, DataflowRunner):
         yield
         return
-    where = f"Dataflow in {runner.project}, {runner.region}"
-    with google_cloud.translate_errors("Dataflow", where, _ROLES):
+    where = f"Dataflow in project {runner.project}, {runner.region}"
+    with google_cloud.translate_errors("Dataflow", where, *_ROLES):
         try:
             yield
         except api.NotFound as error:

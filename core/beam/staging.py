@@ -58,7 +58,9 @@ def _publish(source: str, output: str) -> None:
         raise ValueError(f"{source} must have a {_MANIFEST}")
     targets = {uri: output.rstrip("/") + uri.removeprefix(source) for uri in made if uri != manifest}
     earlier = {found.uri for found in folders.below(output)}
-    with folders.unfinished(output):
+    prefix = storage.join(output, "")
+    below = {_MANIFEST, *(uri.removeprefix(prefix) for uri in (*targets.values(), *earlier))}
+    with folders.unfinished(output, below):
         storage.remove(storage.join(output, _MANIFEST))
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
             for _ in pool.map(store.copy, targets.keys(), targets.values()):

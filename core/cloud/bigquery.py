@@ -6,7 +6,7 @@ BIGQUERY_EMULATOR_HOST, read at each call, names another server, which needs no 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,12 +41,12 @@ def retry() -> Any:
 
 
 @contextmanager
-def translate_errors(uri: str, roles: str, missing: str = "the table does not exist") -> Iterator[None]:
+def translate_errors(uri: str, roles: Sequence[str], missing: str = "the table does not exist") -> Iterator[None]:
     """Translates the service's errors about `uri`.
 
     Args:
         uri: what the request is about.
-        roles: that an account needs, named in the error for one that lacks them.
+        roles: that an account needs; the fix for one that lacks them grants them.
         missing: the message where the table was not found.
 
     Raises:
@@ -55,7 +55,7 @@ def translate_errors(uri: str, roles: str, missing: str = "the table does not ex
         PlatformError: the service failed, or did not answer in time.
     """
     try:
-        with errors.translate_errors("BigQuery", uri, roles):
+        with errors.translate_errors("BigQuery", uri, *roles):
             yield
     except api.NotFound as error:
         raise DataError(missing, where=uri, received=errors.message_of(error)) from error

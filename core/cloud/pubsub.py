@@ -14,7 +14,7 @@ from headrace.core.errors import UsageError
 
 _SUBSCRIPTION = re.compile(r"projects/[a-z][a-z0-9.:-]{4,98}[a-z0-9]/subscriptions/[A-Za-z][\w.~+%-]{2,254}\Z")
 _TOPIC = re.compile(r"projects/[a-z][a-z0-9.:-]{4,98}[a-z0-9]/topics/[A-Za-z][\w.~+%-]{2,254}\Z")
-_ROLES = "the roles Pub/Sub Subscriber, Publisher and Viewer"
+_ROLES = ("roles/pubsub.subscriber", "roles/pubsub.publisher", "roles/pubsub.viewer")
 _TIMEOUT_S = 30.0
 
 
@@ -45,7 +45,7 @@ def require_subscription(name: str, option: str = "--subscription") -> None:
     """
     from google.cloud import pubsub_v1 as pubsub  # type: ignore[attr-defined]
 
-    with pubsub.SubscriberClient() as client, errors.translate_errors("Pub/Sub", name, _ROLES):
+    with pubsub.SubscriberClient() as client, errors.translate_errors("Pub/Sub", name, *_ROLES):
         try:
             client.get_subscription(subscription=name, timeout=_TIMEOUT_S)
         except api.NotFound as error:
@@ -64,7 +64,7 @@ def require_topic(name: str, option: str = "--topic") -> None:
 
     client = pubsub.PublisherClient()
     try:
-        with errors.translate_errors("Pub/Sub", name, _ROLES):
+        with errors.translate_errors("Pub/Sub", name, *_ROLES):
             client.get_topic(topic=name, timeout=_TIMEOUT_S)
     except api.NotFound as error:
         raise UsageError(

@@ -7,10 +7,11 @@ start that is made again starts nothing new, and a copy that a platform made all
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.ledger.inbox import Arrival
@@ -22,6 +23,8 @@ from headrace.core.text import counted
 
 # Each turn changes the ledger, and another caller changed it in between: more than a few turns are no progress.
 _MOST_TURNS = 20
+# Data versions in a message.
+_SHOWN = 10
 
 Status = Literal["absent", "alive", "ended"]
 
@@ -67,12 +70,19 @@ class Pumped:
     Attributes:
         did: "started" a run, found one "running", is "waiting" until a failed one may be tried again, or is "idle".
         run: the run under way; None if there is none.
-        why: in words.
+        why: in words, with the data versions that were given up: all of them where it is idle.
+        given_up: data versions whose last attempt was found to have failed, and which no run is started for any more.
     """
 
     did: Literal["started", "running", "waiting", "idle"]
     run: Run | None
     why: str
+    given_up: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of the commands' output."""
+        run = None if self.run is None else self.run.id
+        return {"did": self.did, "run": run, "why": self.why, "given_up": list(self.given_up)}
 
 
 def pump(
@@ -102,37 +112,53 @@ def pump(
         PlatformError: the platform does not answer; calling again is safe.
         DataError: the ledger or an arrival is damaged.
     """
+    begun = state = ledger.state()
     for _ in range(_MOST_TURNS):
-        state = ledger.state()
         try:
-            if state.run is not None and state.run.watch is not None:
-                watched = (
-                    Watched(None, "its canary is under way")
-                    if step is None
-                    else _step(ledger, state.run, step, now, retries)
-                )
-                if watched.outcome is None:
-                    return Pumped("running", state.run, f"run {state.run.id}: {watched.why}")
-                continue
-            if state.run is not None:
-                status = runs.status(state.run.id)
-                if status == "alive":
-                    return Pumped("running", state.run, f"run {state.run.id} is under way")
-                if status == "absent" and state.run.holder is None:
-                    # Whoever wrote the intent was killed before the effect, or is about to make it.
-                    return _start(ledger, runs, state.run, now, retries)
-                reason = "" if why is None else why(state.run)
-                _fail(ledger, state.run, reason or "the run ended without a result, or is gone", now, retries)
-                continue
-            arrived = ledger.inbox.versions()
-            due = state.waiting(arrived, now)
-            if not due:
-                return _nothing(state, arrived)
-            return _start(ledger, runs, _intend(ledger, due, name, state.next_fence), now, retries)
+            pumped = _turn(ledger, runs, state, now, name=name, retries=retries or Retries(), step=step, why=why)
+            if pumped is not None:
+                return _with_given_up(pumped, begun, state, ledger.uri)
         except Overtaken:
             # Somebody else changed the ledger since it was read.
-            continue
+            pass
+        state = ledger.state()
     raise PlatformError("other processes changed the ledger during every attempt", where=ledger.uri, fix="Try again")
+
+
+def _turn(
+    ledger: Ledger,
+    runs: Runs,
+    state: LedgerState,
+    now: datetime,
+    *,
+    name: str,
+    retries: Retries,
+    step: Callable[[Run], Watched] | None,
+    why: Callable[[Run], str] | None,
+) -> Pumped | None:
+    """What is to be done in a state; None where the ledger was changed by it, and another turn follows."""
+    if state.run is not None and state.run.watch is not None:
+        watched = (
+            Watched(None, "its canary is under way") if step is None else _step(ledger, state.run, step, now, retries)
+        )
+        if watched.outcome is None:
+            return Pumped("running", state.run, f"run {state.run.id}: {watched.why}")
+        return None
+    if state.run is not None:
+        status = runs.status(state.run.id)
+        if status == "alive":
+            return Pumped("running", state.run, f"run {state.run.id} is under way")
+        if status == "absent" and state.run.holder is None:
+            # Whoever wrote the intent was killed before the effect, or is about to make it.
+            return _start(ledger, runs, state.run, now, retries)
+        reason = "" if why is None else why(state.run)
+        _fail(ledger, state.run, reason or "the run ended without a result, or is gone", now, retries)
+        return None
+    arrived = ledger.inbox.versions()
+    due = state.waiting(arrived, now)
+    if not due:
+        return _nothing(state, arrived, ledger.uri)
+    return _start(ledger, runs, _intend(ledger, due, name, state.next_fence), now, retries)
 
 
 def run_id_of(name: str, versions: Sequence[str], epoch: int, attempt: int) -> str:
@@ -148,7 +174,7 @@ def _intend(ledger: Ledger, due: Sequence[str], name: str, fence: tuple[int, int
     return run
 
 
-def _step(ledger: Ledger, run: Run, step: Callable[[Run], Watched], now: datetime, retries: Retries | None) -> Watched:
+def _step(ledger: Ledger, run: Run, step: Callable[[Run], Watched], now: datetime, retries: Retries) -> Watched:
     """Takes a step of a canary, and ends its run with it."""
     assert run.watch is not None
     try:
@@ -165,7 +191,7 @@ def _step(ledger: Ledger, run: Run, step: Callable[[Run], Watched], now: datetim
     return watched
 
 
-def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries | None) -> Pumped:
+def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries) -> Pumped:
     try:
         runs.start(run, ledger.inbox.read(run.versions))
     except PlatformError:
@@ -177,11 +203,32 @@ def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries
     return Pumped("started", run, f"started run {run.id}, for {counted(len(run.versions), 'data version')}")
 
 
-def _fail(ledger: Ledger, run: Run, reason: str, now: datetime, retries: Retries | None) -> None:
-    ledger.change(lambda found: found.failed(run.id, reason, now, retries or Retries()))
+def _fail(ledger: Ledger, run: Run, reason: str, now: datetime, retries: Retries) -> None:
+    ledger.change(lambda found: found.failed(run.id, reason, now, retries))
 
 
-def _nothing(state: LedgerState, arrived: Sequence[str]) -> Pumped:
+def _nothing(state: LedgerState, arrived: Sequence[str], uri: str) -> Pumped:
     if state.failure is not None and any(version not in state.done for version in arrived):
         return Pumped("waiting", None, f"the next attempt is at {state.failure.not_before}: {state.failure.reason}")
-    return Pumped("idle", None, "every data version that arrived is done")
+    lost = state.given_up
+    return Pumped("idle", None, _lost(state, lost, uri) if lost else "every data version that arrived is done")
+
+
+def _with_given_up(pumped: Pumped, begun: LedgerState, state: LedgerState, uri: str) -> Pumped:
+    """What the pump did, with the data versions that were given up between two states."""
+    lost = tuple(version for version in state.given_up if version not in begun.done)
+    if not lost:
+        return pumped
+    why = pumped.why if pumped.did == "idle" else f"{pumped.why}. {_lost(state, lost, uri)}"
+    return replace(pumped, why=why, given_up=lost)
+
+
+def _lost(state: LedgerState, versions: Sequence[str], uri: str) -> str:
+    """What is said about data versions that were given up: the reason of the last one, and how to try them again."""
+    why = next((ending.why for ending in reversed(state.history) if ending.outcome == "given up"), "")
+    were = "was" if len(versions) == 1 else "were"
+    folder = shlex.quote(uri)
+    many = len(versions) > _SHOWN
+    again = f"headrace dynamic {'status' if many else 'retry'} {' '.join((folder, *(() if many else versions)))}"
+    shown = f"Their names: {again}" if many else f"Try again: {again}"
+    return f"{counted(len(versions), 'data version')} {were} given up. Last reason: {why or 'not known'}. {shown}"

@@ -65,6 +65,11 @@ class LedgerState:
     bad: tuple[str, ...] = ()
     history: tuple[Ending, ...] = ()
 
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """The data versions that no run is started for any more, as their runs failed too often; sorted."""
+        return tuple(version for version, done in self.done.items() if done.outcome == "given up")
+
     def waiting(self, arrived: Iterable[str], now: datetime) -> tuple[str, ...]:
         """The arrived data versions that a run may be started for now, sorted; none while one is under way.
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 from headrace.core import storage
-from headrace.core.errors import ProblemError
+from headrace.core.errors import PlatformError, ProblemError
 from headrace.core.problem import Numeric, Problem, places
 from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
@@ -223,6 +223,9 @@ def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
         raise ProblemError(
             error.what, where=where, expected=error.expected, received=error.received, fix=error.fix
         ) from error
+    except PlatformError:
+        # Such as a SIGTERM at this moment, which is no fault of the file.
+        raise
     except Exception as error:
         raise ProblemError(
             "the Problem file failed",

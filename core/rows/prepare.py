@@ -18,7 +18,7 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.model import open_model
-from headrace.core.errors import DataError, ProblemError
+from headrace.core.errors import DataError, PlatformError, ProblemError
 from headrace.core.problem.file import ProblemFile, execute, own_line
 from headrace.core.problem.user_modules import UserModule
 from headrace.core.sources.source import Rows
@@ -96,6 +96,9 @@ class Prepare:
         given = pa.RecordBatch.from_arrays(read, names=list(self.reads))
         try:
             made = function(given)
+        except PlatformError:
+            # Such as a SIGTERM at this moment, which is no fault of the function.
+            raise
         except Exception as error:
             raise ProblemError(
                 "prepare failed",

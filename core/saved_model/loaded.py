@@ -91,6 +91,11 @@ class SavedModel:
         return SignatureGraph(self.path, self.signature)
 
     @property
+    def root(self) -> Any:
+        """The loaded object, which holds the variables of the signatures."""
+        return self._loaded
+
+    @property
     def signatures(self) -> Mapping[str, Any]:
         """All signatures of the SavedModel, by name, as ConcreteFunctions that live as long as this object."""
         signatures: Mapping[str, Any] = self._loaded.signatures

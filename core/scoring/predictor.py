@@ -75,6 +75,10 @@ class Predicted:
     model_version: str
 
 
+# Outputs by name for rows of columns, from the first up to the second number; None where the model is to answer.
+Engine = Callable[[Mapping[str, Any], int, int], Mapping[str, npt.NDArray[Any]] | None]
+
+
 class Predictor:
     """Calls a loaded SavedModel; safe to use from several threads at a time.
 
@@ -85,6 +89,9 @@ class Predictor:
         constants: the tensors of inputs of shape [], by name.
         batch: rows that every call must have, or None.
         whole: whether rows depend on each other: a call then has exactly the rows of `predict`, without padding.
+
+    Attributes:
+        engine: answers rows instead of the model, where it can; None for the model alone.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class Predictor:
         self._constants = dict(constants or {})
         self._batch = batch
         self._whole = whole
+        self.engine: Engine | None = None
 
     def predict(self, columns: Mapping[str, Column]) -> Predicted:
         """Predictions for rows.
@@ -153,6 +161,10 @@ class Predictor:
                     tensors = {n: _tensor(c, first + begin, first + end, filled) for n, c in columns.items()}
                     return self._model({**tensors, **self._constants})
 
+                if self.engine is not None:
+                    found = self.engine(columns, first + begin, first + end)
+                    if found is not None:
+                        return {name: found[name] for name in self._outputs}
                 count = end - begin
                 exact = count if self._whole else self._batch
                 # A slice by TensorFlow would take as long as a small model.

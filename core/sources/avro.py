@@ -45,6 +45,8 @@ _BROKEN = (
 )
 # Maximum size of a block without compression: as a file of 1 MB may hold a block of 1 GB, a limit bounds the memory.
 MAXIMUM_BLOCK = 128 << 20
+# The codecs whose blocks `_unpacked_size` measures. fastavro reads others where their packages are installed.
+_CODECS = ("null", "deflate", "bzip2", "xz")
 # Maximum characters of a value that quarantine shows.
 _SHOWN = 60
 # Deflate is at most this many times shorter than its content.
@@ -57,7 +59,9 @@ class AvroSource:
     def columns(self, path: str, wanted: Sequence[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The fields of the file's record."""
         with _opened(path) as (_, blocks):
-            return [(name, type_of(kind)) for name, kind in _fields(path, blocks.writer_schema)]
+            fields = _fields(path, blocks.writer_schema)
+            _record_width(path, blocks.writer_schema)
+            return [(name, type_of(kind)) for name, kind in fields]
 
     def pieces(self, path: str, columns: Sequence[str] | None) -> list[None]:
         """The whole file."""
@@ -112,7 +116,16 @@ class AvroSource:
 def _opened(path: str) -> Iterator[tuple[Any, Any]]:
     with reading(path, "Avro"), storage.open_input(path) as file:
         try:
-            yield file, fastavro.block_reader(file)
+            blocks = fastavro.block_reader(file)
+            if blocks.codec not in _CODECS:
+                raise UnreadableFile(
+                    "the compression of the file is not supported",
+                    where=path,
+                    expected=f"{', '.join(_CODECS[:-1])} or {_CODECS[-1]}",
+                    received=str(blocks.codec)[:_SHOWN],
+                    fix="Write the file with one of these codecs",
+                )
+            yield file, blocks
         except _BROKEN as error:
             raise damaged(path, "Avro", error) from error
 
@@ -139,7 +152,7 @@ def _bounded(path: str, file: Any, blocks: Any) -> Iterator[Any]:
 
 def _unpacked_size(file: Any, codec: str) -> int:
     """The size of the next block's content, or a little more than `MAXIMUM_BLOCK`; 0 if it is surely short."""
-    if codec not in ("deflate", "bzip2", "xz"):
+    if codec == "null":
         return 0
     _rows, packed = _read_long(file), _read_long(file)
     if codec == "deflate" and packed * _DEFLATE_RATIO <= MAXIMUM_BLOCK:

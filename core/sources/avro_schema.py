@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from headrace.core.sources.source import MAXIMUM_MEMBERS
 from headrace.core.values.mixed import MixedType
 
 TYPES: Mapping[str, pa.DataType] = {
@@ -63,33 +64,53 @@ def is_narrow(union: Any) -> bool:
     return pa.float32() in kinds and pa.float64() not in kinds
 
 
-def minimum_width(kind: Any, names: dict[str, int] | None = None) -> int:
+def minimum_width(schema: Any) -> int:
     """The minimum size of a value of an Avro type in bytes.
 
     Raises:
-        ValueError: an array's items may have no bytes, so a few bytes may declare any number of items.
+        ValueError: an array's items may have no bytes, so a few bytes may declare any number of items; a type is within
+            itself, so a value may be nested without a limit; or a record has more than `MAXIMUM_MEMBERS` values.
     """
-    names = {} if names is None else names
+    return _extent(schema, {}).width
+
+
+class _Extent(NamedTuple):
+    """The minimum size of a value in bytes, and the maximum of values in it, without those in arrays and maps."""
+
+    width: int
+    values: int
+
+
+def _extent(kind: Any, names: dict[str, _Extent | None]) -> _Extent:
+    """Measures a type; `names` has the extents of the named types before it, None while a type is measured."""
     if isinstance(kind, str):
-        return names.get(kind, _WIDTHS.get(kind, 1))
+        found = names.get(kind, _Extent(_WIDTHS.get(kind, 1), 1))
+        if found is None:
+            # fastavro, which is compiled, reads such a value by calls within calls, and a deep one ends the process.
+            raise ValueError(f"the type {kind} is within itself")
+        return found
     if isinstance(kind, list):
         # A union starts with the index of its type.
-        return 1 + min((minimum_width(other, names) for other in kind), default=0)
-    form = kind["type"]
-    if form == "record":
-        # A recursive type is within a union, an array or a map, which have at least one byte.
-        names[kind["name"]] = 1
-        width = sum(minimum_width(field["type"], names) for field in kind["fields"])
-        names[kind["name"]] = width
-        return width
-    if form == "array":
-        if minimum_width(kind["items"], names) == 0:
+        options = [_extent(other, names) for other in kind] or [_Extent(0, 1)]
+        return _Extent(1 + min(each.width for each in options), max(each.values for each in options))
+    form, name = kind["type"], str(kind.get("name"))
+    if form in ("record", "error"):
+        names[name] = None
+        fields = [_extent(field["type"], names) for field in kind["fields"]]
+        found = _Extent(sum(each.width for each in fields), max(1, sum(each.values for each in fields)))
+        # A schema of 60 short records, each of which has the one before twice, declares 2 to the 60 values.
+        if found.values > MAXIMUM_MEMBERS:
+            raise ValueError(f"the record {name} has {found.values:,} values, more than {MAXIMUM_MEMBERS:,}")
+    elif form == "fixed":
+        found = _Extent(int(kind["size"]), 1)
+    elif form == "array":
+        if _extent(kind["items"], names).width == 0:
             raise ValueError("an array's items are of a type without content")
-        return 1
-    if form == "map":
-        minimum_width(kind["values"], names)
-        return 1
-    if form == "fixed":
-        names[kind["name"]] = int(kind["size"])
-        return int(kind["size"])
-    return 1 if form == "enum" else minimum_width(form, names)
+        return _Extent(1, 1)
+    elif form == "map":
+        _extent(kind["values"], names)
+        return _Extent(1, 1)
+    else:
+        return _Extent(1, 1) if form == "enum" else _extent(form, names)
+    names[name] = found
+    return found

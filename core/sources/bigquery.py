@@ -32,6 +32,7 @@ from headrace.core.sources.source import BIGQUERY
 # Maximum number of streams; BigQuery decides the number. Each stream is one piece.
 _MAX_STREAMS = 100
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
+_ROLES = ("roles/bigquery.dataViewer", "roles/bigquery.jobUser", "roles/bigquery.readSessionUser")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w -]{1,1024}")
 _SELECT = re.compile(r"\(*\s*(SELECT|WITH|FROM)\b", re.IGNORECASE)
@@ -255,7 +256,7 @@ def _type(field: Any) -> pa.DataType:
 
 def translate_errors(uri: str) -> AbstractContextManager[None]:
     """Translates BigQuery's errors about `uri`, as `bigquery.translate_errors` does."""
-    return bigquery.translate_errors(uri, "the roles BigQuery Data Viewer, Job User and Read Session User")
+    return bigquery.translate_errors(uri, _ROLES)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from headrace.core.cloud import bigquery
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.sources.bigquery import Table, parse
 
-_ROLES = "the roles BigQuery Data Editor on the dataset and BigQuery Job User"
+_ROLES = ("roles/bigquery.dataEditor", "roles/bigquery.jobUser")
 _NO_DATASET = "the dataset does not exist, or the file to load is missing"
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 # A failed job's id is spent.

@@ -24,14 +24,12 @@ from headrace.core.errors import EmptyFile, UnreadableFile
 from headrace.core.sources.json_values import column_of, later_type
 from headrace.core.sources.jsonl_lines import Lines, line_blocks
 from headrace.core.sources.open_file import split_name
-from headrace.core.sources.source import file_name
+from headrace.core.sources.source import MAXIMUM_MEMBERS, file_name
 
 # Bytes per block of lines, approximately.
 BLOCK = 1 << 20
 _USUAL_RATE = 5
 _SHOWN = 200
-# Maximum number of different members in the first block: each is a column.
-_MAXIMUM_MEMBERS = 10_000
 # Number of rows from which the type of a new member is inferred.
 _SAMPLE = 20
 # The smallest integer that may not be exact in float64.
@@ -73,11 +71,11 @@ class JsonLinesSource:
             named = dict.fromkeys(name for row in rows for name in row if not number or name in late)
             # A name with a lone surrogate, which JSON can write, is no text, and no column can have it.
             names = [name for name in named if name.isascii() or name.encode("utf-8", "replace").decode() == name]
-            if len(names) > _MAXIMUM_MEMBERS:
+            if len(names) > MAXIMUM_MEMBERS:
                 raise UnreadableFile(
                     "the rows have too many different members",
                     where=path,
-                    expected=f"at most {_MAXIMUM_MEMBERS:,} columns",
+                    expected=f"at most {MAXIMUM_MEMBERS:,} columns",
                     received=f"{len(names):,} in the first {len(rows):,} rows",
                 )
             found.update((name, column_of([row.get(name) for row in rows]).type) for name in names)

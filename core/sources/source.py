@@ -17,6 +17,9 @@ from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 # Prefix of the URIs of tables and queries.
 BIGQUERY = "bigquery://"
 
+# Maximum number of columns of a file whose rows name their members: a small one may name any number.
+MAXIMUM_MEMBERS = 10_000
+
 # The piece of a file, in a form of its format; None for the whole file.
 Piece = Any
 

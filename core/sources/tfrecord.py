@@ -20,6 +20,7 @@ from headrace.core.artifacts.examples import SPLITS, Column, Schema
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
+from headrace.core.sources.source import MAXIMUM_MEMBERS
 from headrace.core.tfrecord import EXAMPLE_COLUMN
 from headrace.core.tfrecord.conversion import is_list
 from headrace.core.tfrecord.decoding import decode
@@ -114,7 +115,7 @@ class TFRecordSource:
 
 def _decoded(path: str, records: pa.LargeBinaryArray, columns: Sequence[str] | None) -> pa.RecordBatch:
     try:
-        return decode(records, columns)
+        return decode(records, columns, maximum_features=MAXIMUM_MEMBERS)
     except DataError as error:
         raise _unreadable(path, error) from error
 

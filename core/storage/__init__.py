@@ -1,11 +1,11 @@
 """Storage: files and objects by URI, on a disk, on Cloud Storage or on S3, written atomically."""
 
+from headrace.core.storage.durable import publish
 from headrace.core.storage.files import (
     at_hand,
     beside,
     exists,
     file_at_hand,
-    flush_folder,
     join,
     local_path,
     move,
@@ -39,7 +39,6 @@ __all__ = [
     "file_at_hand",
     "files_below",
     "fingerprint",
-    "flush_folder",
     "is_remote",
     "join",
     "list_files",
@@ -49,6 +48,7 @@ __all__ = [
     "open_input",
     "open_output",
     "place_of",
+    "publish",
     "read_bytes",
     "read_json",
     "remove",

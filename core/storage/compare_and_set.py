@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,10 +169,6 @@ def _write(uri: str, content: bytes, token: str | None) -> bool:
         with storage.writing(uri):
             # Only the holder of the lock writes, so that a killed one's file is overwritten by the next.
             temporary = path.with_name(unfinished(path.name))
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            storage.flush_folder(path.parent)
+            temporary.write_bytes(content)
+            storage.publish(temporary, path)
     return True

@@ -15,7 +15,8 @@ from pathlib import Path
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import locked
-from headrace.core.storage.swap import aside, swap_folders
+from headrace.core.storage.output_check import Artifact, check_replaceable
+from headrace.core.storage.swap import aside
 
 
 def check_local(uri: str) -> None:
@@ -55,10 +56,17 @@ def exclusive(uri: str, *, timeout_s: float = 600.0) -> Iterator[Path]:
 
 
 @contextmanager
-def swapping(folder: Path) -> Iterator[Path]:
-    """A copy of the folder, empty if the folder does not exist, that replaces it when the block succeeds.
+def swapping(folder: Path, kind: Artifact | None) -> Iterator[Path]:
+    """A copy of a folder, empty if it does not exist, that replaces it when the block succeeds.
 
     The copy's files are hard links: replace or remove a file, and never write to it. Call within `exclusive`.
+
+    Args:
+        folder: a local one.
+        kind: of the artifact in it; None for a folder that nothing else uses.
+
+    Raises:
+        UsageError: the folder then holds something else, which stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     copy = storage.temporary_name(folder, "edit-")
@@ -68,10 +76,10 @@ def swapping(folder: Path) -> Iterator[Path]:
         else:
             copy.mkdir()
         yield copy
-        if folder.exists():
-            swap_folders(copy, folder)
-        else:
-            copy.rename(folder)
+        # Hours may have passed since the copy.
+        if kind is not None:
+            check_replaceable(str(folder), kind)
+        storage.publish(copy, folder)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from headrace.core.errors import DataError, PlatformError, UsageError
+from headrace.core.storage.durable import publish
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.remote import folders, is_remote, store_of
 
@@ -112,7 +113,7 @@ def open_output(uri: str) -> Iterator[BinaryIO]:
             store_of(uri).upload(temporary, uri)
         else:
             with writing(uri):
-                temporary.replace(local_path(uri))
+                publish(temporary, local_path(uri))
 
 
 @contextmanager
@@ -199,21 +200,10 @@ def write_bytes(uri: str, content: bytes) -> None:
         try:
             with temporary.open("xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            publish(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-def flush_folder(folder: Path) -> None:
-    """Flushes the entries of a local folder to disk, so that they survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_json(uri: str, value: Any) -> None:

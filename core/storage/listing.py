@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob as _glob
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headrace.core.errors import DataError
@@ -106,9 +106,12 @@ def names_below(uri: str) -> set[str]:
     return remote_folders.names_below(uri)
 
 
-def upload_folder(folder: Path, uri: str, last: str) -> None:
-    """Replaces the objects below `uri` by the files of a local folder; `last` is written last."""
-    remote_folders.upload_tree(folder, uri, last)
+def upload_folder(folder: Path, uri: str, last: str, check: Callable[[], None] = lambda: None) -> None:
+    """Replaces the objects below `uri` by the files of a local folder, `last` last.
+
+    `check` is called before the first change; an error that it raises leaves `uri` unchanged.
+    """
+    remote_folders.upload_tree(folder, uri, last, check)
 
 
 def fingerprint(paths: Sequence[str]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from headrace.core import storage
 from headrace.core.storage.output_check import Artifact, check_replaceable
-from headrace.core.storage.swap import swap_folders
 from headrace.core.storage.unfinished import unfinished
 
 # Readers of an artifact look for this file: it is written last.
@@ -35,14 +34,16 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
         PlatformError: the disk is full, or the service failed.
     """
     if storage.is_remote(uri):
-        if kind is not None:
-            check_replaceable(uri, kind)
+
+        def check() -> None:
+            if kind is not None:
+                check_replaceable(uri, kind)
+
+        check()
         with tempfile.TemporaryDirectory() as staging:
             yield Path(staging)
-            if kind is not None:
-                # Hours may have passed since the first check.
-                check_replaceable(uri, kind)
-            storage.upload_folder(Path(staging), uri, _MANIFEST if kind is None else kind.manifest)
+            # Hours may have passed since the first check.
+            storage.upload_folder(Path(staging), uri, _MANIFEST if kind is None else kind.manifest, check)
         return
     path = storage.resolve(uri)
     with ExitStack() as stack:
@@ -53,10 +54,7 @@ def publishing(uri: str, kind: Artifact | None) -> Iterator[Path]:
         with storage.writing(uri):
             if kind is not None:
                 check_replaceable(str(path), kind, where=uri)
-            if path.is_dir():
-                swap_folders(temporary, path)
-            else:
-                temporary.rename(path)
+            storage.publish(temporary, path)
 
 
 def check_writable(uri: str) -> None:

@@ -1,7 +1,8 @@
 """Output checks: decide whether an output may be written, so that no file of the user is ever removed or overwritten.
 
-A command replaces only what headrace wrote, which is marked: an artifact by the member "kind" of its manifest. Anything
-else that exists there is refused before any work, and so is an output that holds or equals an input.
+A command replaces only what headrace wrote, which is marked: an artifact by the member "kind" of its manifest, which
+lists its files. Anything else that exists there, in the folder or in a folder within it, is refused before any work,
+and so is an output that holds or equals an input.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import glob as _glob
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.compare_and_set import LOCK, unfinished
 from headrace.core.storage.lock import FOLDER_LOCK
+from headrace.core.storage.remote import folders
 
 
 class Kind(Protocol):
@@ -46,13 +48,17 @@ class Artifact:
         kind: value of "kind" in its manifest.
         name: for messages.
         manifest: name of the JSON file that marks it.
-        entries: names that the folder may hold, besides those in the manifest's "files"; any other is the user's.
+        entries: paths of files that each artifact of this kind may hold besides its manifest.
+        folders: names of folders that it may hold, also empty.
+        listed: returns the paths of further files, of an artifact's URI and manifest; any other file is the user's.
     """
 
     kind: str
     name: str
     manifest: str
     entries: frozenset[str]
+    folders: frozenset[str]
+    listed: Callable[[str, Mapping[str, Any]], Iterable[str]]
     replaced: bool = True
 
     def foreign(self, uri: str) -> str | None:
@@ -60,16 +66,18 @@ class Artifact:
         names = _names(uri)
         if names is None:
             return "a file"
+        files = storage.files_below(uri).keys()
         if not names:
-            return None
-        if self.manifest not in names:
+            # An upload by headrace was killed: it listed what the folder may hold until the next one.
+            others = files - folders.claimed(uri) if files else set()
+        elif self.manifest not in names:
             return _shown(names)
-        manifest = _json(storage.join(uri, self.manifest))
-        if manifest.get("kind") != self.kind:
-            return f'a {self.manifest} without "kind": "{self.kind}"'
-        files = manifest.get("files") or ()
-        listed = {str(file["file"] if isinstance(file, Mapping) else file).partition("/")[0] for file in files}
-        others = names - self.entries - listed - {self.manifest}
+        else:
+            manifest = _json(storage.join(uri, self.manifest))
+            if manifest.get("kind") != self.kind:
+                return f'a {self.manifest} without "kind": "{self.kind}"'
+            own = {self.manifest, *self.entries, *self.listed(uri, manifest)}
+            others = (files - own) | (names - self.folders - {path.partition("/")[0] for path in own})
         return f"also {_shown(others)}" if others else None
 
 

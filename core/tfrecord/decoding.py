@@ -11,13 +11,16 @@ from headrace.core.tfrecord.parser import Values, parse
 from headrace.core.tfrecord.pieces import data_of, offsets_of
 
 
-def decode(records: pa.LargeBinaryArray, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+def decode(
+    records: pa.LargeBinaryArray, columns: Sequence[str] | None = None, *, maximum_features: int | None = None
+) -> pa.RecordBatch:
     """Decodes the features of serialized Examples as columns.
 
     Args:
         records: serialized tf.train.Example; no nulls.
         columns: names of features, in order; by default all, sorted by name. A feature that no record has is a column
             of type null.
+        maximum_features: as of `parse`.
 
     Returns:
         As many rows as records. float_list is float32, int64_list int64, bytes_list binary; a list of these where any
@@ -26,9 +29,10 @@ def decode(records: pa.LargeBinaryArray, columns: Sequence[str] | None = None) -
 
     Raises:
         DataError: a record is not a tf.train.Example, or the kind of a feature differs between records; the
-            message has the record's index in `records`, from 0.
+            message has the record's index in `records`, from 0. Or there are more than `maximum_features`.
     """
-    found = parse(np.frombuffer(data_of(records), np.uint8), offsets_of(records), columns)
+    content = np.frombuffer(data_of(records), np.uint8)
+    found = parse(content, offsets_of(records), columns, maximum_features=maximum_features)
     names = sorted(found) if columns is None else list(columns)
     arrays = [_column(found.get(name), len(records)) for name in names]
     if not arrays:

@@ -8,9 +8,9 @@ whether it is valid, and is parsed in the form in which protobuf writes it again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.tfrecord.canonical import canonical, not_an_example
+from headrace.core.tfrecord.pieces import gather
+from headrace.core.tfrecord.varints import parse_fields, parse_varints
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -28,6 +30,10 @@ _PADDING = 16
 Kind = Literal["bytes_list", "float_list", "int64_list"]
 _KINDS: tuple[Kind, ...] = ("bytes_list", "float_list", "int64_list")
 _BYTES, _FLOATS, _INTEGERS = range(3)
+# Maximum number of keys, and of their bytes, that are compared with the keys of all records at once.
+_COMPARED_KEYS, _COMPARED_BYTES = 16, 256
+# Records of which fewer have values left are parsed one by one.
+_FEW = 32
 _FEATURE_TAGS = np.array([0x0A, 0x12, 0x1A], np.uint8)
 
 
@@ -57,24 +63,28 @@ class Values:
         return [data[begin:end] for begin, end in pairwise(ends)]
 
 
-def parse(content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None) -> dict[str, Values | None]:
+def parse(
+    content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None, *, maximum_features: int | None = None
+) -> dict[str, Values | None]:
     """Parses the features of serialized Examples.
 
     Args:
         content: the records, concatenated.
         offsets: [records + 1] bounds of the records in `content`.
         wanted: names of features; by default all.
+        maximum_features: of a record, and of different names in all records; None for no limit. They are counted
+            before any values are parsed, each takes a fraction of a millisecond, and a short record may have many.
 
     Returns:
         The values by name. A feature without a kind in any record is None; a feature that no record has is missing.
 
     Raises:
         DataError: a record is not a tf.train.Example, or the kind of a feature differs between records; the message
-            has the record's index, from 0.
+            has the record's index, from 0. Or there are more than `maximum_features`.
     """
     first = int(offsets[0])
     content, offsets = content[first : int(offsets[-1])], offsets - first
-    parser = _Parser(content, offsets, wanted)
+    parser = _Parser(content, offsets, wanted, maximum_features)
     rewritten = np.zeros(len(offsets) - 1, np.bool_)
     while parser.irregular.any():
         # One irregularity may hide another, but not in a record that protobuf has written.
@@ -87,7 +97,7 @@ def parse(content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None
             records[row] = canonical(records[row], row)
         content, offsets = joined(records)
         rewritten |= parser.irregular
-        parser = _Parser(content, offsets, wanted)
+        parser = _Parser(content, offsets, wanted, maximum_features)
     return parser.columns
 
 
@@ -110,13 +120,17 @@ class _Entries:
 class _Parser:
     """One pass over all records: their columns, and the records that are irregular."""
 
-    def __init__(self, content: Bytes, offsets: Integers, wanted: Sequence[str] | None) -> None:
+    def __init__(
+        self, content: Bytes, offsets: Integers, wanted: Sequence[str] | None, maximum_features: int | None
+    ) -> None:
         self._data = np.zeros(len(content) + _PADDING, np.uint8)
         self._data[: len(content)] = content
         # A number for every 8 consecutive bytes, to compare and gather by: the windows overlap.
         self._words = np.ndarray((len(self._data) - 7,), "<u8", self._data, strides=(1,))
         self._rows = len(offsets) - 1
         self._wanted = None if wanted is None else {name.encode() for name in wanted}
+        self._maximum = maximum_features
+        self._names: set[bytes] = set()
         self.irregular: Mask = np.zeros(self._rows, np.bool_)
         self.columns: dict[str, Values | None] = {}
         for key, found in self._entries(offsets[:-1], offsets[1:]).items():
@@ -130,8 +144,12 @@ class _Parser:
         at, stop, good = self._field(at, end, 0x0A)
         rows, at, end = self._keep(rows, good & (stop == end), at, end)
         found: dict[bytes, _Entries] = {}
-        while len(rows := rows[(open_ := at < end)]):
-            at, end = at[open_], end[open_]
+        for passed in count():
+            open_ = at < end
+            rows, at, end = rows[open_], at[open_], end[open_]
+            if not len(rows):
+                break
+            self._check_count(passed + 1)
             key, entry, good = self._field(at, end, 0x0A)
             name, name_end, named = self._field(key, entry, 0x0A)
             feature, feature_end, valued = self._field(name_end, entry, 0x12)
@@ -149,24 +167,46 @@ class _Parser:
         start: Integers,
         end: Integers,
     ) -> None:
-        """Adds entries to those of their keys; usually all have the same key."""
-        while len(rows):
-            key = self._data[name[0] : name[0] + length[0]].tobytes()
-            same = length == len(key)
-            for place in range(0, len(key), 8):
-                part = key[place : place + 8]
-                word = np.uint64(int.from_bytes(part, "little"))
-                mask = np.uint64((1 << 8 * len(part)) - 1)
-                # Where the length differs, this may read beyond the data.
-                spots = np.minimum(name + place, len(self._words) - 1)
-                same &= (self._words[spots] & mask) == word
+        """Adds entries to those of their keys."""
+        for key, same in self._same_keys(name, length):
+            self._names.add(key)
+            self._check_count(len(self._names))
             if self._wanted is None or key in self._wanted:
                 entries = found.setdefault(key, _Entries([], [], []))
                 entries.rows.append(rows[same])
                 entries.starts.append(start[same])
                 entries.ends.append(end[same])
-            other = ~same
-            rows, name, length, start, end = (array[other] for array in (rows, name, length, start, end))
+
+    def _same_keys(self, name: Integers, length: Integers) -> Iterator[tuple[bytes, Integers]]:
+        """The distinct keys of entries, and the indices of the entries that have each; usually all have the same."""
+        left = np.arange(len(name))
+        for _ in range(_COMPARED_KEYS):
+            if not len(left) or length[left[0]] > _COMPARED_BYTES:
+                break
+            key = self._key(name[left[0]], length[left[0]])
+            same = length[left] == len(key)
+            for place in range(0, len(key), 8):
+                part = key[place : place + 8]
+                word = np.uint64(int.from_bytes(part, "little"))
+                mask = np.uint64((1 << 8 * len(part)) - 1)
+                # Where the length differs, this may read beyond the data.
+                spots = np.minimum(name[left] + place, len(self._words) - 1)
+                same &= (self._words[spots] & mask) == word
+            yield key, left[same]
+            left = left[~same]
+        # Many keys, and long ones, take less time one by one.
+        places: dict[bytes, list[int]] = {}
+        for place in left.tolist():
+            places.setdefault(self._key(name[place], length[place]), []).append(place)
+        for key, found in places.items():
+            yield key, np.array(found, np.int64)
+
+    def _key(self, start: np.int64, length: np.int64) -> bytes:
+        return self._data[start : start + length].tobytes()
+
+    def _check_count(self, features: int) -> None:
+        if self._maximum is not None and features > self._maximum:
+            raise DataError("the records have too many features", expected=f"at most {self._maximum:,}")
 
     def _column(self, key: bytes, entries: _Entries) -> Values | None:
         rows, start, end = (np.concatenate(part) for part in (entries.rows, entries.starts, entries.ends))
@@ -221,11 +261,11 @@ class _Parser:
             if (lengths == 4).all():
                 data = (self._words[start] & np.uint64(0xFFFFFFFF)).astype("<u4").view("<f4")
             else:
-                data = _gather(self._data, start, lengths).view("<f4")
+                data = gather(self._data, start, lengths).view("<f4")
             return _of_numbers("float_list", rows, lengths // 4, data)
-        content = _gather(self._data, start, lengths)
+        content = gather(self._data, start, lengths)
         bounds = np.cumsum(lengths)
-        values, counts, closed = _varints(content, bounds)
+        values, counts, closed = parse_varints(content, bounds)
         if not closed:
             # The exact record does not matter: protobuf checks all that have the feature.
             self.irregular[rows] = True
@@ -235,7 +275,7 @@ class _Parser:
     def _bytes(self, rows: Integers, at: Integers, end: Integers) -> Values | None:
         owners, starts, lengths = [], [], []
         active = np.arange(len(rows))
-        while len(active := active[at[active] < end[active]]):
+        while len(active := active[at[active] < end[active]]) > _FEW:
             first, stop, good = self._field(at[active], end[active], 0x0A)
             if not good.all():
                 self.irregular[rows[active[~good]]] = True
@@ -244,6 +284,15 @@ class _Parser:
             starts.append(first)
             lengths.append(stop - first)
             at[active] = stop
+        for row in active.tolist():
+            # Millions of values of one record, which a short one may have, would be as many turns of the loop above.
+            found = parse_fields(self._data[at[row] : end[row]].tobytes())
+            if found is None:
+                self.irregular[rows[row]] = True
+                return None
+            owners.append(np.full(len(found), row))
+            starts.append(at[row] + found[:, 0])
+            lengths.append(found[:, 1])
         empty = np.zeros(0, np.int64)
         owner, start, length = (np.concatenate([empty, *part]) for part in (owners, starts, lengths))
         if len(owners) > 1:
@@ -252,7 +301,7 @@ class _Parser:
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
         counts = np.bincount(owner, minlength=len(rows))
-        return Values("bytes_list", rows, counts, np.zeros(0), _gather(self._data, start, length), offsets)
+        return Values("bytes_list", rows, counts, np.zeros(0), gather(self._data, start, length), offsets)
 
     def _keep(self, rows: Integers, good: Mask, *arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         """Rows and their arrays without invalid ones, which are marked as irregular."""
@@ -292,39 +341,3 @@ class _Parser:
 
 def _of_numbers(kind: Kind, rows: Integers, counts: Integers, numbers: npt.NDArray[Any]) -> Values:
     return Values(kind, rows, counts, numbers, np.zeros(0, np.uint8), np.zeros(1, np.int64))
-
-
-def _gather(data: Bytes, starts: Integers, lengths: Integers) -> Bytes:
-    """The bytes of all pieces, concatenated."""
-    total = int(lengths.sum())
-    if not total:
-        return np.zeros(0, np.uint8)
-    ends = np.cumsum(lengths)
-    places = np.repeat(starts - (ends - lengths), lengths)
-    places += np.arange(total)
-    pieces: Bytes = data[places]
-    return pieces
-
-
-def _varints(content: Bytes, bounds: Integers) -> tuple[Integers, Integers, bool]:
-    """Packed integers: their values, the number that ends within each of the bounds, and whether they are valid."""
-    last = content < 0x80
-    ends = np.flatnonzero(last)
-    until = np.concatenate([np.zeros(1, np.int64), np.cumsum(last)])
-    counts = np.diff(until[bounds], prepend=0)
-    # A piece must end where a number ends.
-    closed = bounds[bounds > 0] - 1
-    if not last[closed].all():
-        return ends, counts, False
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: len(ends)]
-    lengths = ends - starts + 1
-    longest = int(lengths.max(initial=0))
-    if longest > 10 or (longest == 10 and (content[ends[lengths == 10]] > 1).any()):
-        return ends, counts, False
-    values = (content[starts] & 0x7F).astype(np.uint64)
-    longer = np.flatnonzero(lengths > 1)
-    for place in range(1, longest):
-        longer = longer[lengths[longer] > place]
-        digits = (content[starts[longer] + place] & 0x7F).astype(np.uint64)
-        values[longer] |= digits << np.uint64(7 * place)
-    return values.view(np.int64), counts, True

@@ -17,8 +17,7 @@ import itertools
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ import pyarrow.parquet as pq
 from page import Happening, Played, Run, write_page
 from shared import new_folder, tensorflow_log
 from traffic import Traffic
+from troubles import TROUBLES, Ended, Trouble, in_kilometres
 
 HERE = Path(__file__).resolve().parent
 FEATURES = ("distance", "hour", "origin", "dest", "carrier")
@@ -48,54 +48,8 @@ CANARY = {
     "latency_tolerance": 3.0,
     "latency_slack": 0.05,
 }
-MILES_TO_KILOMETRES = 1.609344
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """What is wrong on a day.
-
-    Attributes:
-        text: for people.
-        expected: outcome of the day's data version; "" for any.
-        change: of the day's flights; None for none.
-        steps: of the training; None for the Problem's epochs.
-        problem: file of that day.
-    """
-
-    text: str
-    expected: str
-    change: Callable[[pa.Table], pa.Table] | None = None
-    steps: int | None = None
-    problem: str = "flights.py"
-
-
-def without_distance(flights: pa.Table) -> pa.Table:
-    """A day of which a column was renamed at the source."""
-    return flights.rename_columns(["dist" if name == "distance" else name for name in flights.column_names])
-
-
-def with_bad_rows(flights: pa.Table) -> pa.Table:
-    """A day on which every 33rd flight took no time."""
-    bad = pa.array([at % 33 == 0 for at in range(flights.num_rows)])
-    return _with(flights, "air_time", pc.if_else(bad, -1, flights["air_time"]))
-
-
-def in_kilometres(flights: pa.Table) -> pa.Table:
-    """A day on which all distances are in another unit."""
-    return _with(
-        flights, "distance", pc.cast(pc.multiply(flights["distance"], MILES_TO_KILOMETRES), pa.int64(), safe=False)
-    )
-
-
-# By day of January.
-TROUBLES: Mapping[int, Trouble] = {
-    6: Trouble("the column distance is missing: the span is quarantined", "quarantined", without_distance),
-    7: Trouble("3 % of the rows are wrong: they are quarantined", "", with_bad_rows),
-    8: Trouble("all distances are in kilometres: an alarm", "", in_kilometres),
-    9: Trouble("a training of two steps: the challenger is refused", "kept", steps=2),
-    11: Trouble("a model that is as good, and slow: the canary is rolled back", "kept", problem="slower.py"),
-}
+# In fewer days, there may be no canary that is promoted.
+ALL_DAYS = 14
 WITHDRAWN_AFTER, WITHDRAWN = 12, 8
 
 
@@ -103,7 +57,7 @@ def main() -> int:
     """Plays the days; the exit status is 1 if a day did not end as it should, or a request failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(".out/dynamic"), help="folder (default: .out/dynamic)")
-    parser.add_argument("--days", type=int, default=14, help="number of days (default: 14)")
+    parser.add_argument("--days", type=int, default=ALL_DAYS, help="number of days (default: 14)")
     parser.add_argument("--rate", type=float, default=40.0, help="requests per second (default: 40)")
     arguments = parser.parse_args()
     if not FIRST_DAYS < arguments.days <= 31:
@@ -149,6 +103,7 @@ class Show:
         self._rows = itertools.cycle([{}])
         self._began = time.time()
         self._began_day: dict[int, float] = {}
+        self._deployed: list[str] = []
 
     def play(self) -> None:
         """Plays all days."""
@@ -157,7 +112,7 @@ class Show:
 
         self.settings = self._initialize("flights.py")
         for day, flights in self.days.items():
-            trouble = TROUBLES.get(day, Trouble("", ""))
+            trouble = TROUBLES.get(day, Trouble())
             self._began_day[day] = time.time()
             champion = self._champion()
             if champion:
@@ -178,15 +133,17 @@ class Show:
             if trouble.change is in_kilometres:
                 self._monitor(day, arrived)
             self._arrive(day, arrived)
-            self._drive(day, trouble.expected)
+            self._drive(day, trouble, arrived["air_time"].to_pylist().count(-1))
             if trouble.steps or trouble.problem != "flights.py":
                 self.settings = self._initialize("flights.py", replace_settings=True)
             if day == WITHDRAWN_AFTER:
                 self._happens(day, f"the span of January {WITHDRAWN} is withdrawn")
                 self.settings = change(self.settings, lambda _: {"withdrawn": (span(WITHDRAWN),)})
                 request(self.settings, reason="withdrawal", event="", now=self._now(day))
-                self._drive(day, "")
+                self._drive(day, Trouble())
                 self._check_withdrawn(day)
+        if len(self.days) >= ALL_DAYS and "promoted" not in self._deployed:
+            self._surprise(day, "no canary was promoted")
 
     def stop(self) -> None:
         """Stops the client, then the endpoint."""
@@ -260,7 +217,7 @@ class Show:
             # Events are delivered more than once.
             arrive(self.settings, data=str(file), span=span(day), reason="file", event=event, now=self._now(day))
 
-    def _drive(self, day: int, expected: str) -> None:
+    def _drive(self, day: int, trouble: Trouble, bad_rows: int = 0) -> None:
         from headrace.pipelines.dynamic.drive import drive
 
         before, cpu = self.settings.ledger.state(), children_cpu()
@@ -274,8 +231,10 @@ class Show:
             outcomes = sorted({state.done[version].outcome for version in ending.versions})
             text = f"run {ending.epoch}: {', '.join(outcomes)}. {ending.why}"
             self._happens(day, text, outcome=outcomes[-1])
-            if expected and expected not in outcomes:
-                self._surprise(day, f"expected {expected}, received {', '.join(outcomes)}")
+        ended = Ended.of(state.history[len(before.history) :], state, summaries)
+        self._deployed.append(ended.deployed)
+        for fault in ended.faults(trouble, bad_rows):
+            self._surprise(day, fault)
         failed = [summary for summary in summaries if summary["status"] == "failed"]
         if failed or state.epoch == before.epoch:
             self._surprise(day, f"the run failed: {failed[-1]['error'] if failed else 'none ended'}")
@@ -384,10 +343,6 @@ def children_cpu() -> float:
     """CPU time of all processes that this one started and that ended, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _with(flights: pa.Table, name: str, values: Any) -> pa.Table:
-    return flights.set_column(flights.column_names.index(name), name, values)
 
 
 def stop_earlier(root: Path) -> None:

@@ -179,12 +179,7 @@ def _roll_out(config: DeployConfig, settings: CanarySettings, labels: str, probl
     from headrace.components.rollout.rollout import RolloutConfig, raise_for, roll_out
 
     with showing("deploy", config.endpoint) as (console, report):
-        losses = None
-        if labels:
-            from headrace.components.deploy.canary.labels import read_labels
-            from headrace.core.problem.file import load_problem
-
-            losses = read_labels(load_problem(problem).problem, labels)
+        losses = canary_options.losses(labels, problem)
         result = roll_out(RolloutConfig(config, settings), report, losses=losses)
         if as_json:
             print_json(result, console.file)

@@ -267,9 +267,9 @@ def status(root: str, as_json: bool) -> None:
     lines += _lines(settings, state, root)
     lines += [("waiting", f"{one.span or one.reason} {one.version}") for one in inbox.read(waiting)]
     lines += [("ended", f"{e.epoch} {e.outcome} {e.model or '-'} {e.why}".rstrip()) for e in state.history[-20:]]
-    given_up = [version for version, done in state.done.items() if done.outcome == "given up"]
-    if given_up:
-        lines.append(("try again", f"headrace dynamic retry {root} {' '.join(given_up)}"))
+    if state.given_up:
+        lines.append(("given up", counted(len(state.given_up), "data version")))
+        lines.append(("try again", f"headrace dynamic retry {root} {' '.join(state.given_up)}"))
     click.echo(aligned(lines))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,21 +11,18 @@ from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.status import EndpointStatus, endpoints_of
 from headrace.components.deploy.local.status import status as status_of
+from headrace.components.deploy.local.unit import unit as unit_of
 from headrace.components.deploy.open import is_remote, open_endpoint
 from headrace.components.deploy.state import Change
 from headrace.core import storage
 from headrace.core.errors import UsageError
-from headrace.pipelines.commands import canary_options
+from headrace.pipelines.commands.endpoint_canary import canary
 from headrace.pipelines.commands.endpoint_monitor import monitor
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
-from headrace.pipelines.commands.option_groups import GroupedCommand
 from headrace.pipelines.commands.progress_output import showing
 from headrace.pipelines.commands.rollback import rollback
 from headrace.pipelines.commands.text_table import aligned
-
-if TYPE_CHECKING:
-    from headrace.components.deploy.canary.settings import CanarySettings
 
 _folder = click.argument("folder", metavar="ENDPOINT")
 _version = click.argument("version")
@@ -132,78 +129,6 @@ def promote(folder: str, version: str, restore: bool, registry: str, why: str, a
             console.print(aliases)
 
 
-@endpoint.command(cls=GroupedCommand)
-@_folder
-@_version
-@canary_options.options
-@click.option(
-    "--traffic-log",
-    required=True,
-    metavar="URI",
-    help="Folder or gs:// prefix where the servers of both versions write their counts, as of `headrace serve "
-    "--traffic-log`.",
-)
-@click.option("--again", is_flag=True, help="Try a version again whose canary was withdrawn.")
-@click.option(
-    "--every",
-    "every_s",
-    type=click.FloatRange(min=1),
-    metavar="SECONDS",
-    help="Take a step this often, in seconds, until the canary ends (default: one step).",
-)
-@click.option(
-    "--registry", default="", metavar="DIR", help="Registry of the versions (default: that of the deployment)."
-)
-@_why
-@json_option
-def canary(
-    folder: str,
-    version: str,
-    traffic_log: str,
-    again: bool,
-    every_s: float | None,
-    registry: str,
-    why: str,
-    as_json: bool,
-    canary: CanarySettings | None,
-) -> None:
-    """Take one step of a canary of VERSION at Vertex AI or KServe.
-
-    VERSION is deployed, with or without traffic. Each step reads what the servers counted, and then widens the canary,
-    promotes it, gives its traffic back, or waits. With --every one call takes all steps; without it, call it again,
-    every minute or so, until the canary ends. Exit status 0 while it is under way and once it is promoted, 3 if it was
-    rolled back, 75 if it was withdrawn. Without --canary its steps are 10 and 50 %.
-
-    \b
-    Example:
-      headrace endpoint canary kserve://models/natality VERSION --traffic-log gs://bucket/traffic --canary 10,50
-    """
-    from headrace.components.deploy.canary.settings import CanarySettings
-    from headrace.components.deploy.open import open_service
-    from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance, raise_for_step
-    from headrace.components.rollout.service_watch import watch
-
-    config = ServiceRolloutConfig(version, traffic_log, canary or CanarySettings(), registry, again, why)
-    opened = open_service(folder, registry=registry)
-    with showing("canary") as (console, report):
-
-        def told(step: RolloutStep) -> None:
-            shares = ", ".join(f"{one} {percent} %" for one, percent in step.traffic.items())
-            console.print(f"version {version}: {step.outcome}; {shares}")
-            for reason in step.reasons:
-                console.print(reason)
-
-        if every_s is not None:
-            step = watch(opened, config, every_s, report, told=(lambda _: None) if as_json else told)
-        else:
-            step = advance(opened, config, report)
-            if not as_json:
-                told(step)
-        if as_json:
-            print_json(step, console.file)
-    raise_for_step(step, folder)
-
-
 @endpoint.command()
 @_folder
 @_version
@@ -236,6 +161,20 @@ def stop(folder: str) -> None:
     click.echo("stopped")
 
 
+@endpoint.command()
+@_folder
+def unit(folder: str) -> None:
+    """Print a unit of systemd that starts the endpoint after a restart of the machine.
+
+    \b
+    Example:
+      headrace endpoint unit out/endpoints/natality > ~/.config/systemd/user/natality.service
+      systemctl --user enable natality && loginctl enable-linger
+    """
+    click.echo(unit_of(folder), nl=False)
+
+
+endpoint.add_command(canary)
 endpoint.add_command(monitor)
 
 

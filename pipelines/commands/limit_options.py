@@ -58,8 +58,7 @@ _OPTIONS = (
     _count("max_waiting", "Maximum requests that wait for a call", minimum=0),
     _mebibytes("--max-waiting-size", "max_waiting", "Maximum size of the bodies of waiting requests together"),
     _seconds("--time-limit", "time_limit_s", "Maximum time from a whole request to its response"),
-    _seconds("--head-time", "head_time_s", "Maximum time for the headers of a request"),
-    _seconds("--body-time", "body_time_s", "Maximum time for a body to arrive, or a response to be read"),
+    _seconds("--arrival-time", "arrival_time_s", "Maximum time for a request to arrive, or a response to be read"),
     _seconds("--keep-alive", "keep_alive_s", "Maximum idle time of a connection between two requests"),
     _count("max_connections", "Maximum open connections"),
 )

@@ -45,7 +45,8 @@ def show(folder: str, reason: str | None, limit: int, output: str | None, as_jso
       headrace quarantine show EXAMPLES --output corrected.csv       # correct the values there; keep quarantine_id
       headrace preprocess --problem FILE --append --output EXAMPLES --data corrected.csv
     """
-    from headrace.core.artifacts.quarantine import REASONS, quarantine_files, read_rows, to_csv
+    from headrace.core.artifacts.quarantine import REASONS, read_rows, to_csv
+    from headrace.core.artifacts.quarantine_files import quarantine_files
 
     if reason is not None and reason not in REASONS:
         raise UsageError("the reason does not exist", where="--reason", expected=", ".join(REASONS), received=reason)

@@ -14,7 +14,8 @@ table = click.option(
     "--prediction-table",
     "table",
     metavar="TABLE",
-    help="Folder of published tables, for static and hybrid; `headrace predictions table` builds one.",
+    help="Folder of published tables, for static and hybrid; `headrace predictions table` builds one. Of published "
+    "predictions in Parquet or BigQuery the server builds one at its start.",
 )
 cache = click.option(
     "--answer-cache",

@@ -155,7 +155,10 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 )
 @options.rules
 @click.option("--access-log", is_flag=True, help="Write a JSON line per request to the standard output.")
-@option("--request-log", default=None, metavar="DIR", help="Folder to log a sample of the predicted rows to.")
+@option(
+    "--request-log", default=None, metavar="URI",
+    help="Folder, or prefix on gs:// or s3://, to log a sample of the predicted rows to.",
+)  # fmt: skip
 @option(
     "--request-log-share", default=None, type=click.FloatRange(0, 1), metavar="FRACTION",
     help="Fraction of the rows to log (default: 0.1).",
@@ -164,6 +167,11 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
     "--traffic-log", default=None, metavar="URI", rare=True,
     help="Folder or gs:// prefix for the counts of requests by version, which a canary at Vertex AI or KServe is "
     "decided by.",
+)  # fmt: skip
+@option(
+    "--engine", default="tensorflow", show_default=True, type=click.Choice(("tensorflow", "litert")), rare=True,
+    help="Engine: litert computes a Model behind its text features, if its predictions are TensorFlow's within a "
+    "relative 1e-5 at the start; else TensorFlow does, and the log has the reason.",
 )  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant
@@ -182,6 +190,7 @@ def serve(
     request_log: str | None,
     request_log_share: float | None,
     traffic_log: str | None,
+    engine: Any,
     signature: str,
     constants: tuple[str, ...],
     limits: Limits,
@@ -220,6 +229,7 @@ def serve(
         host=host,
         port=port,
         rules=rules,
+        engine=engine,
         signature=signature,
         constants=constants_from(constants),
         request_log=request_log_of(request_log, request_log_share),

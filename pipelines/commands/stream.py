@@ -36,7 +36,9 @@ stream.add_command(pubsub)
     metavar="APP=RECORDS:PREDICTIONS",
     help="Application of model events, topic of its records and topic of its predictions (repeatable).",
 )
-@click.option("--model-topic", default="", metavar="TOPIC", help="Topic of model events; it is read whole.")
+@click.option(
+    "--model-topic", default="", metavar="TOPIC", help="Topic of model events, which is read from its beginning."
+)
 @click.option(
     "--dead-letter-topic",
     "dead_letters",
@@ -60,7 +62,7 @@ stream.add_command(pubsub)
     default="skip",
     show_default=True,
     type=click.Choice(("skip", "hold")),
-    help="While there is no model: skip sends records to the dead-letter topic, hold stops reading them.",
+    help="Before the first model: skip sends records to the dead-letter topic, hold stops reading them.",
 )
 @click.option(
     "--model-root",
@@ -110,8 +112,8 @@ def kafka(
     goes to the dead-letter topic. Offsets are committed after all results are delivered: at least once.
 
     A newer model is loaded while records are scored, verified against the digest in its event, and checked on its
-    golden rows. A bad one is refused, and the one in use stays. With --endpoint-url in the place of --model-topic,
-    records are scored by requests.
+    golden rows. A bad one is refused, and the one in use stays. With --endpoint-url instead of --model-topic, records
+    are scored by requests.
 
     \b
     Example:
@@ -164,12 +166,12 @@ def kafka(
     default="",
     type=EVALUATION,
     metavar="DIR_OR_RUN",
-    help="Evaluation of the model, or its run: the metric on labels is compared with it, besides the bounds of the "
-    "gate.",
+    help="Evaluation of the model, or its run, which the metric on labels is compared with, in addition to the gate's "
+    "bounds.",
 )
 @option(
     "--joined-rows", "most", default=1_000_000, show_default=True, rare=True, metavar="N",
-    help="Maximum predictions, and maximum labels, in memory; of more, a sample by key is joined.",
+    help="Maximum predictions, and maximum labels, in memory; beyond it, a sample by key is joined.",
 )  # fmt: skip
 @kafka_options.properties
 def labels(

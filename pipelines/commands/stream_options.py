@@ -1,4 +1,4 @@
-"""Options of stream scoring: the endpoint that scores in the place of models in the process."""
+"""Options of stream scoring: the endpoint that scores instead of models in the process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ endpoint = folded(
             "url",
             default="",
             metavar="URL",
-            help="Score by requests to this endpoint, http(s)://HOST/v1/models/NAME:predict, in the place of models.",
+            help="Score by requests to this endpoint instead of loading models: http(s)://HOST/v1/models/NAME:predict.",
         ),
         _endpoint(
             "--endpoint-token-variable",

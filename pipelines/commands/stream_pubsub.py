@@ -30,7 +30,7 @@ _GRACE_SECONDS = 10
     "--subscription",
     required=True,
     metavar="NAME",
-    help="Subscription of the records: projects/PROJECT/subscriptions/NAME. It belongs to this job alone.",
+    help="Subscription of the records: projects/PROJECT/subscriptions/NAME. No other job may read it.",
 )
 @click.option(
     "--prediction-topic",
@@ -44,7 +44,7 @@ _GRACE_SECONDS = 10
     "table",
     default="",
     metavar="TABLE",
-    help="Table to load predictions into, besides the topic or in its place: bigquery://PROJECT.DATASET.TABLE.",
+    help="Table to load predictions into, with or without a topic: bigquery://PROJECT.DATASET.TABLE.",
 )
 @click.option(
     "--load-every",
@@ -52,7 +52,7 @@ _GRACE_SECONDS = 10
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two loads of predictions into the table, in seconds.",
+    help="Length of the windows of time whose predictions are loaded into the table together, in seconds.",
 )
 @click.option(
     "--dead-letters",
@@ -72,7 +72,7 @@ _GRACE_SECONDS = 10
     default="skip",
     show_default=True,
     type=click.Choice(("skip", "hold")),
-    help="While there is no model: skip sends records to the dead-letter topic, hold lets Beam try them again.",
+    help="Before the first model: skip sends records to the dead-letter topic, hold lets Beam retry them.",
 )
 @_models(
     "--model-root",
@@ -96,7 +96,7 @@ _GRACE_SECONDS = 10
     "--id-attribute",
     default="",
     metavar="NAME",
-    help="Attribute that identifies a record, whoever publishes it again (default: the id of Pub/Sub).",
+    help="Attribute that identifies a record, also when it is published again (default: the id of Pub/Sub).",
 )
 @click.option(
     "--duplicates-within",
@@ -104,7 +104,7 @@ _GRACE_SECONDS = 10
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="Time within which a record of the same id is scored once, in seconds; 0 for no such check.",
+    help="How long an id is remembered, in seconds: within it, a record is scored once; 0 remembers none.",
 )
 @option("--batch-records", default=1000, show_default=True, rare=True, metavar="N", help="Maximum records per batch.")
 @runner_command.runner
@@ -130,11 +130,12 @@ def pubsub(
     """Score the messages of a Pub/Sub subscription as they arrive, each a JSON object of features.
 
     A bundle of Beam's is one batch. A record whose row breaks a rule of the Model, or on which the model fails, goes to
-    the dead-letter topic. A newer model is loaded beside the one in use, verified against the digest in its event,
-    checked on its golden rows, and used from the next bundle on. A bad one is refused, and the one in use stays.
+    the dead-letter topic. A newer model is loaded while the one in use scores, verified against the digest in its
+    event, checked on its golden rows, and used from the next bundle on. A bad one is refused, and the one in use stays.
 
-    With --runner DataflowRunner the job is started and goes on by itself. On this machine it runs until it is stopped,
-    some 50 messages per second: to try out, as Beam acknowledges messages here before they are scored.
+    With --runner DataflowRunner the job is submitted and runs on its own. With DirectRunner it runs on this machine
+    until SIGTERM or Ctrl-C, at some 50 messages per second: to try it out, as Beam's runner acknowledges messages
+    before they are scored.
 
     \b
     Example:

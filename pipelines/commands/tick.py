@@ -15,14 +15,18 @@ def tick(root: str, as_json: bool) -> None:
     """Start the run that is due, if one is, and end. A schedule calls it, such as cron every ten minutes.
 
     However often it is called, and by however many at once, each data version gets one run at a time. A run that died
-    is found here, and tried again after a while. ROOT is a pipeline root, or its folder dynamic/NAME.
+    is found here, and tried again after a while. The exit status is 75 where this call gave data versions up, whose
+    runs failed too often. ROOT is a pipeline root, or its folder dynamic/NAME.
     """
     from headrace.pipelines.dynamic.drive import utc_now
     from headrace.pipelines.dynamic.settings import read
+    from headrace.pipelines.dynamic.tick import raise_for_given_up
     from headrace.pipelines.dynamic.tick import tick as pump
 
-    pumped = pump(read(root), utc_now())
+    settings = read(root)
+    pumped = pump(settings, utc_now())
     if as_json:
-        print_json({"did": pumped.did, "run": None if pumped.run is None else pumped.run.id, "why": pumped.why})
-        return
-    click.echo(f"{pumped.did}: {pumped.why}")
+        print_json(pumped.to_json())
+    else:
+        click.echo(f"{pumped.did}: {pumped.why}")
+    raise_for_given_up(settings, pumped)

@@ -124,6 +124,6 @@ def cron(settings: str, cron: str, request: bool) -> None:
 
 def _print(pumped: Pumped, as_json: bool, **more: Any) -> None:
     if as_json:
-        print_json({"did": pumped.did, "run": None if pumped.run is None else pumped.run.id, "why": pumped.why, **more})
+        print_json({**pumped.to_json(), **more})
     else:
         click.echo(f"{pumped.did}: {pumped.why}")

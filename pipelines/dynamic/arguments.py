@@ -71,5 +71,4 @@ def _within(settings: DynamicSettings, canary: CanarySettings) -> CanarySettings
     """The canary's settings, whose deadline is within the run's."""
     if not settings.deadline_hours:
         return canary
-    left = (1 - settings.training_share) * settings.deadline_hours * 3600
-    return replace(canary, deadline_s=min(canary.deadline_s, left))
+    return canary.within((1 - settings.training_share) * settings.deadline_hours * 3600)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from datetime import datetime
 
 from headrace.components.ingest.window import Window
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import FROM_SCRATCH, Arrival, data_version_of
+from headrace.core.steps.step import identity
 from headrace.pipelines.dynamic.machine import check_machine
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
@@ -65,13 +68,15 @@ def arrive(
 
 
 def request(settings: DynamicSettings, *, reason: str, event: str, now: datetime) -> Arrival:
-    """Adds a request to train with the data that is there. One that waits already is not added again.
+    """Adds a request to train with the data that is there.
+
+    One that waits is not added again, nor one whose run is under way, unless that run does not know what the next one
+    would: settings that changed, such as a span that was withdrawn, or a span that arrived since it was started.
 
     Args:
         settings: of the dynamic training.
         reason: why, such as "schedule"; `FROM_SCRATCH` starts without the weights of an earlier version.
-        event: id of the request, which makes it another one than those before; "" for one that is the same until a run
-            takes it.
+        event: id of the request, which makes it another one than those before, and the same one for ever; "" for none.
         now: its time, with its zone.
 
     Returns:
@@ -81,11 +86,28 @@ def request(settings: DynamicSettings, *, reason: str, event: str, now: datetime
         UsageError: the inbox cannot be written.
         PlatformError: the disk or the service failed; requesting again is safe.
     """
-    state = settings.ledger.state()
-    # The run under way does not take it any more.
-    after = state.epoch + (state.run is not None)
-    data_version = f"event {event}" if event else f"{reason}, after epoch {after}"
+    data_version = f"event {event}" if event else _open_request(settings, reason)
     return _add(settings, Arrival(_version(settings, "", data_version), "", "", data_version, reason, event, _at(now)))
+
+
+def _open_request(settings: DynamicSettings, reason: str) -> str:
+    """The request of a reason, with the present settings, that is not done: they are numbered."""
+    state = settings.ledger.state()
+    under_way = () if state.run is None else state.run.versions
+    present = identity("settings", settings=settings.to_json())
+    requests = (f"{reason} {number}, settings {present}" for number in itertools.count(1))
+    return next(
+        one
+        for one in requests
+        if (version := _version(settings, "", one)) not in state.done
+        and not (version in under_way and _has_newer_spans(settings, {*state.done, *under_way}))
+    )
+
+
+def _has_newer_spans(settings: DynamicSettings, known: Collection[str]) -> bool:
+    """Whether a span arrived that is none of the known data versions."""
+    inbox = settings.ledger.inbox
+    return any(arrival.span for arrival in inbox.read([one for one in inbox.versions() if one not in known]))
 
 
 def _version(settings: DynamicSettings, span: str, data_version: str) -> str:

@@ -10,7 +10,7 @@ from headrace.pipelines.console import print_dynamic
 from headrace.pipelines.dynamic.drive import drive, read_local, utc_now
 from headrace.pipelines.dynamic.local_runs import execute, run_named
 from headrace.pipelines.dynamic.settings import read
-from headrace.pipelines.dynamic.tick import tick
+from headrace.pipelines.dynamic.tick import raise_for_given_up, tick
 from headrace.pipelines.local_run import raise_for
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def run_all(root: str, console: Console, report: Callable[[dict[str, Any]], None
             tick, and `runs`, the summaries.
 
     Raises:
-        HeadraceError: a run failed: its error; the next attempt is due later.
-        PlatformError: data waits for the next attempt, or another process executes the run under way.
+        HeadraceError: the last run failed: its error; the next attempt is due later, if it is not given up.
+        PlatformError: data was given up, waits for the next attempt, or another process executes the run under way.
     """
     settings = read_local(root)
     if report is None:
@@ -38,10 +38,11 @@ def run_all(root: str, console: Console, report: Callable[[dict[str, Any]], None
         pumped, summaries = drive(settings, console)
         run_id = None if pumped.run is None else pumped.run.id
         report({"did": pumped.did, "run": run_id, "why": pumped.why, "runs": summaries})
-    if pumped.did == "idle":
-        return
     if summaries:
         raise_for(summaries[-1])
+    raise_for_given_up(settings, pumped)
+    if pumped.did == "idle":
+        return
     if pumped.run is not None and pumped.run.watch is not None:
         console.print(f"each tick takes a step of the canary: headrace tick {root}", soft_wrap=True, markup=False)
         return

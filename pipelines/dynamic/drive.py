@@ -6,6 +6,7 @@ It takes the time from a clock, so that weeks are played in minutes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def drive(
         ended: called with the summary of each run when it has ended.
 
     Returns:
-        The last answer of the pump, and the summaries of the runs.
+        The last answer of the pump, with all data versions that were given up meanwhile, and the summaries of the runs.
 
     Raises:
         PlatformError: the engine failed, or the disk or a service; driving again is safe.
@@ -56,6 +57,7 @@ def drive(
 
     shown = console or Console(quiet=True, force_terminal=False)
     summaries: list[dict[str, Any]] = []
+    given_up: list[str] = []
 
     def add(summary: dict[str, Any]) -> None:
         summaries.append(summary)
@@ -64,8 +66,9 @@ def drive(
     while True:
         present = read_local(settings.folder)
         pumped = tick(present, clock(), runs=ForegroundRuns(present, shown, add))
+        given_up += pumped.given_up
         if pumped.did != "started":
-            return pumped, summaries
+            return replace(pumped, given_up=tuple(given_up)), summaries
 
 
 def read_local(root: str) -> DynamicSettings:

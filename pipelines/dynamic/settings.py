@@ -159,7 +159,7 @@ class DynamicSettings:
         """A watch that cannot end in time is refused before any run."""
         canary = self.canary
         left = (1 - self.training_share) * self.deadline_hours * 3600
-        needed = 0.0 if canary is None else canary.minimum_step_s * len(canary.steps)
+        needed = 0.0 if canary is None else canary.shortest_s
         if needed > left:
             raise UsageError(
                 "the canary does not fit into the deadline",

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from headrace.core.errors import DataError, HeadraceError
+from headrace.core.errors import DataError, HeadraceError, PlatformError
 from headrace.core.ledger.pump import Pumped, Runs, Watched, pump
 from headrace.core.ledger.state import Run
 from headrace.core.signals import Terminated
 from headrace.core.steps import workspace
 from headrace.core.steps.workspace import summary_uri
 from headrace.core.storage.compare_and_set import json_of, read_with_token
+from headrace.core.text import listed
 from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.runs.local_root import work_of
-
-if TYPE_CHECKING:
-    from headrace.components.announce.announce import Announced
 
 
 def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) -> Pumped:
     """Pumps the ledger with the runs of the platform; every trigger and every schedule calls it, as often as it likes.
 
-    Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made. Of a
-    canary that a run left under way, it takes one step.
+    Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made; what was
+    not announced is part of its answer. Of a canary that a run left under way, it takes one step.
 
     Args:
         settings: of the dynamic training.
@@ -33,7 +31,8 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
         runs: of the platform; None for those of the settings.
 
     Returns:
-        What was done: a run was started, is under way, waits for its next attempt, or none is due.
+        What was done: a run was started, is under way, waits for its next attempt, or none is due; and the data
+        versions that were given up, see `raise_for_given_up`.
 
     Raises:
         UserError: the platform refused the run, which counts as a failed attempt.
@@ -42,19 +41,37 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
     """
     from headrace.pipelines.dynamic.runs import runs_of
 
+    chosen = runs or runs_of(settings)
+    unsent = announce_again(settings)
+
     def step(run: Run) -> Watched:
         from headrace.pipelines.dynamic.canary import take_step
 
+        nonlocal unsent
         watched = take_step(settings, run)
         if watched.outcome is not None:
-            announce_again(settings)
+            unsent = announce_again(settings)
         return watched
 
-    chosen = runs or runs_of(settings)
-    announce_again(settings)
     name = settings.name.replace("_", "-").lower()
     reason = functools.partial(_why_failed, settings)
-    return pump(settings.ledger, chosen, now, name=name, retries=settings.retries, step=step, why=reason)
+    pumped = pump(settings.ledger, chosen, now, name=name, retries=settings.retries, step=step, why=reason)
+    return replace(pumped, why=f"{pumped.why}. {unsent}") if unsent else pumped
+
+
+def raise_for_given_up(settings: DynamicSettings, pumped: Pumped) -> None:
+    """Raises an error if the pump gave data versions up.
+
+    Raises:
+        PlatformError: it did.
+    """
+    if pumped.given_up:
+        raise PlatformError(
+            "data versions were given up, as their runs failed too often",
+            where=settings.folder,
+            received=listed(pumped.given_up),
+            fix=f"The reasons, and the command that tries them again: headrace dynamic status {settings.folder}",
+        )
 
 
 def _why_failed(settings: DynamicSettings, run: Run) -> str:
@@ -72,21 +89,24 @@ def _why_failed(settings: DynamicSettings, run: Run) -> str:
     return f"the run ended without a result, or is gone: see {workspace.run_uri(root, run.id)}"
 
 
-def announce_again(settings: DynamicSettings) -> Announced | None:
-    """Sends the registry's champion to every destination that did not accept it before; None without destinations.
+def announce_again(settings: DynamicSettings) -> str:
+    """Sends the registry's champion to every destination that did not accept it before.
 
     What fails is left for the next tick, so that no destination keeps a run from starting.
+
+    Returns:
+        What failed, in words; "" if nothing did.
     """
     if not settings.announce:
-        return None
+        return ""
     from headrace.components.announce.announce import announce
     from headrace.components.registry.open import open_registry
 
     try:
         registry = open_registry(settings.registry, new=True)
-        digest = settings.digests["problem_digest"]
-        return announce(registry, settings.name, settings.announce, announced_uri(settings), problem=digest)
+        failed = announce(registry, settings.name, settings.announce, announced_uri(settings)).failed
     except Terminated:
         raise
-    except HeadraceError:
-        return None
+    except HeadraceError as error:
+        failed = (("any destination", error.paragraph),)
+    return " ".join(f"Not announced to {name}, which the next tick repeats: {error}" for name, error in failed)

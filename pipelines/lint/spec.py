@@ -10,6 +10,7 @@ import yaml
 
 from headrace.core import storage
 from headrace.core.errors import UsageError
+from headrace.pipelines.lint.yaml_file import load_documents
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def read_spec(path: str) -> Spec:
         UsageError: the file does not exist, or is not a compiled pipeline.
     """
     try:
-        documents = [one for one in yaml.safe_load_all(storage.read_bytes(path)) if one is not None]
+        documents = load_documents(storage.read_bytes(path))
     except FileNotFoundError as error:
         raise UsageError("the file does not exist", where=path, expected="a compiled pipeline spec") from error
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:

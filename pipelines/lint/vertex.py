@@ -192,7 +192,7 @@ def _pool(where: str, number: int, pool: Mapping[str, Any]) -> Iterator[Finding]
 
 def _family(where: str, machine: object) -> Iterator[Finding]:
     """Checks a machine type that is a constant in the spec."""
-    if isinstance(machine, str) and machine and "{{$" not in machine and not vertex_rules.is_known_family(machine):
+    if isinstance(machine, str) and machine and "{{$" not in machine and not vertex_rules.is_known_machine(machine):
         yield Finding("V018", where, machine)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from headrace.core.errors import HeadraceError
 
 
 class _Places(Protocol):
@@ -18,6 +20,7 @@ class FolderRegistry:
 
     approach = ""
     resolves = True
+    doubts: Sequence[HeadraceError] = ()
 
     def resolve(self: _Places, **inputs: Any) -> Mapping[str, Any]:
         """Passes models unchanged, as a folder has no names for them. A task measures the data."""

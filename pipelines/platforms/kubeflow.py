@@ -117,8 +117,9 @@ class KubeflowPlatform(FolderRegistry):
         options = self._options
         config = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
         serving = config.pop("serving")
-        if not config["traffic_log"]:
-            del config["traffic_log"]
+        for log in ("traffic_log", "request_log"):
+            if not config[log]:
+                del config[log]
         return {
             **config,
             **({} if serving is None else {"serving": serving.to_json()}),

@@ -226,6 +226,7 @@ class ServingOptions:
     timeout_minutes: int = 15
     rules: str = "enforce"
     traffic_log: str = ""
+    request_log: str = ""
     serving: Serving | None = None
 
     def __post_init__(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from headrace.core.errors import HeadraceError
 
 
 class Platform(Protocol):
@@ -17,6 +19,10 @@ class Platform(Protocol):
     approach: str
     # Whether `resolve` is a task of its own.
     resolves: bool
+
+    @property
+    def doubts(self) -> Sequence[HeadraceError]:
+        """Options that the platform may refuse: they are not in headrace's tables, and may be newer."""
 
     def component(self, component: Any) -> Any:
         """Adapts a `kfp` component to the platform; its inputs and outputs do not change."""

@@ -41,6 +41,11 @@ class VertexPlatform:
         self._job = _job(options)
         self.approach = "" if self._job is None else "job"
 
+    @property
+    def doubts(self) -> list[vertex_rules.BrokenRule]:
+        """Regions and machine types that the tables do not have."""
+        return self._options.doubts()
+
     def component(self, component: Any) -> Any:
         """Makes training a custom job; other components do not change.
 
@@ -195,6 +200,7 @@ class VertexPlatform:
             rules=self._options.endpoint.rules,
             **claimed,
             **({"traffic_log": log} if (log := self._options.endpoint.traffic_log) else {}),
+            **({"request_log": log} if (log := self._options.endpoint.request_log) else {}),
             **({"serving": mode.to_json()} if (mode := self._options.endpoint.serving) is not None else {}),
         )
         return self.configure_task(task, cache=False).output

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.core.errors import UsageError
 from headrace.core.rules.mode import check_mode
 from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms import vertex_rules
@@ -20,7 +19,6 @@ _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]\Z")
 _LOCATION = re.compile(r"[a-z]+(-[a-z]+)+[0-9]+\Z")
 _ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com\Z")
 _NETWORK = re.compile(r"projects/[0-9]+/global/networks/[a-z]([-a-z0-9]{0,61}[a-z0-9])?\Z")
-_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MEMORY = re.compile(r"([0-9]+)(G|Gi|M|Mi)\Z")
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]\Z")
 _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
@@ -61,10 +59,11 @@ class TaskOptions:
             raise vertex_rules.refuse(
                 "accelerator_count", "accelerator and accelerator_count do not go together", self.accelerator or "none"
             )
-        if self.accelerator and str(self.accelerator_count) not in known.get(self.accelerator, {}):
-            raise vertex_rules.refuse(
-                "accelerator", "the accelerator does not exist", f"{self.accelerator_count} x {self.accelerator}"
-            )
+        if self.accelerator and self.accelerator not in known:
+            raise vertex_rules.refuse_accelerator(self.accelerator)
+        if self.accelerator and str(self.accelerator_count) not in known[self.accelerator]:
+            received = f"{self.accelerator_count} x {self.accelerator}"
+            raise vertex_rules.refuse("accelerator", "no machine has this number of the accelerator", received)
         check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
 
 
@@ -141,7 +140,7 @@ class TrainingOptions:
         )
         self.scheduling()
         check(0 <= self.retries <= 10, "retries is not valid", expected="0 to 10", received=self.retries)
-        _check_environment(self.environment)
+        vertex_rules.check_environment(self.environment)
 
     def scheduling(self) -> Scheduling:
         """Where the job's machines come from."""
@@ -180,6 +179,9 @@ class DataflowOptions:
     subnetwork: str = ""
     public_addresses: bool = True
 
+    def __post_init__(self) -> None:
+        vertex_rules.check_name(self.machine_type)
+
 
 @dataclass(frozen=True)
 class BatchPredictionOptions:
@@ -216,6 +218,8 @@ class EndpointOptions:
         inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds.
         traffic_log: gs:// prefix where the servers write their counts of requests, which a canary is decided by; "" for
             none.
+        request_log: gs:// prefix where the servers log a sample of their requests, which a canary's replay reads; ""
+            for none.
         serving: mode of the version's servers, and its table; without it, what the Model's Problem declares.
     """
 
@@ -231,6 +235,7 @@ class EndpointOptions:
     dedicated: bool = False
     inference_timeout_s: int = 600
     traffic_log: str = ""
+    request_log: str = ""
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
@@ -248,12 +253,10 @@ class EndpointOptions:
         for alias in self.aliases:
             if not _ALIAS.match(alias) or alias == "default":
                 raise vertex_rules.refuse("alias", "an alias is not valid", repr(alias))
-        check(
-            not self.traffic_log or self.traffic_log.startswith("gs://"),
-            "traffic_log is not valid",
-            expected="gs://BUCKET/PREFIX",
-            received=self.traffic_log,
-        )
+        for name, log in (("traffic_log", self.traffic_log), ("request_log", self.request_log)):
+            check(
+                not log or log.startswith("gs://"), f"{name} is not valid", expected="gs://BUCKET/PREFIX", received=log
+            )
         check(
             1 <= self.timeout_minutes <= 24 * 60,
             "timeout_minutes is not valid",
@@ -311,6 +314,7 @@ class VertexOptions:
                 expected=expected,
                 received=value,
             )
+        vertex_rules.check_region(self.location)
         if self.launcher_image:
             check_image(self.launcher_image, "vertex.launcher_image")
         if self.network and not _NETWORK.match(self.network):
@@ -325,24 +329,12 @@ class VertexOptions:
                 fix=_TABLES_OF_JOBS.get(name),
             )
 
-
-def _check_environment(environment: Mapping[str, str]) -> None:
-    reserved = [name for name in environment if name.startswith(("AIP_", "CLUSTER_SPEC", "TF_CONFIG"))]
-    wrong = [name for name in environment if not _ENVIRONMENT.match(name)]
-    if wrong or reserved:
-        raise UsageError(
-            "the name of a variable is not valid" if wrong else "the service sets this variable itself",
-            where="environment",
-            expected="letters, digits and _, and none of AIP_*, CLUSTER_SPEC and TF_CONFIG",
-            received=", ".join(wrong or reserved),
-        )
-    # google-cloud-pipeline-components builds the request by concatenating JSON: what it cannot contain is refused here.
-    glued = [name for name, value in environment.items() if re.search(r"[\x00-\x1f]|\{\{", value)]
-    if glued:
-        raise UsageError(
-            "the value of a variable cannot be part of the request",
-            where="environment",
-            expected="one line of text without {{",
-            received=", ".join(glued),
-        )
-    vertex_rules.check_not_empty("environment", environment)
+    def doubts(self) -> list[vertex_rules.BrokenRule]:
+        """Regions and machine types that may be newer than the table, or mistakes."""
+        machines = {
+            "vertex.training": self.training.machine_type,
+            "vertex.dataflow": self.dataflow.machine_type if self.dataflow else "",
+            "vertex.batch_prediction": self.batch_prediction.machine_type if self.batch_prediction else "",
+            "vertex.endpoint": self.endpoint.machine_type,
+        }
+        return vertex_rules.doubts(self.location, machines)

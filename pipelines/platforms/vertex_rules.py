@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from typing import Any
 
@@ -18,6 +19,26 @@ _MAX_LABELS = 64
 # Limits of a task's machine, as of the rule task_machine.
 MAX_TASK_CPUS, MAX_TASK_GIGABYTES = 96, 624
 _BUILT_IN = re.compile(r"(a2|a3|a4|a4x|g2|g4)-")
+_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# How Google names families of machines, such as n4, c4d and ct6e: one that the table does not have may be new.
+_FAMILY = re.compile(r"[a-z]{1,2}[0-9]{1,2}[a-z]{0,2}\Z")
+
+
+class BrokenRule(UsageError):
+    """An option breaks a rule of the service. Exit 2.
+
+    Args:
+        what: as of HeadraceError, and its other parts.
+        source: of the rule, with the table's date.
+    """
+
+    def __init__(self, what: str, *, source: str = "", **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.source = source
+
+    def to_json(self) -> dict[str, Any]:
+        """As of HeadraceError; another process reads it as a UsageError."""
+        return {**super().to_json(), "kind": UsageError.__name__}
 
 
 @functools.cache
@@ -29,10 +50,14 @@ def table() -> dict[str, Any]:
 
 
 def rule(name: str) -> str:
-    """A rule's text with its source and date, for a message."""
+    """A rule's text, for a message."""
+    return str(table()["rules"][name]["text"])
+
+
+def source(name: str) -> str:
+    """A rule's name, the date of the table, and its source."""
     rules = table()
-    found = rules["rules"][name]
-    return f"{found['text']} ({rules['sources'][found['source']]}; table of {rules['as_of']})"
+    return f"{name}, table of {rules['as_of']}: {rules['sources'][rules['rules'][name]['source']]}"
 
 
 def broken_machine_rule(
@@ -48,8 +73,12 @@ def broken_machine_rule(
         shared: whether replicas share a machine, as an endpoint's do, so that one has fewer of the built-in GPUs.
     """
     rules = table()
+    if accelerator and accelerator not in rules["accelerators"]:
+        return "accelerator_type"
     if not re.match(rules["machines"], machine):
         return "machine"
+    if near_machine(machine):
+        return "machine_type"
     if bool(accelerator) != bool(count):
         return "accelerator_count"
     if tpu_generation(machine):
@@ -69,9 +98,68 @@ def boot_disks(machine: str) -> list[str]:
     return [name for name, pattern in table()["boot_disks"].items() if re.match(pattern, machine)]
 
 
-def is_known_family(machine: str) -> bool:
-    """Whether the machine type is of a family that Vertex AI is known to offer; the list of families is incomplete."""
-    return re.match(table()["families"], machine) is not None
+@functools.cache
+def _machines() -> frozenset[str]:
+    """The machine types of the table, whichever service offers them."""
+    kinds = table()["machine_types"]
+    return frozenset(["cloud-tpu", *(f"{kind}-{size}" for kind, sizes in kinds.items() for size in sizes.split())])
+
+
+def is_known_machine(machine: str) -> bool:
+    """Whether a machine type exists, of a family that Vertex AI is known to offer (an incomplete list)."""
+    return machine in _machines() and re.match(table()["families"], machine) is not None
+
+
+def near_machine(machine: str) -> str:
+    """The machine type that one which the table does not have is a mistake for; "" if known, or perhaps newer."""
+    family, _, rest = machine.partition("-")
+    kind, _, size = rest.partition("-")
+    kinds = table()["machine_types"]
+    if machine in _machines() or not size:
+        return ""
+    of_family = [name for name in kinds if name.startswith(f"{family}-")]
+    if not of_family and _FAMILY.match(family):
+        return ""
+    head = f"{family}-{kind}"
+    if head not in kinds:
+        head = _near(head, of_family or kinds)
+    sizes = kinds[head].split() if head else []
+    if size in sizes or not head:
+        return f"{head}-{size}" if head else ""
+    # Sizes of machines with accelerators end with a letter, which is easily left out: a3-highgpu-8g.
+    found = _near(size, sizes) or next((one for one in sizes if one.startswith(size)), "")
+    found = found or ("" if head == f"{family}-{kind}" else sizes[-1])
+    return f"{head}-{found}" if found else ""
+
+
+def near_region(region: str) -> str:
+    """The region that one which the table does not have is a mistake for; "" if known, or perhaps newer."""
+    known = table()["regions"].split()
+    return "" if region in (*known, *table()["other_regions"].split()) else _near(region, known)
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    """The known name that an unknown one is a mistake for, or "".
+
+    Sizes, families and regions are numbered upwards: a number above the known ones may be newer than the table.
+    """
+    numbered = re.fullmatch(r"(\D*)([0-9]+)(\D*)", name)
+    if numbered:
+        same = re.compile(f"{re.escape(numbered[1])}([0-9]+){re.escape(numbered[3])}")
+        siblings = {int(found[1]): one for one in known if (found := same.fullmatch(one))}
+        if siblings:
+            number = int(numbered[2])
+            nearest = min(siblings, key=lambda other: (abs(other - number), other))
+            return "" if number > max(siblings) else siblings[nearest]
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), "")
+
+
+def _near_accelerator(name: str) -> str:
+    """The accelerator that an unknown name is a mistake for, or ""; Compute Engine writes names in small letters."""
+    known: list[str] = [one for one, counts in table()["accelerators"].items() if counts]
+    words = set(name.upper().replace("-", "_").split("_"))
+    with_all = [one for one in known if words <= set(one.split("_"))]
+    return next(iter(with_all or difflib.get_close_matches(name, known, n=1)), "")
 
 
 def tpu_generation(machine: str) -> str | None:
@@ -112,9 +200,67 @@ def broken_labels(labels: Mapping[str, str]) -> list[str]:
     return wrong or ([f"{len(labels)} labels"] if len(labels) > _MAX_LABELS else [])
 
 
-def refuse(name: str, what: str, received: object, *, fix: str | None = None) -> UsageError:
+def refuse(name: str, what: str, received: object, *, fix: str | None = None) -> BrokenRule:
     """The error for a value that breaks a rule; the rule is the expected value."""
-    return UsageError(what, expected=f"a value by the rule: {rule(name)}", received=str(received), fix=fix)
+    expected = f"a value by the rule: {rule(name)}"
+    return BrokenRule(what, source=source(name), expected=expected, received=str(received), fix=fix)
+
+
+def refuse_accelerator(accelerator: str) -> BrokenRule:
+    """The error for an accelerator that does not exist, with the one that was probably meant."""
+    near = _near_accelerator(accelerator)
+    known = [one for one, counts in table()["accelerators"].items() if counts]
+    return BrokenRule(
+        f"{accelerator} is not an accelerator of Vertex AI",
+        source=source("accelerator_type"),
+        expected=None if near else f"one of {', '.join(known)}",
+        fix=f"Perhaps {near}" if near else None,
+    )
+
+
+def check_name(machine: str) -> None:
+    """Refuses a machine type that is a mistake for one that exists.
+
+    Raises:
+        BrokenRule: it is near one of the table.
+    """
+    near = near_machine(machine)
+    if near:
+        what = f"{machine} is not a machine type of Google Cloud"
+        raise BrokenRule(what, source=source("machine_type"), fix=f"Perhaps {near}")
+
+
+def check_region(region: str) -> None:
+    """Refuses a region that is a mistake for one that exists.
+
+    Raises:
+        BrokenRule: it is near one of the table.
+    """
+    near = near_region(region)
+    if near:
+        what = f"{region} is not a region of Vertex AI"
+        raise BrokenRule(what, source=source("region"), fix=f"Perhaps {near}")
+
+
+def doubts(region: str, machines: Mapping[str, str]) -> list[BrokenRule]:
+    """What the table does not have and does not refuse: it may be newer than the table, or a mistake.
+
+    Args:
+        region: of all.
+        machines: the machine type by its table of the options; "" for the service's choice. Dataflow takes custom ones,
+            and those of families that Vertex AI's own jobs do not.
+    """
+    found = []
+    if region not in table()["regions"].split():
+        what, fix = f"the table of regions has no {region}", "Check that Vertex AI is available there"
+        found.append(BrokenRule(what, source=source("region"), where="[vertex]", fix=fix))
+    for where, machine in machines.items():
+        dataflow = where == "vertex.dataflow"
+        known = machine in _machines() or "custom-" in machine if dataflow else is_known_machine(machine)
+        if machine and not known:
+            what, fix = f"the table of machine types has no {machine}", "Check that the service offers it"
+            found.append(BrokenRule(what, source=source("machine_type"), where=f"[{where}]", fix=fix))
+    return found
 
 
 def check_machine(machine: str, accelerator: str, count: int, topology: str = "", *, shared: bool = False) -> None:
@@ -126,14 +272,17 @@ def check_machine(machine: str, accelerator: str, count: int, topology: str = ""
     broken = broken_machine_rule(machine, accelerator, count, topology, shared=shared)
     if broken is None:
         return
-    configuration = f"{machine} with {f'{count} x {accelerator}' if accelerator else 'no accelerator'}"
+    if broken == "accelerator_type":
+        raise refuse_accelerator(accelerator)
+    if broken == "machine":
+        raise refuse("machine", f"{machine} is not a machine type of Google Cloud", machine)
+    check_name(machine)
+    accelerators = f"{count} x {accelerator}" if accelerator else "no accelerator"
     raise refuse(
         broken,
-        "the machine type does not exist"
-        if broken == "machine"
-        else "the machine and its accelerators do not go together",
-        configuration + (f", topology {topology}" if topology else ""),
-        fix=None if broken == "machine" or tpu_generation(machine) else f"{machine} supports {allowed_for(machine)}",
+        f"{machine} and {accelerators} do not go together",
+        f"{machine} with {accelerators}" + (f", topology {topology}" if topology else ""),
+        fix=None if tpu_generation(machine) else f"{machine} supports {allowed_for(machine)}",
     )
 
 
@@ -163,3 +312,30 @@ def check_not_empty(option: str, values: Mapping[str, str]) -> None:
     if empty:
         what, fix = f"a value of {option} is empty", "Leave it out, or give it a value"
         raise refuse("empty_value", what, ", ".join(empty), fix=fix)
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Refuses environment variables of a job that the service or the launcher of jobs would reject or remove.
+
+    Raises:
+        UsageError: a name or a value is not valid.
+    """
+    reserved = [name for name in environment if name.startswith(("AIP_", "CLUSTER_SPEC", "TF_CONFIG"))]
+    wrong = [name for name in environment if not _ENVIRONMENT.match(name)]
+    if wrong or reserved:
+        raise UsageError(
+            "the name of a variable is not valid" if wrong else "the service sets this variable itself",
+            where="environment",
+            expected="letters, digits and _, and none of AIP_*, CLUSTER_SPEC and TF_CONFIG",
+            received=", ".join(wrong or reserved),
+        )
+    # google-cloud-pipeline-components builds the request by concatenating JSON: what it cannot contain is refused here.
+    glued = [name for name, value in environment.items() if re.search(r"[\x00-\x1f]|\{\{", value)]
+    if glued:
+        raise UsageError(
+            "the value of a variable cannot be part of the request",
+            where="environment",
+            expected="one line of text without {{",
+            received=", ".join(glued),
+        )
+    check_not_empty("environment", environment)

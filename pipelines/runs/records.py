@@ -10,6 +10,7 @@ from typing import Any, Literal
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.lock import is_locked
+from headrace.core.storage.remote import folders
 from headrace.pipelines.runs import start_record
 from headrace.pipelines.runs.local_root import work_folder
 
@@ -39,8 +40,8 @@ class RunRecord:
         step: the step that is running, or that failed; None otherwise.
         outputs: URI by kind of artifact: examples, model, evaluation, predictions, ...
         message: why it failed, cannot be read or had nothing to do, as one paragraph; "" otherwise.
-        number: of the run in its root, larger for a newer one, whatever the clock was; 0 for runs of a platform, in a
-            bucket, and of earlier releases, of which the time decides.
+        number: of the run in its root, larger for a newer one, whatever the clock was; 0 for runs in a bucket, of which
+            the time by the store's clock decides, and of earlier releases, of which their own time decides.
     """
 
     run_id: str
@@ -85,7 +86,7 @@ def list_runs(root: str) -> list[RunRecord]:
         PlatformError: the object store failed.
     """
     if storage.is_remote(root):
-        folders = _remote_folders(root)
+        written = _remote_folders(root)
     else:
         path = storage.local_path(root)
         if not path.is_dir():
@@ -93,9 +94,12 @@ def list_runs(root: str) -> list[RunRecord]:
                 "the root does not exist", where=root, expected="a folder with runs/, as created by --root"
             )
         runs = path / "runs"
-        folders = [str(entry) for entry in sorted(runs.iterdir())] if runs.is_dir() else []
-    records = [read_run(folder) for folder in folders if is_run(folder)]
-    return sorted(records, key=lambda run: (run.number, run.started or 0.0, run.run_id), reverse=True)
+        written = {str(entry): 0.0 for entry in sorted(runs.iterdir())} if runs.is_dir() else {}
+    records = [read_run(folder) for folder in written if is_run(folder)]
+    # The machines of the runs in a bucket have clocks of their own; the store has one.
+    return sorted(
+        records, key=lambda run: (run.number, written[run.folder], run.started or 0.0, run.run_id), reverse=True
+    )
 
 
 def read_run(folder: str) -> RunRecord:
@@ -191,9 +195,7 @@ def _finished(folder: str, run_id: str, summary: Mapping[str, Any]) -> RunRecord
     )
 
 
-def _remote_folders(root: str) -> list[str]:
-    try:
-        found = storage.list_files(storage.join(root, "runs", "*", SUMMARY), (SUMMARY,))
-    except DataError:
-        return []
-    return [str(uri).removesuffix(f"/{SUMMARY}") for uri in found]
+def _remote_folders(root: str) -> dict[str, float]:
+    """The folders of the runs in a bucket that ended, and the time of their summary by the store's clock."""
+    found, _ = folders.find(storage.join(root, "runs", "*", SUMMARY))
+    return {summary.uri.removesuffix(f"/{SUMMARY}"): summary.created for summary in found}

@@ -66,7 +66,10 @@ def recording(
 
 
 def _next_number(folder: str) -> int:
-    """One more than the numbers of the runs beside it, so that no clock says which run is newer; 0 in a bucket."""
+    """One more than the numbers of the runs beside it, so that no clock says which run is newer; 0 in a bucket.
+
+    A bucket also has runs of platforms, which have no start record: there the store's clock decides, see `list_runs`.
+    """
     if storage.is_remote(folder):
         return 0
     others = storage.local_path(folder).parent.glob(f"*/{NAME}")

@@ -14,7 +14,9 @@ from headrace.pipelines.submission.run import Run, Task
 from headrace.pipelines.submission.tasks import gated, leaves
 
 # The gate's decision is an output of this task, which the condition around register and deploy reads.
-_GATE, _SAID = "evaluate", "Output"
+GATE, _SAID = "evaluate", "Output"
+# Reasons in the paragraph of a rejection; the evaluation has them all.
+_REASONS_SHOWN = 8
 
 
 def read_summary(run: Run) -> dict[str, Any] | None:
@@ -74,9 +76,10 @@ def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None
         raise_for_summary(summary, fix=f"The logs: {logs}")
     if run.state == "succeeded":
         if summary is None and refused_by_gate(run):
-            raise GateRefused(
-                "the gate refused the model, and nothing was deployed", where=run.run_id, fix=f"Why: {logs}"
-            )
+            result = run.tasks[GATE].result if GATE in run.tasks else {}
+            error = _refusal(result, run.run_id)
+            error.received, error.fix = "; ".join(_failed_reasons(result)) or None, f"Why: {logs}"
+            raise error
         return
     _raise_failure(run, logs)
 
@@ -94,21 +97,33 @@ def raise_for_summary(summary: Mapping[str, Any], *, fix: str) -> None:
             error.fix = fix
         raise error
     if summary["status"] == "refused":
-        evaluated = next(step["result"] for step in summary["steps"] if step["step"] == _GATE)
-        failed = [check for check in evaluated["checks"] if check["passed"] is False]
-        raise GateRefused(
-            f"the gate refused the model, and nothing was deployed ({len(failed)} of {len(evaluated['checks'])} checks"
-            " failed)",
-            where=summary["problem"],
-        )
+        evaluated = next(step["result"] for step in summary["steps"] if step["step"] == GATE)
+        # The reasons are printed with the summary.
+        raise _refusal(evaluated, summary["problem"])
+
+
+def _refusal(result: Mapping[str, Any], where: str) -> GateRefused:
+    """The error of a rejection by the gate, with the number of checks where the result of `evaluate` is known."""
+    checks = result.get("checks") or ()
+    failed = sum(check["passed"] is False for check in checks)
+    count = f" ({failed} of {len(checks)} checks failed)" if checks else ""
+    return GateRefused(f"the gate refused the model, and nothing was deployed{count}", where=where)
+
+
+def _failed_reasons(result: Mapping[str, Any]) -> list[str]:
+    """Sentences about the checks that failed, without their full stops."""
+    pairs = zip(result.get("checks") or (), result.get("reasons") or (), strict=False)
+    failed = [str(reason).rstrip(".") for check, reason in pairs if check["passed"] is False]
+    more = [f"and {len(failed) - _REASONS_SHOWN} more"] if len(failed) > _REASONS_SHOWN else []
+    return failed[:_REASONS_SHOWN] + more
 
 
 def refused_by_gate(run: Run) -> bool:
     """Whether a successful run skipped the tasks within the gate's condition."""
-    evaluated = run.tasks.get(_GATE)
+    evaluated = run.tasks.get(GATE)
     if evaluated is not None and _SAID in evaluated.outputs:
         return evaluated.outputs[_SAID] is False
-    behind = gated(run.spec, f"pipelinechannel--{_GATE}-{_SAID}")
+    behind = gated(run.spec, f"pipelinechannel--{GATE}-{_SAID}")
     states = [run.tasks[name].state for name in behind if name in run.tasks]
     return bool(behind) and all(state in ("skipped", "waiting") for state in states)
 

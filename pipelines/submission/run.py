@@ -23,6 +23,7 @@ class Task:
         outputs: output parameters, if known.
         jobs: ids of its jobs, by which its log is found.
         refusal: the platform's rejection of a failed task, as `HeadraceError.to_json`.
+        result: of its step, if known.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Task:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     jobs: tuple[str, ...] = ()
     refusal: dict[str, Any] | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

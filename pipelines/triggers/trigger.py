@@ -18,7 +18,7 @@ class Event:
 
     Attributes:
         reason: "file", "request", "message", "schedule" or "alarm".
-        id: of the event; "" for a request that is the same until a run takes it.
+        id: of the event; "" for a request that is the same until its run ended, see `arrivals.request`.
         data: that came; "" for a request to train with the data that is there.
         span: name of the span that the data is; "" without data.
     """

@@ -100,6 +100,27 @@ def test_there_is_a_trigger_for_each_way() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        ("incoming/a.csv", True),
+        ("incoming/2026/11/a.parquet", True),
+        # A build that ends with the reason, where a filter would drop the message without a word.
+        ("incoming/new data.csv", True),
+        ("incoming/ü.csv.gz", True),
+        ("incoming/2026/", False),
+        ("incoming/", False),
+        ("samples/a.csv", False),
+        ("headrace/incoming/a.csv", False),
+    ],
+)
+def test_each_file_that_comes_in_starts_a_build(name: str, starts: bool) -> None:
+    condition = load(ROOT / "cloudbuild" / "triggers" / "new_data.yaml")["filter"]
+    (pattern,) = re.findall(r'_DATA\.matches\("(.*)"\)\Z', condition)
+    # As RE2 and CEL: a part may match, and . is no end of a line.
+    assert (re.search(pattern, f"gs://my-project-headrace/{name}") is not None) is starts
+
+
+@pytest.mark.parametrize(
     ("kind", "file", "path", "key"),
     [
         ("Build", "cloudbuild.yaml", (), "timeOut"),

@@ -142,7 +142,11 @@ def test_every_step_ran(built: Cloud) -> None:
 
 
 def test_images_are_built_with_a_cache_and_pushed(built: Cloud) -> None:
-    create, _, *builds = [json.loads(call) for call in built.calls("docker")][:6]
+    create, base, sdk, *builds = [json.loads(call) for call in built.calls("docker")][:7]
+    assert [call[:4] for call in (base, sdk)] == [
+        ["buildx", "imagetools", "inspect", "python:3.11-slim"],
+        ["buildx", "imagetools", "inspect", "apache/beam_python3.11_sdk:2.77.0"],
+    ]
     assert create == ["buildx", "create", "--name", "headrace", "--driver", "docker-container"]
     beam = builds[0]
     image = "us-central1-docker.pkg.dev/demo-project/headrace/beam"
@@ -154,7 +158,9 @@ def test_images_are_built_with_a_cache_and_pushed(built: Cloud) -> None:
     assert f"REVISION={COMMIT}" in beam
     assert f"PYTHON_IMAGE=python:3.11-slim@sha256:{'b' * 64}" in beam, "the base that the tag names at the start"
     assert f"org.opencontainers.image.base.digest=sha256:{'b' * 64}" in beam
+    assert f"BEAM_SDK_IMAGE=apache/beam_python3.11_sdk:2.77.0@sha256:{'b' * 64}" in builds[1]
     assert "WORKER_USER=0:0" in builds[1], "Dataflow mounts folders that only root can write"
+    assert "TRAINER_USER=65532:65532" in builds[2]
     assert [dict(itertools.pairwise(one))["--target"] for one in builds] == [
         "beam", "beam-worker", "trainer", "server",
     ]  # fmt: skip
@@ -252,9 +258,11 @@ def test_new_data_is_a_run_of_the_release(built: Cloud) -> None:
     job = built.resources("pipelineJobs")[-1]
     assert dict(job.runtime_config.parameter_values)["data"] == data
     # What a message says is a value, and no part of a command.
-    wrong = given | {"_DATA": f"gs://{BUCKET}/incoming/a.csv; touch pwned"}
-    assert built.workspace.run("cloudbuild/submit.yaml", wrong) == 2
-    assert "_DATA must be gs://" in built.workspace.outputs["submit"]
+    for name in ("a.csv; touch pwned", "new data.csv", "ü.csv"):
+        wrong = given | {"_DATA": f"gs://{BUCKET}/incoming/{name}"}
+        assert built.workspace.run("cloudbuild/submit.yaml", wrong) == 2
+        assert "_DATA must be gs://" in built.workspace.outputs["submit"]
+        assert f"got 'gs://{BUCKET}/incoming/{name}'" in built.workspace.outputs["submit"]
     assert not (built.workspace.folder / "pwned").exists()
 
 

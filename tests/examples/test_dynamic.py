@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from support.html_page import Page
 
+from headrace.core.ledger.state import Done, Ending, LedgerState
 from headrace.core.problem.file import load_problem
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -20,7 +22,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The example's modules, which import each other by their short names."""
-    places = {"shared": ".", "fetch": "flight_time", "traffic": "serving", "page": "dynamic", "run": "dynamic"}
+    places = {"shared": ".", "fetch": "flight_time", "traffic": "serving", "page": "dynamic"}
+    places |= {"troubles": "dynamic", "run": "dynamic"}
     found: dict[str, ModuleType] = {}
     path = list(sys.path)
     for name, folder in places.items():
@@ -36,13 +39,60 @@ def modules() -> Iterator[dict[str, ModuleType]]:
 
 
 def test_bad_days(modules: dict[str, ModuleType]) -> None:
-    run = modules["run"]
+    run = modules["troubles"]
     day = pa.table({"flight": range(100), "air_time": [100] * 100, "distance": [1000] * 100})
     assert run.without_distance(day).column_names == ["flight", "air_time", "dist"]
     assert run.with_bad_rows(day)["air_time"].to_pylist().count(-1) == 4
     assert run.in_kilometres(day)["distance"].to_pylist() == [1609] * 100
     assert day["distance"].to_pylist() == [1000] * 100
-    assert {trouble.expected for trouble in run.TROUBLES.values()} == {"", "kept", "quarantined"}
+    assert {day: (each.expected, each.deployed) for day, each in run.TROUBLES.items()} == {
+        6: (("quarantined",), ""),
+        7: (("promoted", "kept"), None),
+        8: (("promoted", "kept"), None),
+        9: (("kept",), ""),
+        11: (("kept",), "rolled back"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("day", "ended", "bad_rows", "faults"),
+    [
+        (4, (("promoted",), "promoted", False, 0), 0, []),
+        (4, (("kept",), "withdrawn", False, 0), 0, []),
+        (4, (("quarantined",), "", False, 0), 0, ["expected promoted or kept, received quarantined"]),
+        (4, ((), "", False, 0), 0, ["expected promoted or kept, received nothing"]),
+        (4, (("kept",), "rolled back", False, 0), 0, ["the version is not marked as bad"]),
+        (6, (("quarantined",), "", False, 0), 0, []),
+        (6, (("kept",), "", False, 0), 0, ["expected quarantined, received kept"]),
+        (7, (("kept",), "", False, 28), 28, []),
+        (7, (("promoted",), "promoted", False, 27), 28, ["expected 28 rows in quarantine, received 27"]),
+        (9, (("kept",), "", False, 0), 0, []),
+        # A canary that is rolled back is kept, too; here the challenger must not get that far.
+        (9, (("kept",), "rolled back", True, 0), 0, ["expected no deployment, received rolled back"]),
+        (11, (("kept",), "rolled back", True, 0), 0, []),
+        # So is a refusal by evaluation, without any canary.
+        (11, (("kept",), "", False, 0), 0, ["expected rolled back, received no deployment"]),
+        (11, (("kept",), "withdrawn", True, 0), 0, [
+            "expected rolled back, received withdrawn", "the version is marked as bad",
+        ]),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_it_should_be(
+    modules: dict[str, ModuleType], day: int, ended: tuple[Any, ...], bad_rows: int, faults: list[str]
+) -> None:
+    run = modules["troubles"]
+    assert run.Ended(*ended).faults(run.TROUBLES.get(day, run.Trouble()), bad_rows) == faults
+
+
+def test_what_became_of_a_day(modules: dict[str, ModuleType]) -> None:
+    ended = modules["troubles"].Ended.of
+    state = LedgerState(done={"a": Done("kept", 1, "v1"), "b": Done("quarantined", 1)}, bad=("v1",))
+    run = Ending(1, ("a", "b"), "kept", "v1", "rolled back: slow")
+    steps = [("ingest", {"rows_quarantined": 28}), ("evaluate", {}), ("deploy", {"outcome": "rolled back"})]
+    summary = {"steps": [{"step": name, "result": result} for name, result in steps]}
+    assert ended([run], state, [summary]) == modules["troubles"].Ended(("kept", "quarantined"), "rolled back", True, 28)
+    refused = {"steps": [{"step": "ingest", "result": {}}, {"step": "deploy", "result": {}}]}
+    assert ended([], LedgerState(), [refused]) == modules["troubles"].Ended((), "", False, 0)
 
 
 def test_the_slow_model_is_of_the_same_problem() -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 import kfp_server_api as api
 import pytest
-from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
+from peers.kubeflow_template import Refused, check_parameters, checked
 from peers.pipeline_engine import Answers, Engine, TaskState
 from peers.rest import RestServer, answering
 
 _BASE = "apis/v2beta1/"
+# What the API gives for a time that is not set: time.Unix(0, 0).
+_UNSET = datetime.datetime.fromtimestamp(0, datetime.UTC)
 _STATES = {
     "running": "RUNNING",
     "succeeded": "SUCCEEDED",
@@ -33,14 +34,6 @@ _STATES = {
     "failed": "FAILED",
     "cancelled": "CANCELED",
 }
-
-
-class Refused(Exception):
-    """What the server answers in place of a resource: an HTTP status, a gRPC code and a sentence."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
 
 
 @dataclass
@@ -52,8 +45,10 @@ class KubeflowPipelines(RestServer):
         at_end: called with each run that has ended.
         runs, recurring_runs, experiments: what it keeps, by id, in the order in which they were made.
         pod_logs: by the pod's name, as `pod_name` has it.
+        broken_logs: pods whose log breaks off while it is read, after what `pod_logs` has of it.
         tag_name: the release that it reports: "unknown" where its image was built without one.
-        missing_log: the HTTP status of a pod's log that is not there: 200 in older versions, 500 in newer ones.
+        missing_log: the HTTP status of a pod's log that is not there. The server writes 200 before it looks for the
+            pod; a proxy, or another version, may give 500.
     """
 
     do: Answers = field(default_factory=Answers)
@@ -62,6 +57,7 @@ class KubeflowPipelines(RestServer):
     recurring_runs: dict[str, Any] = field(default_factory=dict)
     experiments: dict[str, Any] = field(default_factory=dict)
     pod_logs: dict[str, str] = field(default_factory=dict)
+    broken_logs: set[str] = field(default_factory=set)
     tag_name: str = "unknown"
     missing_log: int = 200
     _engines: dict[str, Engine] = field(default_factory=dict)
@@ -73,13 +69,7 @@ class KubeflowPipelines(RestServer):
         with self._lock:
             found = re.match(r"apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log\Z", path)
             if found:
-                self._held(self.runs, found[1])
-                if found[2] in self.pod_logs:
-                    return self.pod_logs[found[2]]
-                reason = f"BadRequestError: Failed to read logs for run {found[1]}: pods {found[2]!r} not found"
-                if self.missing_log != 200:
-                    raise Refused(self.missing_log, 13, reason)
-                return {"error_message": reason, "error_details": reason}
+                return self._log(found[1], found[2])
             if not path.startswith(_BASE):
                 raise Refused(404, 5, "Not Found")
             collection, _, rest = path.removeprefix(_BASE).partition("/")
@@ -94,6 +84,23 @@ class KubeflowPipelines(RestServer):
     def pod_name(self, run_id: str, task: str) -> str:
         """The pod of a task, as Argo names it."""
         return _Nodes(self._engines[run_id], run_id).pod(task)
+
+    def _log(self, run_id: str, pod: str) -> str:
+        """A pod's log as ReadRunLogV1 writes it: an error is JSON in its place, or after what was read."""
+        why = f"Failed to read logs from pod {pod} due to "
+        if run_id not in self.runs:
+            why = f"Failed to read logs for run {run_id} due to run fetching error: Run {run_id} not found"
+        elif pod in self.broken_logs:
+            why += "error in streaming the log: unexpected EOF"
+        elif pod in self.pod_logs:
+            return self.pod_logs[pod]
+        else:
+            why += f'error opening log stream: pods "{pod}" not found'
+        said = f"BadRequestError: Failed to read logs for run {run_id}: InternalServerError: {why}"
+        error = {"error_message": said, "error_details": f"{said}\ngithub.com/kubeflow/pipelines/backend/src/x.go:1"}
+        if pod in self.broken_logs:
+            return self.pod_logs[pod] + json.dumps(error, separators=(",", ":"))
+        raise Refused(self.missing_log, 13, said, error)
 
     def _experiments(self, method: str, identifier: str, _: str, query: dict[str, str], body: bytes) -> Any:
         if method == "POST":
@@ -119,7 +126,7 @@ class KubeflowPipelines(RestServer):
         if method == "GET":
             return self._advance(run)
         if (method, verb) == ("POST", "terminate"):
-            if run.finished_at:
+            if run.finished_at != _UNSET:
                 raise Refused(400, 3, f"Failed to terminate a run: run {run.run_id} is in a final state {run.state}")
             run.state = "CANCELING"
         elif (method, verb) == ("POST", "archive"):
@@ -130,22 +137,19 @@ class KubeflowPipelines(RestServer):
 
     def _start(self, run: Any) -> Any:
         self._held(self.experiments, run.experiment_id)
-        spec = _checked(run.pipeline_spec)
-        run.run_id, run.created_at, run.state = str(uuid.uuid4()), self._now(), "PENDING"
-        run.storage_state = "AVAILABLE"
         parameters = (run.runtime_config.parameters if run.runtime_config else None) or {}
-        declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        unknown = sorted(set(parameters) - set(declared))
-        if unknown:
-            raise Refused(400, 3, f"parameter {unknown[0]} is not in the pipeline")
+        check_parameters(checked(run.pipeline_spec, self.tag_name), parameters)
+        run.run_id, run.created_at, run.state = str(uuid.uuid4()), self._now(), "PENDING"
+        run.storage_state, run.finished_at = "AVAILABLE", _UNSET
         root = "minio://mlpipeline/v2/artifacts"
+        spec = run.pipeline_spec.get("pipeline_spec", run.pipeline_spec)
         self._engines[run.run_id] = Engine(spec, parameters, self.do, root, run.run_id)
         self.runs[run.run_id] = run
         return run
 
     def _advance(self, run: Any) -> Any:
         engine = self._engines[run.run_id]
-        if run.finished_at:
+        if run.finished_at != _UNSET:
             return run
         if run.state == "PENDING":
             run.state = "RUNNING"
@@ -166,7 +170,8 @@ class KubeflowPipelines(RestServer):
         if method == "POST" and not identifier:
             made = _parse(body, api.V2beta1RecurringRun)
             self._held(self.experiments, made.experiment_id)
-            _checked(made.pipeline_spec)
+            parameters = (made.runtime_config.parameters if made.runtime_config else None) or {}
+            check_parameters(checked(made.pipeline_spec, self.tag_name), parameters)
             if len(made.trigger.cron_schedule.cron.split()) != 6:
                 raise Refused(400, 3, f"The trigger {made.trigger.cron_schedule.cron!r} is not of six fields")
             made.recurring_run_id, made.created_at = str(uuid.uuid4()), self._now()
@@ -204,18 +209,6 @@ def _parse(body: bytes, model: Any) -> Any:
         data = body
 
     return api.ApiClient().deserialize(Response(), model.__name__)
-
-
-def _checked(spec: Any) -> dict[str, Any]:
-    """The pipeline of what was sent, parsed as the server parses it."""
-    pipeline: dict[str, Any] = spec.get("pipeline_spec", spec)
-    try:
-        json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
-        if "platform_spec" in spec:
-            json_format.ParseDict(spec["platform_spec"], pipeline_spec_pb2.PlatformSpec())
-    except json_format.ParseError as error:
-        raise Refused(400, 3, f"invalid pipeline spec: {error}") from error
-    return pipeline
 
 
 def _page(held: list[Any], query: dict[str, str]) -> tuple[list[Any], str]:
@@ -288,7 +281,7 @@ class _Nodes:
             display_name=shown,
             create_time=_moment(task.started),
             start_time=_moment(task.started),
-            end_time=_moment(task.finished) if task.finished else None,
+            end_time=_moment(task.finished or 0.0),
             state=_STATES[task.state],
             child_tasks=[
                 api.PipelineTaskDetailChildTask(pod_name=f"{self._workflow}-{_fnv(child)}") for child in children
@@ -317,7 +310,7 @@ def serving() -> Iterator[KubeflowPipelines]:
         try:
             said, status = running.handle(method, path, query, body), 200
         except Refused as refused:
-            said, status = _status(refused.code, str(refused)), refused.status
+            said, status = refused.body or _status(refused.code, str(refused)), refused.status
         if isinstance(said, str):
             return status, said
         return status, json.dumps(api.ApiClient().sanitize_for_serialization(said)).encode()

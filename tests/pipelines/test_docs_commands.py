@@ -1,50 +1,26 @@
-"""The commands, options files and links of the documentation: each is valid."""
+"""The commands and options files of the documentation: each is valid."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from support.documents import blocks, documents
 
 from headrace.pipelines.cli import cli
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = (
-    "README.md",
-    "docs/data_scientist.md",
-    "docs/splits.md",
-    "docs/windows.md",
-    "docs/vertex.md",
-    "docs/kubeflow.md",
-    "docs/platforms.md",
-    "docs/runs.md",
-    "docs/batch_scoring.md",
-    "docs/endpoints.md",
-    "docs/on_call.md",
-    "docs/registry.md",
-    "docs/monitoring.md",
-    "docs/dynamic.md",
-    "docs/triggers.md",
-    "docs/serving.md",
-    "docs/platform_engineer.md",
-    "cloudbuild/README.md",
-)
 _LINE = re.compile(r"^headrace [^#\n]+", re.MULTILINE)
-
-
-def blocks(document: str, kind: str = "") -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
-    return [text for what, text in found if what == kind]
+# Help texts, and with them the reference, continue a command without a backslash.
+_CONTINUED = re.compile(r" *\\\n *| *\n {4,}(?=--)")
 
 
 def commands() -> list[str]:
-    joined = "\n".join(block for document in DOCUMENTS for block in blocks(document)).replace("\\\n", " ")
-    return [found.strip() for found in _LINE.findall(joined)]
+    text = "\n".join(block for document in documents() for block in blocks(document, "", "sh"))
+    return [found.strip() for found in _LINE.findall(_CONTINUED.sub(" ", text))]
 
 
 def test_there_are_commands() -> None:
@@ -63,7 +39,11 @@ def test_there_are_commands() -> None:
         "status",
         "logs",
         "cancel",
+        "completion",
+        "predictions",
+        "requests",
         "schedule",
+        "stream",
         "runs",
         "compare",
         "monitor",
@@ -82,14 +62,19 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_documentation(line: str) -> None:
-    words = shlex.split(line.replace("...", ""))[1:]
+    # [] is what may be left out, > is the shell's, and ... stands for further options.
+    words = [word for word in shlex.split(re.sub(r"[\[\]]| > \S+$", "", line))[1:] if word != "..."]
     command: Any = cli
     while isinstance(command, click.Group):
         name = words.pop(0)
         command = command.get_command(click.Context(command), name)
         assert command is not None, name
     # As the command line is read: an option that there is not, or one too few, is refused; nothing runs.
-    command.make_context(command.name, words, resilient_parsing=False)
+    if "..." not in line:
+        command.make_context(command.name, words, resilient_parsing=False)
+        return
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
 
 def test_the_options_of_kubeflow() -> None:
@@ -123,10 +108,3 @@ def test_the_other_tables_of_vertex() -> None:
     options = build(VertexOptions, vertex, "vertex")
     assert (options.training.flex_start, options.training.max_wait_hours) == (True, 48.0)
     assert (options.endpoint.dedicated, options.endpoint.inference_timeout_s) == (True, 1800)
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_lead_somewhere(document: str) -> None:
-    here = ROOT / document
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", here.read_text()):
-        assert (here.parent / target).exists(), target

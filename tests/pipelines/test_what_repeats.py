@@ -12,6 +12,7 @@ import pytest
 from headrace.components.train.options import Budget, Checkpointing, Options
 from headrace.components.train.request import Request
 from headrace.components.tune.identity import search_identity
+from headrace.core.problem import Problem
 from headrace.core.problem.file import Part, load_problem
 from headrace.core.steps import identity
 
@@ -21,7 +22,8 @@ HELPER = "def width(units):\n    return 2 * units\n"
 PROBLEM = '''\
 """Births."""
 from headrace.core.problem import Categorical, Choice, Costs, Crossed, Drift, Gate, Numeric, Problem
-from headrace.core.problem import Serving, Splits, Training, Tuning
+from headrace.core.problem import Monitor, Serving, Splits, Training, Tuning
+from headrace.expressions import col
 from layers import width
 
 problem = Problem(
@@ -43,6 +45,7 @@ def build_model(problem, statistics, hyperparameters):
     return width(hyperparameters["units"])  # wide enough
 '''
 MODEL = "\n\ndef build_model"
+DERIVE = ("quarantine_budget=0.05", 'quarantine_budget=0.05, derive={"months": col("age") * 12}')
 PREPARE = "\n\ndef prepare(batch):\n    return batch\n"
 BINARY = PROBLEM.replace(
     'Numeric("weight_pounds", minimum=0.5)', 'Categorical("is_low", vocabulary=["no", "yes"])'
@@ -91,6 +94,10 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
         changed(helper="# doubled\n" + HELPER),
     ),
     "a file that the Problem file does not import": (changed(other="VALUE = 2\n"),),
+    "`monitor`": (
+        edited("quarantine_budget=0.05", "quarantine_budget=0.05, monitor=Monitor(drift=0.2)"),
+        edited("quarantine_budget=0.05", "quarantine_budget=0.05, monitor=Monitor()"),
+    ),
     "`gate`": (
         edited("at_most=2.0", "at_most=1.5"),
         edited("at_most=2.0", 'at_most=2.0, slices=["plurality"]'),
@@ -141,14 +148,16 @@ EDITS: Mapping[str, tuple[Callable[[State], State], ...]] = {
     "a number of quantile buckets, `Numeric(..., buckets=10)`": (
         edited('Numeric("mother_age", minimum=10)', 'Numeric("mother_age", minimum=10, buckets=10)'),
     ),
-    "`name`, `key`, `label`, `features`, `splits`, `reads`, `quarantine_budget`, `drift`, `duplicate_rows`, "
-    "`no_rows`, `weight`": (
+    "`name`, `key`, `label`, `features`, `derive`, `splits`, `reads`, `missing`, `quarantine_budget`, `drift`, "
+    "`duplicate_rows`, `no_rows`, `weight`": (
         edited('"natality"', '"births"'),
         edited('"record_id"', '"id"'),
         edited("minimum=0.5", "minimum=0.4"),
         edited("minimum=10", "minimum=11"),
         edited('Categorical("plurality")', 'Categorical("plurality", optional=True)'),
+        edited('Numeric("mother_age", minimum=10)', 'Numeric("months")', DERIVE),
         edited("0.8, 0.1, 0.1", "0.6, 0.2, 0.2"),
+        edited("quarantine_budget=0.05", 'quarantine_budget=0.05, missing=["NA"]'),
         edited("quarantine_budget=0.05", "quarantine_budget=0.5"),
         edited("jensen_shannon=0.5", "jensen_shannon=0.4"),
         edited("quarantine_budget=0.05", 'quarantine_budget=0.05, duplicate_rows="quarantine"'),
@@ -201,8 +210,23 @@ def table() -> dict[str, set[str]]:
     return {edit: {step for step, cell in zip(STEPS, cells, strict=True) if cell} for edit, *cells in rows}
 
 
+# What no identity covers; `tests/pipelines/platforms/test_vertex_platform.py` compares the tasks of a spec.
+ENGINES = {
+    "`labels` of the options for Vertex AI or Kubeflow": set(),
+    "the machines, the number of replicas or the image of a task": set(STEPS),
+}
+
+
 def test_the_table_has_every_edit() -> None:
-    assert [*table()][: len(EDITS)] == [*EDITS]
+    found = table()
+    assert [*found] == [*EDITS, *ENGINES]
+    assert {row: found[row] for row in ENGINES} == ENGINES
+
+
+def test_the_table_has_every_field_of_a_problem() -> None:
+    named = {name for row in table() for name in re.findall(r"`(\w+)`", row)}
+    # The code of `prepare` has a row of its own, and its digest follows from it.
+    assert {field.name for field in dataclasses.fields(Problem)} - named == {"prepared_by"}
 
 
 @pytest.mark.parametrize(("row", "number"), [(row, n) for row, edits in EDITS.items() for n in range(len(edits))])

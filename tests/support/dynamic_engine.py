@@ -185,9 +185,7 @@ class InProcessRuns:
         )  # fmt: skip
         do(
             "announce",
-            lambda: announce.run(
-                a["registry"], a["name"], a["destinations"], a["announced"], a["root"], a["problem_digest"], held
-            ),
+            lambda: announce.run(a["registry"], a["name"], a["destinations"], a["announced"], a["root"], held),
         )
 
     def _ingest(self, a: dict[str, Any], arrivals: list[Any], champion: str, output: str) -> bool:

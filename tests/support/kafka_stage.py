@@ -41,9 +41,13 @@ SESSION_MS = 8000
 
 
 class Reader(RecordReader):
-    """A reader that counts how often partitions were taken away."""
+    """A reader that counts its turns, and how often partitions were taken away."""
 
-    revocations = 0
+    turns = revocations = 0
+
+    def take(self, wait_s: float) -> list[Any]:
+        self.turns += 1
+        return super().take(wait_s)
 
     def _revoke(self, *arguments: Any) -> None:
         self.revocations += 1
@@ -134,13 +138,19 @@ class Member:
 
 
 class Stage:
-    """Topics of one test, and the members that run on them."""
+    """Topics of one test, and the members that run on them.
 
-    def __init__(self, broker: Broker, name: str) -> None:
+    Args:
+        broker: of the topics.
+        name: of the group; topics begin with it.
+        partitions: of each topic but that of model events.
+    """
+
+    def __init__(self, broker: Broker, name: str, partitions: int = 2) -> None:
         self.broker = broker
         self.name = name
         self.topics = {n: f"{name}-{n}" for n in ("records", "predictions", "models", "dead", "alarms")}
-        broker.topics(**{topic: 1 if n == "models" else 2 for n, topic in self.topics.items()})
+        broker.topics(**{topic: 1 if n == "models" else partitions for n, topic in self.topics.items()})
         self.members: list[Member] = []
 
     def config(self, **options: Any) -> KafkaConfig:
@@ -186,6 +196,11 @@ class Stage:
                 found += [json.loads(message.value())["key"] for message in read(0.2)]
         return found
 
+    def everything(self, topic: str) -> list[Any]:
+        """All that a topic has; complete once the members have ended."""
+        with self.broker.reading(self.topics[topic]) as read:
+            return read(600.0)
+
     def letters(self, count: int) -> list[dict[str, str]]:
         return [{n: v.decode() for n, v in message.headers()} for message in self.read("dead", count)]
 
@@ -201,8 +216,8 @@ class Stage:
 
 
 @contextmanager
-def stage_on(broker: Broker, name: str) -> Iterator[Stage]:
-    made = Stage(broker, name)
+def stage_on(broker: Broker, name: str, partitions: int = 2) -> Iterator[Stage]:
+    made = Stage(broker, name, partitions)
     try:
         yield made
     finally:

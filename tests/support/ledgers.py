@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headrace.core.ledger.claim import Claim
 from headrace.core.ledger.inbox import Arrival
@@ -37,3 +38,19 @@ def claimed(uri: str, arrivals: Sequence[Arrival], holder: str = "holder") -> Cl
     run = started(uri, arrivals)
     Ledger(uri).claim(run.id, holder)
     return Claim(uri, run.id, holder, run.epoch)
+
+
+def ended(uri: str) -> Claim:
+    """A claim of a run that was overtaken: it has ended."""
+    claim = claimed(uri, [arrival(0)])
+    Ledger(uri).end(claim.run_id, claim.epoch, "kept")
+    return claim
+
+
+def late(uri: str) -> Claim:
+    """A claim that holds, of a run whose deadline is over."""
+    return replace(claimed(uri, [arrival(0)]), until=1.0)
+
+
+# Claims under which no task begins, and the error that it ends with.
+REFUSED = ((ended, "this run was overtaken"), (late, "the run's deadline is over"))

@@ -18,8 +18,9 @@ def make_model(
     problem: str | None = None,
     data: str | None = None,
     parent: str | None = None,
+    digest: str = "",
 ) -> str:
-    """A Model artifact without a graph that could be loaded."""
+    """A Model artifact without a graph that could be loaded; `digest` is that of its Problem file."""
     (folder / "saved_model" / "variables").mkdir(parents=True)
     (folder / "saved_model" / "saved_model.pb").write_text("graph")
     (folder / "saved_model" / "variables" / "variables.data").write_text(content)
@@ -27,7 +28,7 @@ def make_model(
         (folder / f"{name}.json").write_text(json.dumps(held))
     training: dict[str, Any] = {"model_version": version}
     if problem is not None:
-        training |= {"problem": problem, "task": "regression", "examples_identity": data}
+        training |= {"problem": problem, "problem_digest": digest, "task": "regression", "examples_identity": data}
         training["warm_start"] = None if parent is None else {"model_version": parent}
     (folder / "training.json").write_text(json.dumps(training))
     return str(folder)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from headrace.core.artifacts.examples import Manifest, Quarantine, Shard, Source, Split
+
 PROBLEM = 'from headrace import Problem\n\nproblem = Problem(\n    name="natality",\n    learning_rate={rate},\n)\n'
 
 
@@ -45,11 +47,20 @@ def write_run(
     )
     if not summary:
         return folder
-    source = [{"file": data, "rows": 10, "bytes": 100}]
     rows = {"rows_in": 10, "rows_out": 9, "rows_quarantined": 1}
-    quarantine = {"budget": 0.2, "reasons": {"missing_value": 1}, "files": ["quarantine/part-00000-of-00001.jsonl"]}
-    manifest = {"identity": examples_identity, "source": source, "quarantine": quarantine, **rows}
-    dump(made / "examples" / "manifest.json", manifest)
+    Manifest(
+        identity=examples_identity,
+        problem="natality",
+        schema_digest="0" * 64,
+        data_version="d" * 16,
+        source=(Source(data, 100, 10),),
+        splits={
+            name: Split(count, (Shard(f"{name}/part-00000-of-00001.tfrecord.gz", count, 10, "00000000"),))
+            for name, count in (("train", 5), ("eval", 2), ("test", 2))
+        },
+        quarantine=Quarantine(0.2, {"missing_value": 1}, ("quarantine/part-00000-of-00001.jsonl",)),
+        **rows,
+    ).write(str(made / "examples"))
     dump(made / "examples" / "statistics.json", {"columns": {}})
     dump(
         made / "examples" / "quarantine" / "part-00000-of-00001.jsonl",

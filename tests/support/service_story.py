@@ -27,11 +27,11 @@ class Story:
     seen: list[dict[str, int]] = field(default_factory=list)
     servers: dict[str, TrafficLog] = field(default_factory=dict)
 
-    def step(self, **options: Any) -> RolloutStep:
-        config = ServiceRolloutConfig(B, self.folder, SETTINGS, registry=self.case.registry.where, **options)
+    def step(self, *, settings: CanarySettings = SETTINGS, replayed: Any = None, **options: Any) -> RolloutStep:
+        config = ServiceRolloutConfig(B, self.folder, settings, registry=self.case.registry.where, **options)
         endpoint: Any = self.case.open()
         try:
-            return advance(endpoint, config, now=lambda: self.now)
+            return advance(endpoint, config, replayed=replayed, now=lambda: self.now)
         finally:
             served = self.case.served()
             assert sum(served.values()) == 100

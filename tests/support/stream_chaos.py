@@ -194,17 +194,18 @@ class Results:
                 self.predictions.setdefault(int(row["key"]), []).append(found)
 
 
-def read_results(broker: Broker, wanted: int, seconds: float) -> Results:
-    """Reads all results, until every record has one."""
+def read_results(broker: Broker, wanted: int, seconds: float, stop: Callable[[], object]) -> Results:
+    """Waits until every record has a result, ends what makes them by `stop`, and reads all results."""
     results, end = Results(), time.monotonic() + seconds
-    with broker.reading("predictions", "dead", "alarms") as read:
-        while time.monotonic() < end:
+    topics = ("predictions", "dead", "alarms")
+    with broker.reading(*topics) as read:
+        while len(results.done) < wanted and time.monotonic() < end:
             results.add(read(60.0))
-            if len(results.done) >= wanted:
-                break
-        # What comes late is a duplicate.
-        time.sleep(2.0)
-        results.add(read(2.0))
+    # What the members had yet to deliver is a duplicate.
+    stop()
+    results = Results()
+    with broker.reading(*topics) as read:
+        results.add(read(seconds))
     return results
 
 

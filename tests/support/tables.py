@@ -25,12 +25,14 @@ def table_of_model(model: str, rows: Sequence[Mapping[str, Any]], folder: Path, 
     return publish_table(folder / "out", folder / "published")
 
 
-def table_by_hand(folder: Path, keys: Sequence[str], identity: str, weight: float = 1.0, version: str = "v1") -> str:
-    """A published table whose predictions are 2 * weight + 0.1 for each key."""
+def table_by_hand(
+    folder: Path, keys: Sequence[str], identity: str, weight: float = 1.0, version: str = "v1", sink: Any = "table"
+) -> str:
+    """A published table, or predictions in another sink, with the prediction 2 * weight + 0.1 for each key."""
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.table({"id": list(keys), "weight": np.full(len(keys), weight), "color": ["red"] * len(keys)})
     pq.write_table(table, folder / "rows.parquet")
-    config = ScoreConfig("m", str(folder / "rows.parquet"), str(folder / identity), identity, sink="table")
+    config = ScoreConfig("m", str(folder / "rows.parquet"), str(folder / identity), identity, sink=sink)
     score(config, source=ByHand(takes=TAKES, model_version=version))
     return publish_table(folder / identity, folder / "published")
 

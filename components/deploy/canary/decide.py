@@ -14,11 +14,13 @@ from datetime import datetime
 
 from headrace.components.deploy.canary.e_values import (
     Counts,
+    fraction_interval,
     log_e_attribution,
     log_e_excess,
     log_e_fraction,
     log_e_mean,
     log_mean,
+    mean_interval,
 )
 from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
@@ -102,18 +104,25 @@ def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...
         slower = _latency(evidence, settings)
         found += [slower] if slower is not None else []
     replay = evidence.replay
+    interval = f"always-valid {100 * (1 - settings.false_rollback):g} % interval"
     if replay.rows:
         failed, other = replay.stable_only, replay.canary_only
         text = f"Replay: of {replay.rows:,} rows, {failed:,} fail with the canary alone, {other:,} without it alone."
         found.append(Finding("failed rows", log_e_fraction(failed, failed + other, 0.5), text))
         limit = settings.maximum_differing
         if limit is not None and limit < 1:
-            text = f"Replay: {_percent(replay.differing, replay.rows)} of the rows differ, {100 * limit:g} % may."
+            low, high = fraction_interval(replay.differing, replay.rows, settings.false_rollback)
+            text = (
+                f"Replay: {_percent(replay.differing, replay.rows)} of the rows differ,"
+                f" {interval} {100 * low:.3g} to {100 * high:.3g} %, {100 * limit:g} % may."
+            )
             found.append(Finding("differing rows", log_e_fraction(replay.differing, replay.rows, limit), text))
     losses = evidence.losses
     if losses.rows:
+        low, high = mean_interval(losses, settings.false_rollback)
         text = (
-            f"Labels: mean loss difference {losses.mean:+.4g} on {losses.rows:,} rows (positive: the canary is worse)."
+            f"Labels: mean loss difference {losses.mean:+.4g} on {losses.rows:,} rows, {interval} {low:+.3g} to"
+            f" {high:+.3g} (positive: the canary is worse)."
         )
         found.append(Finding("losses", log_e_mean(losses, settings.loss_tolerance), text))
     return tuple(found)

@@ -10,7 +10,7 @@ here use cumulative counts alone and return natural logarithms.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace.components.deploy.canary.evidence import Differences, point
@@ -21,6 +21,8 @@ _ODDS = tuple(1.25 * 1.35**step for step in range(12))
 _BETWEEN = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 # Weights of the prior on the canary's fraction of requests: requests split at random, and by keys of unlike frequency.
 _PRIORS = (2000.0, 50.0)
+# Of a range of 2, so that the ends of intervals are exact to 2e-6.
+_HALVINGS = 20
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,50 @@ def log_e_mean(differences: Differences, limit: float) -> float:
 
     Args:
         differences: paired, canary minus stable version.
-        limit: in [0, 1).
+        limit: in (-1, 1).
     """
     counted = [(point(at) - limit, count) for at, count in enumerate(differences.counts) if count]
     bets = [0.95 / (1 + limit) / 2**halvings for halvings in range(10)]
     return _log_mean([sum(count * math.log1p(bet * above) for above, count in counted) for bet in bets])
+
+
+def fraction_interval(events: int, rows: int, alpha: float) -> tuple[float, float]:
+    """Always-valid interval of the probability of an event per row: the limits that `log_e_fraction` does not reject.
+
+    Args:
+        events: number of rows with the event.
+        rows: number of rows.
+        alpha: maximum probability that the interval is ever wrong, however often it is read, in (0, 1).
+
+    Returns:
+        The interval's ends, in [0, 1].
+    """
+    low = _bound(lambda limit: log_e_fraction(events, rows, limit), 0.0, alpha / 2)
+    return low, 1 - _bound(lambda limit: log_e_fraction(rows - events, rows, limit), 0.0, alpha / 2)
+
+
+def mean_interval(differences: Differences, alpha: float) -> tuple[float, float]:
+    """Always-valid interval of the mean of differences: the limits that the bets of `log_e_mean` do not reject.
+
+    Args:
+        differences: paired, canary minus stable version.
+        alpha: maximum probability that the interval is ever wrong, however often it is read, in (0, 1).
+
+    Returns:
+        The interval's ends, in [-1, 1].
+    """
+    mirrored = Differences(differences.counts[::-1])
+    low = _bound(lambda limit: log_e_mean(differences, limit), -1.0, alpha / 2)
+    return low, -_bound(lambda limit: log_e_mean(mirrored, limit), -1.0, alpha / 2)
+
+
+def _bound(log_e: Callable[[float], float], low: float, alpha: float) -> float:
+    """The greatest limit that is rejected, or `low` if none is; the e-value falls as the limit grows."""
+    high, needed = 1.0, -math.log(alpha)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if log_e(middle) >= needed else (low, middle)
+    return low
 
 
 def log_mean(weighted: Iterable[tuple[float, float]]) -> float:

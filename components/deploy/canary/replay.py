@@ -16,10 +16,13 @@ import numpy.typing as npt
 from headrace.components.deploy.canary.evidence import Differences, Replay
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.read import log_files
+from headrace.components.request_log.spool import begins_before
 from headrace.core.errors import UsageError
 from headrace.core.scoring.predictor import Predicted
 
 KEY = "key"
+# The longest time for which a file of the log is written, and two clocks differ.
+_FILE_S = 3600.0
 # Rows of one call of the models, where logged batches have the same columns.
 _CALL_ROWS = 4096
 
@@ -79,6 +82,7 @@ class ReplaySession:
         tolerance: within which predictions are equal.
         losses: of labelled rows; None without labels.
         before: writers of the log before the canary, as of `writers`, whose files are left out.
+        since: earliest time of rows that are replayed, in seconds since the epoch.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class ReplaySession:
         tolerance: Tolerance | None = None,
         losses: Losses | None = None,
         before: Iterable[str] = (),
+        since: float = 0.0,
     ) -> None:
         self.evidence = Replayed()
         self._folder = folder
@@ -100,6 +105,7 @@ class ReplaySession:
         self._tolerance = tolerance or Tolerance()
         self._losses = losses
         self._before = frozenset(before)
+        self._since = since
         self._read: set[str] = set()
         self._labelled: set[str] = set()
 
@@ -124,13 +130,16 @@ class ReplaySession:
         for file in files:
             if file.name in self._read or file.writer in self._before:
                 continue
+            # The clock of another machine may be behind, and no file is written for so long.
+            if self._since and begins_before(file.name, self._since - _FILE_S):
+                continue
             if rows >= maximum_rows:
                 break
             try:
                 batches = file.batches()
             except FileNotFoundError:
                 continue
-            wanted = [batch for batch in batches if batch.version == self._version]
+            wanted = [batch for batch in batches if batch.version == self._version and batch.time >= self._since]
             rows += sum(batch.rows for batch in wanted)
             self.evidence += replay(wanted, self._stable, self._canary, self._tolerance, self._losses, self._labelled)
             self._read.add(file.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from headrace.core.checks import check_count, check_fraction, check_positive, check_word
@@ -83,6 +83,15 @@ class CanarySettings:
         check_fraction(self.latency_slack, "latency_slack", where=where)
         _check_range(self.latency_slack < 1, "latency_slack", "less than 1", self.latency_slack)
         _check_range(self.loss_tolerance < 1, "loss_tolerance", "less than 1", self.loss_tolerance)
+
+    @property
+    def shortest_s(self) -> float:
+        """Minimum duration until it is promoted, in seconds."""
+        return self.minimum_step_s * len(self.steps)
+
+    def within(self, seconds: float) -> CanarySettings:
+        """The settings with a decision after a duration at the latest; it must be above 0."""
+        return replace(self, deadline_s=min(self.deadline_s, seconds))
 
     def to_json(self) -> dict[str, Any]:
         """The settings by name, without one that is None: engines of pipelines refuse a null in a JSON object."""

@@ -95,6 +95,11 @@ class CanaryState:
             raise UsageError("a time of the canary has no time zone", where=where, expected="a time in UTC")
 
     @property
+    def begun(self) -> datetime:
+        """The time at which it was staged."""
+        return self.deadline - timedelta(seconds=self.settings.deadline_s)
+
+    @property
     def traffic(self) -> Mapping[str, int]:
         """Percent of the traffic by version, of both; it sums to 100."""
         return {self.stable: 100 - self.percent, self.canary: self.percent}

@@ -55,6 +55,7 @@ class ServiceConfig:
         timeout_minutes: maximum time until it is ready, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
         traffic_log: where each server writes its counts of requests, for canaries; "" for none.
+        request_log: where each server logs a sample of its requests, for their replay; "" for none.
         serving: mode, table and cache_rows of the servers; {} for what the Model's Problem declares.
     """
 
@@ -78,6 +79,7 @@ class ServiceConfig:
     timeout_minutes: int = 15
     rules: Mode = "enforce"
     traffic_log: str = ""
+    request_log: str = ""
     serving: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -184,7 +186,8 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
 
 def _options(config: ServiceConfig) -> tuple[str, ...]:
     rules = () if config.rules == "enforce" else ("--rules", config.rules)
-    return (*rules, *(("--traffic-log", config.traffic_log) if config.traffic_log else ()))
+    logs = (("--traffic-log", config.traffic_log), ("--request-log", config.request_log))
+    return (*rules, *(part for option, uri in logs if uri for part in (option, uri)))
 
 
 def storage_uri(model: str, config: ServiceConfig) -> str:

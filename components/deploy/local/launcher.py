@@ -16,6 +16,8 @@ from headrace.components.serve.processes import Announcement
 from headrace.core import storage
 from headrace.core.errors import PlatformError
 
+# Each version's process runs it where the endpoint's router died.
+_REVIVE = "headrace.components.deploy.local.router.revive"
 _SECONDS_BETWEEN_LOOKS = 0.05
 # A graceful shutdown finishes running requests; the server's time limit per request is 30 s.
 _STOP_TIMEOUT_S = 35.0
@@ -68,6 +70,7 @@ def start(
                 *serving.arguments,
                 *serving.log_arguments(str(servers.with_name("requests"))),
                 *("--host", "127.0.0.1", "--announce", str(servers)),
+                *("--supervise", str(servers.with_name("router")), _REVIVE),
             ],
             lock=lock,
             output=output.fileno(),

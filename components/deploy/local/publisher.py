@@ -20,12 +20,13 @@ from headrace.components.deploy.local.switch import DeployResult, Switch, read_g
 from headrace.components.deploy.serving import Serving
 from headrace.components.deploy.state import EndpointState, Pending
 from headrace.components.registry.origin import origin
-from headrace.components.registry.record import model_version
 from headrace.components.serve.tables.pinned import is_pinned, read_pinned
 from headrace.components.serve.tables.place import name_and_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import ENDPOINT
+from headrace.core.artifacts.model import complete_version
 from headrace.core.artifacts.registered import verify
+from headrace.core.checks import check_count, check_not_negative, check_positive
 from headrace.core.errors import DataError, HeadraceError, UsageError
 from headrace.core.ledger.claim import Claim, check
 from headrace.core.progress import Progress, silent
@@ -91,12 +92,9 @@ class DeployConfig:
                 expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
                 received=repr(self.name),
             )
-        if not self.start_timeout_s > 0:
-            raise UsageError(
-                "start_timeout_s is not valid", expected="a positive number", received=repr(self.start_timeout_s)
-            )
-        if self.lock_timeout_s < 0 or self.keep_versions < 0:
-            raise UsageError("lock_timeout_s and keep_versions are not below 0", where="DeployConfig")
+        check_positive(self.start_timeout_s, "start_timeout_s", where="DeployConfig")
+        check_not_negative(self.lock_timeout_s, "lock_timeout_s", where="DeployConfig")
+        check_count(self.keep_versions, "keep_versions", minimum=0, where="DeployConfig")
 
     def serving(self, state: EndpointState | None) -> Serving:
         """Options of the servers of an endpoint with a state, or of a new one.
@@ -177,7 +175,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
 
 def version_in(model: str) -> str:
     """The version of a Model, or of a pinned table; errors as of `model_version` and `read_pinned`."""
-    return read_pinned(model).version if is_pinned(model) else model_version(model)
+    return read_pinned(model).version if is_pinned(model) else complete_version(model)
 
 
 def static_table(model: str, table: str | None) -> str | None:

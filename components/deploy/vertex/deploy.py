@@ -16,7 +16,7 @@ from headrace.core.progress import Progress, silent
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/endpoints/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 # The key of the model being deployed in a request's traffic split.
 _THIS = "0"
-ROLE = "the role roles/aiplatform.user"
+ROLE = "roles/aiplatform.user"
 
 
 def check_name(endpoint: str) -> None:

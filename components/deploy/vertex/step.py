@@ -13,7 +13,7 @@ from headrace.components.registry.origin import origin
 from headrace.components.registry.vertex.register import registered_model
 from headrace.core import storage
 from headrace.core.artifacts.registered import verify
-from headrace.core.ledger.claim import Claim, check
+from headrace.core.ledger.claim import Claim, may_begin
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
@@ -27,7 +27,7 @@ def run(config: DeployConfig, root: str, deployment: Any, claim: Mapping[str, An
             verify(uri)
         entry = config.model.partition("@")[0]
         registries.refuse_bad(entry, version)
-        check(Claim.from_json(claim or {}))
+        may_begin(Claim.from_json(claim or {}), "deploy")
         # A run of dynamic training that is decided by a canary; the machines of earlier ones are not needed.
         config = replace(config, replaces_idle=bool(claim) and config.traffic == 0)
         result = deploy(config, step.progress)

@@ -14,7 +14,7 @@ from headrace.core.errors import PlatformError
 from headrace.core.problem import Problem
 from headrace.core.progress import Progress, silent
 
-_ROLE = "the role roles/aiplatform.user"
+_ROLE = "roles/aiplatform.user"
 _TIMEOUT_S = 60.0
 # The operation of a model monitor makes a table and a folder.
 _CREATION_S = 900.0

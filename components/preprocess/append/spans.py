@@ -21,6 +21,7 @@ from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.components.preprocess.time_boundaries import check_declared
 from headrace.core.artifacts.examples import Manifest, Schema
+from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import UsageError
 from headrace.core.problem import Problem
@@ -109,7 +110,7 @@ def add_span(
                     received=config.data_version[:12],
                     fix="Use --replace to replace it with the new data, or --append to add to it",
                 )
-        with swapping(folder) as copy:
+        with swapping(folder, EXAMPLES) as copy:
             place = copy / "spans" / span
             shutil.rmtree(place, ignore_errors=True)
             # A replaced span, too, has the scale of the others.
@@ -166,7 +167,7 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         base = Manifest.read(str(folder / inside))
         if any(added.data_version == config.data_version for added in base.appended):
             return Update("unchanged", 0, 0, current)
-        with swapping(folder) as copy:
+        with swapping(folder, EXAMPLES) as copy:
             problem = problem.with_exponents(Schema.read(str(copy)).exponents)
             existing = completed(problem, copy) or {str(copy): complete(problem, copy)}
             own = dataclasses.replace(config, existing=tuple(existing))

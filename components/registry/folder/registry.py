@@ -9,7 +9,6 @@ registry.json       versions with their status, aliases and the history, changed
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,12 @@ from typing import Any, NamedTuple
 
 from headrace.components.registry.base import ModelRegistry, Transition
 from headrace.components.registry.origin import Clock, utc_now
-from headrace.components.registry.record import EVALUATION, facts_of, model_version, read_evaluation
+from headrace.components.registry.record import EVALUATION, facts_of, read_evaluation
 from headrace.components.registry.state import CHAMPION, RegistryState, Version
 from headrace.components.registry.version_name import check_version
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
+from headrace.core.artifacts.model import complete_version
 from headrace.core.artifacts.registered import (
     RECORD,
     FileDigest,
@@ -89,7 +89,7 @@ class Registry(ModelRegistry):
             PlatformError: another process held the registry's lock for too long, or the disk or the service failed.
         """
         check_output(self.folder, REGISTRY, option="the registry", inputs={"the model": model_dir})
-        version = model_version(model_dir)
+        version = complete_version(model_dir)
         evaluation = None if evaluation_dir is None else read_evaluation(evaluation_dir, version)
         state = self.state()
         if version in state.versions:
@@ -166,11 +166,11 @@ class Registry(ModelRegistry):
     def _copy_to(target: Path, source: Path, facts: Mapping[str, Any], evaluation: bytes | None) -> None:
         temporary = storage.temporary_name(target)
         try:
-            shutil.copytree(source, temporary, copy_function=_copy_file, ignore=shutil.ignore_patterns(RECORD))
+            shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(RECORD))
             if evaluation is not None:
                 storage.write_bytes(str(temporary / EVALUATION), evaluation)
             storage.write_json(str(temporary / RECORD), record_of(facts, measure(str(temporary))))
-            temporary.rename(target)
+            storage.publish(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -208,10 +208,3 @@ class Registry(ModelRegistry):
             files[name] = replace(file, listed=found.digest)
         storage.write_json(storage.join(target, RECORD), record_of(facts, files))
         return place
-
-
-def _copy_file(source: str, target: str) -> None:
-    """Copies a file and flushes it to the disk: a registered version outlives a power failure."""
-    shutil.copy2(source, target)
-    with Path(target).open("rb") as file:
-        os.fsync(file.fileno())

@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.registry.state import CHAMPION
-from headrace.core.ledger.claim import Claim
+from headrace.core.ledger.claim import Claim, may_begin
 from headrace.core.sources.data_version import version_of
 from headrace.core.steps import identity
 from headrace.core.steps.step import running
@@ -26,6 +26,7 @@ def run(
         version = identity.model_version_of(model.path)
         step.identity = identity.publish_identity("register", version, registry)
         held = Claim.from_json(claim or {})
+        may_begin(held, "register")
         folder = Registry(registry, claim=held)
         known = folder.state().versions.get(version)
         # A canary of an earlier attempt at the run was rolled back: its next task finds that.

@@ -19,6 +19,7 @@ def register(
     claim: dict = {},  # type: ignore[type-arg]  # noqa: B006
     traffic_log: str = "",
     serving: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    request_log: str = "",
 ) -> str:
     """Uploads a blessed model as a version of its entry in the Model Registry; creates the entry if needed.
 
@@ -39,6 +40,8 @@ def register(
         traffic_log: gs:// prefix where the version's servers write their counts of requests, which a canary is decided
             by; "" for none.
         serving: mode, table and cache_rows of the version's servers; {} for what the Model's Problem declares.
+        request_log: gs:// prefix where the version's servers log a sample of their requests, which a canary's replay
+            reads; "" for none.
 
     Returns:
         The version, as projects/PROJECT/locations/REGION/models/ID@VERSION.
@@ -58,6 +61,7 @@ def register(
         claim=claim,
         traffic_log=traffic_log,
         serving=serving,
+        request_log=request_log,
     )
 
 

@@ -12,10 +12,10 @@ from google.api_core import exceptions as api
 
 from headrace.components.registry.vertex.register import description_of
 from headrace.components.registry.vertex.registry import ROLE, VertexRegistry, service_of
-from headrace.components.score.identity import version_of
 from headrace.components.train.request import Request
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, UsageError
+from headrace.core.saved_model.version import version_of
 from headrace.core.sources import data_version as measuring
 from headrace.core.steps import identity
 from headrace.core.steps.step import running

@@ -23,7 +23,7 @@ from headrace.core import storage
 from headrace.core.artifacts.registered import RECORD, digest_of_record, measure, read_record, record_of
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.ledger.claim import Claim, check
+from headrace.core.ledger.claim import Claim, check, may_begin
 from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.serving_mode import Serving, serving_of
 from headrace.core.steps import identity
@@ -48,6 +48,7 @@ class UploadConfig:
         encryption_key: of Cloud KMS, or "".
         rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
         traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for none.
+        request_log: gs:// prefix where each server logs a sample of its requests, for their replay; "" for none.
         serving: mode of the servers; None for what the Model's Problem declares.
 
     Raises:
@@ -62,6 +63,7 @@ class UploadConfig:
     encryption_key: str = ""
     rules: Mode = "enforce"
     traffic_log: str = ""
+    request_log: str = ""
     serving: Serving | None = None
 
     def __post_init__(self) -> None:
@@ -131,8 +133,12 @@ def upload(config: UploadConfig) -> str:
 
 def _variables(config: UploadConfig) -> dict[str, str]:
     rules = {} if config.rules == "enforce" else {"HEADRACE_RULES": config.rules}
-    log = {"HEADRACE_TRAFFIC_LOG": config.traffic_log} if config.traffic_log else {}
-    return rules | log | (config.serving.variables if config.serving is not None else {})
+    logs = {"HEADRACE_TRAFFIC_LOG": config.traffic_log, "HEADRACE_REQUEST_LOG": config.request_log}
+    return (
+        rules
+        | {name: uri for name, uri in logs.items() if uri}
+        | (config.serving.variables if config.serving is not None else {})
+    )
 
 
 def description_of(version: str) -> str:
@@ -173,6 +179,7 @@ def run(
     claim: Mapping[str, Any] | None = None,
     traffic_log: str = "",
     serving: Mapping[str, Any] | None = None,
+    request_log: str = "",
 ) -> str:
     """Runs the step; arguments as of `component.register`."""
     with running("register", root=root) as step:
@@ -188,9 +195,12 @@ def run(
             encryption_key=encryption_key,
             rules=rules,  # type: ignore[arg-type]
             traffic_log=traffic_log,
+            request_log=request_log,
             serving=serving_of(serving or {}),
         )
-        registered = register(config, root, judged, aliases, Claim.from_json(claim or {}))
+        held = Claim.from_json(claim or {})
+        may_begin(held, "register")
+        registered = register(config, root, judged, aliases, held)
         result = {"version": version, "aliases": dict.fromkeys(aliases, version)}
         step.finish(outputs={"registered": registered}, result=result)
     return registered

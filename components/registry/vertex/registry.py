@@ -25,7 +25,7 @@ from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.ledger.claim import Claim
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
-ROLE = "the role roles/aiplatform.user"
+ROLE = "roles/aiplatform.user"
 # A version is found by its description, which the service stores per version and never changes.
 DESCRIPTION = "headrace "
 # The member of a record that names the registry's folder on gs://.

@@ -16,7 +16,7 @@ from headrace.components.score.batch.part_result import EXAMPLES, PartResult, St
 from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig
 from headrace.core import storage
-from headrace.core.artifacts.budget import budget_table
+from headrace.core.artifacts.budget import budget_table, check_damaged_files
 from headrace.core.artifacts.examples import Quarantine, QuarantinedFile
 from headrace.core.artifacts.predictions import AnswerForm, OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
@@ -67,6 +67,8 @@ def publishable(scored: Scored) -> PredictionsManifest:
     damaged = _damaged(scored)
     whole = [r for r in scored.results if parts[r.part].path not in damaged]
     rows_in = sum(result.rows for result in whole)
+    if not rows_in and damaged:
+        raise next(iter(damaged.values()))
     if not rows_in and scored.learned.no_rows == "refuse":
         raise DataError("the data has no rows", where=config.data, expected="one row or more", received="none")
     if scored.rows not in (None, rows_in):
@@ -160,16 +162,13 @@ def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
             raise error
         damaged.setdefault(scored.parts[result.part].path, error)
     files = len({part.path for part in scored.parts})
-    if damaged and files == 1:
-        raise next(iter(damaged.values()))
-    if len(damaged) > scored.budget * files:
-        raise DataError(
-            f"{len(damaged)} of {files} files cannot be read",
-            where=scored.config.data,
-            expected=f"at most {100 * scored.budget:g} % of the files ({int(scored.budget * files)})",
-            received="; ".join(f"{error.where}: {error.what}" for error in list(damaged.values())[:EXAMPLES]),
-            fix="Restore or leave out these files, or give a larger --quarantine-budget",
-        )
+    check_damaged_files(
+        list(damaged.values()),
+        files,
+        scored.budget,
+        where=scored.config.data,
+        raise_it="give a larger --quarantine-budget",
+    )
     return damaged
 
 

@@ -23,6 +23,7 @@ from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
+from headrace.core.artifacts.budget import left_out
 from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.beam.counters import format_counters, quarantined
@@ -126,6 +127,8 @@ def score(
         storage.remove(context.work)
         manifest.write(folder)
     report(format_counters(metrics, _UNITS))
+    if manifest.files_quarantined:
+        report(left_out([file.file for file in manifest.files_quarantined]), lasting=True)
     for column in _never_learned(manifest):
         report(
             f'warning: no value of "{column}" is one that the model learned: are they spelled as in the training data?',

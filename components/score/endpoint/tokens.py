@@ -70,7 +70,7 @@ class GoogleTokens:
         from headrace.core.cloud import errors
 
         self._lock = threading.Lock()
-        self._asking = partial(errors.translate_errors, "Google Cloud", where, "the role Vertex AI User")
+        self._asking = partial(errors.translate_errors, "Google Cloud", where, "roles/aiplatform.user")
         if credentials is None:
             import google.auth
 

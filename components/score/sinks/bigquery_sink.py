@@ -29,7 +29,7 @@ from headrace.core.tfrecord.conversion import is_list
 _LOADS_AT_ONCE = 4
 # Maximum number of files per load job.
 _FILES_OF_A_JOB = 10_000
-_ROLES = "the roles BigQuery Data Editor on the dataset and BigQuery Job User"
+_ROLES = ("roles/bigquery.dataEditor", "roles/bigquery.jobUser")
 _NO_DATASET = "the dataset does not exist, or a file to load is missing"
 _TYPES = (
     (pa.types.is_boolean, "BOOLEAN"),

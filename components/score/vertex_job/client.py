@@ -21,7 +21,7 @@ from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.progress import Progress
 from headrace.core.retry import RetryPolicy, retry
 
-_ROLE = "the role Vertex AI User"
+_ROLE = "roles/aiplatform.user"
 _POLICY = RetryPolicy(first_s=0.25, total_s=600.0, attempts=8)
 _REQUEST_SECONDS = 60.0
 _TRANSIENT = (api.TooManyRequests, api.ServerError, requests.exceptions.RequestException, auth.TransportError)

@@ -1,9 +1,9 @@
 """Connections: deadlines and bounds of HTTP, so that slow or hostile clients never starve the others.
 
 uvicorn's protocol bounds neither the time nor the size of headers, nor the time or the number of pieces of a body. Here
-a connection without a whole request has a deadline, which arriving bytes do not extend; a client that does not read its
-response has one, too. One timer checks them all. At the maximum number of connections the one that has waited longest
-without a whole request is closed for a new one, so descriptors never run out.
+a connection without a whole request has one deadline for headers and body together, which arriving bytes do not extend;
+a client that does not read its response has one, too. One timer checks them all. At the maximum number of connections
+the one that has waited longest without a whole request is closed for a new one, so descriptors never run out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from headrace.components.serve.app import CONNECTED
 from headrace.components.serve.http.joined_transport import JoinedTransport
 from headrace.components.serve.limits import Limits
-from headrace.components.serve.protocols.json_body import encode
+from headrace.core.json_body import encode
 
 Phase = Literal["head", "body", "whole", "idle"]
+# What a connection waits for in each phase; a whole request waits for the server.
+Wait = Literal["arrival", "idle", "writing"]
+_WAITS: dict[Phase, Wait | None] = {"head": "arrival", "body": "arrival", "whole": None, "idle": "idle"}
 
+# Those for which a client has a limited time; uvicorn ends idle connections.
+_TIMED: tuple[Wait, ...] = ("arrival", "writing")
 _CHECK_S = 0.25
 # Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
 _CUTS = 32
@@ -48,7 +53,7 @@ class Connections:
         self.open = 0
         self.refused = refused
         # Each maps connections to the time since when they wait, oldest first.
-        self._waiting: dict[str, dict[Connection, float]] = {"head": {}, "body": {}, "idle": {}, "writing": {}}
+        self._waiting: dict[Wait, dict[Connection, float]] = {"arrival": {}, "idle": {}, "writing": {}}
         self._timer: asyncio.TimerHandle | None = None
 
     def protocol(self, **options: Any) -> Connection:
@@ -61,10 +66,10 @@ class Connections:
         if self._timer is None:
             self._timer = connection.loop.call_later(_CHECK_S, self._check)
         if self.open > self.limits.max_connections:
-            victim = next((c for kind in ("head", "body", "idle") for c in self._waiting[kind]), connection)
+            victim = next((c for c in (*self._waiting["arrival"], *self._waiting["idle"])), connection)
             self._cut(victim, 503, "too many connections")
         if not connection.transport.is_closing():
-            self.wait(connection, "head")
+            self.wait(connection, "arrival")
 
     def closed(self, connection: Connection) -> None:
         """Forgets a connection."""
@@ -72,11 +77,11 @@ class Connections:
         for waiting in self._waiting.values():
             waiting.pop(connection, None)
 
-    def wait(self, connection: Connection, kind: str) -> None:
-        """Notes that a connection begins to wait for the rest of a head or body, for a request or for its client."""
+    def wait(self, connection: Connection, kind: Wait) -> None:
+        """Notes that a connection begins to wait for the rest of a request, for the next one, or for its client."""
         self._waiting[kind][connection] = connection.loop.time()
 
-    def proceed(self, connection: Connection, kind: str) -> None:
+    def proceed(self, connection: Connection, kind: Wait) -> None:
         """Notes that it does not wait any more."""
         self._waiting[kind].pop(connection, None)
 
@@ -92,17 +97,15 @@ class Connections:
         loop = asyncio.get_running_loop()
         now = loop.time()
         cuts = 0
-        for kind, seconds, what in (
-            ("head", limits.head_time_s, "the headers did not arrive"),
-            ("body", limits.body_time_s, "the body did not arrive"),
-            ("writing", limits.body_time_s, "the response was not read"),
-        ):
+        seconds = limits.arrival_time_s
+        for kind in _TIMED:
             for connection, since in list(islice(self._waiting[kind].items(), _CUTS + 1)):
                 if since + seconds > now:
                     break
                 if cuts == _CUTS:
                     self._timer = loop.call_later(0, self._check)
                     return
+                what = "the response was not read" if kind == "writing" else f"the {connection.missing} did not arrive"
                 self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
                 cuts += 1
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
@@ -122,8 +125,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._shared = shared
         self._phase: Phase = "head"
-        # The phase in which it is registered as waiting.
-        self._noted: Phase | None = None
+        # What it is registered as waiting for.
+        self._noted: Wait | None = None
         self._head_bytes = 0
         self._pieces = 0
         # What came after the requests that are being answered is not HTTP.
@@ -135,11 +138,16 @@ class Connection(HttpToolsProtocol):
     def _is_open(self) -> bool:
         return not self.transport.is_closing()
 
+    @property
+    def missing(self) -> str:
+        """The part of a request that has not arrived."""
+        return "body" if self._phase == "body" else "headers"
+
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Registers the connection."""
         super().connection_made(transport)
         self.transport = JoinedTransport(transport)
-        self._noted = "head"
+        self._noted = "arrival"
         self._shared.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,11 +168,10 @@ class Connection(HttpToolsProtocol):
         if self._phase == "idle":
             # The first bytes of a request line.
             self._phase = "head"
-        phase = self._phase
-        if phase == "head" and self._head_bytes > self._shared.limits.max_head_bytes:
+        if self._phase == "head" and self._head_bytes > self._shared.limits.max_head_bytes:
             self._refuse_head()
-        elif phase != self._noted:
-            self._note(phase)
+        else:
+            self._note()
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -189,12 +196,15 @@ class Connection(HttpToolsProtocol):
         lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
 
-    def _note(self, phase: Phase) -> None:
-        if self._noted is not None and self._noted != "whole":
+    def _note(self) -> None:
+        kind = _WAITS[self._phase]
+        if kind == self._noted:
+            return
+        if self._noted is not None:
             self._shared.proceed(self, self._noted)
-        if phase != "whole":
-            self._shared.wait(self, phase)
-        self._noted = phase
+        if kind is not None:
+            self._shared.wait(self, kind)
+        self._noted = kind
 
     def _too_large(self) -> tuple[int, str, str]:
         most = self._shared.limits.max_head_bytes
@@ -255,6 +265,8 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._phase = "whole"
+        # The next request, which may come in the same packet, has a deadline of its own.
+        self._note()
         self._head_bytes = 0
         super().on_message_complete()
 
@@ -266,7 +278,7 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("")
         elif self._phase == "whole" and not self.pipeline:
             self._phase = "idle"
-            self._note("idle")
+            self._note()
 
     def pause_writing(self) -> None:
         """Notes that the client does not read."""

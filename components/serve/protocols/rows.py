@@ -8,8 +8,8 @@ from typing import Any
 
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.components.serve.protocols.call import Call, Response, check_rows
-from headrace.components.serve.protocols.json_body import encode, parse
 from headrace.core.errors import DataError
+from headrace.core.json_body import encode, parse
 from headrace.core.saved_model.interface import KEY, KEY_INPUT, RULES
 from headrace.core.saved_model.json.rows import columns_from_outputs, rows_from_outputs
 

@@ -12,8 +12,8 @@ import numpy as np
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.components.serve.protocols import v2_binary
 from headrace.components.serve.protocols.call import Call, Headers, Response, check_rows
-from headrace.components.serve.protocols.json_body import encode, parse
 from headrace.core.errors import DataError
+from headrace.core.json_body import encode, parse
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.saved_model.json.ranges import expected, first_outside

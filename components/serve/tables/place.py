@@ -1,4 +1,4 @@
-"""Served table: the current prediction table of a published folder, opened and verified, with its version and age."""
+"""Served table: the table of a published folder, or one built of it, opened and verified, with its version and age."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.components.serve.tables.built import SINKS, build
 from headrace.core import storage
 from headrace.core.artifacts import published
 from headrace.core.artifacts.predictions import PredictionsManifest
@@ -102,16 +103,20 @@ class ServedTable:
 def open_table(uri: str, version: str | None = None) -> ServedTable:
     """Opens the current table of a published folder, after verifying all of its bytes.
 
+    Of published predictions in Parquet or BigQuery a table is built first; its version is that of the predictions.
+
     Args:
         uri: of the folder; a copy of a table on gs:// is on this machine's disk while it is open.
         version: the version to open; the current one by default.
 
     Raises:
-        UsageError: nothing is published there, or predictions in another form than a table.
+        UsageError: nothing is published there, or predictions of which no table can be built.
         DataError: the table is damaged.
         PlatformError: it cannot be read.
     """
     folder, manifest = _manifest(uri, version)
+    if manifest.sink in SINKS:
+        return ServedTable(build(folder), manifest.identity, published.time_of(folder))
     # A mapped file stays readable after its removal.
     with storage.at_hand(folder) as local:
         table = PredictionTable(local / manifest.files[0].file)
@@ -139,13 +144,13 @@ def _manifest(uri: str, version: str | None) -> tuple[str, PredictionsManifest]:
     version = current_version(uri) if version is None else version
     folder = published.version_uri(uri, version)
     manifest = PredictionsManifest.read(folder)
-    if manifest.sink != "table" or len(manifest.files) != 1:
+    if manifest.sink not in SINKS and (manifest.sink != "table" or len(manifest.files) != 1):
         raise UsageError(
-            "the published predictions are not a table",
+            "the published predictions cannot be read by key",
             where=f"--prediction-table {uri}",
-            expected="predictions of `headrace predictions table`, or of the sink table",
+            expected="predictions of `headrace predictions table`, or of the sink table, parquet or bigquery",
             received=f"predictions of the sink {manifest.sink}",
-            fix=f"Build a table: `headrace predictions table {uri} --output TABLE`",
+            fix="Score again with --sink table",
         )
     return folder, manifest
 

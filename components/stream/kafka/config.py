@@ -101,9 +101,9 @@ class KafkaConfig:
     def __post_init__(self) -> None:
         for name in ("bootstrap", "group"):
             if not getattr(self, name):
-                raise UsageError(f"{name} is empty", where="stream kafka", expected="a text that is not empty")
+                raise UsageError(f"{name} is empty", where="stream kafka", expected="a non-empty text")
         if not self.routes:
-            raise UsageError("a route is missing", where="stream kafka", expected="APP=RECORDS:PREDICTIONS")
+            raise UsageError("the route is missing", where="stream kafka", expected="APP=RECORDS:PREDICTIONS")
         for names, what in (([r.app for r in self.routes], "application"), ([r.records for r in self.routes], "topic")):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -188,7 +188,7 @@ def check_properties(properties: Mapping[str, str]) -> None:
     if own:
         raise UsageError(
             "the property cannot be set", where="--property", received=", ".join(own),
-            expected="a property that the command does not depend on",
+            expected="a property that the command does not set itself",
         )  # fmt: skip
 
 

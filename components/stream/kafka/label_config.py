@@ -44,7 +44,7 @@ class LabelConfig:
     def __post_init__(self) -> None:
         for name in ("bootstrap", "app", "predictions", "labels", "metrics", "alarms"):
             if not getattr(self, name):
-                raise UsageError(f"{name} is empty", where="stream labels", expected="a text that is not empty")
+                raise UsageError(f"{name} is empty", where="stream labels", expected="a non-empty text")
         for topic in self.topics:
             check_topic(topic, "stream labels")
         read, written = {self.predictions, self.labels}, {self.metrics, self.alarms}

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.components.serve.protocols.json_body import parse
 from headrace.components.stream.kafka.clients import error_of, is_users
 from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.outbox import Outbox, Outgoing
 from headrace.components.stream.labels.join import MeasuredWindow, WindowedJoin
 from headrace.components.stream.labels.report import MetricReport
 from headrace.core.errors import DataError, PlatformError
+from headrace.core.json_body import parse
 from headrace.core.problem import Problem
 
 _log = logging.getLogger("headrace.stream")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -191,16 +193,20 @@ class RecordReader:
             self._stash.append(message)
             self._stash_bytes += len(message)
 
-    def waiting(self) -> dict[Place, int]:
-        """Records that wait in the broker, by partition, by the high watermark that came with the last fetch."""
-        found = {}
+    def waiting(self) -> dict[Place, int | None]:
+        """Records that are not scored yet, of each partition of this member: those in the broker, by the high watermark
+        that came with the last fetch, and those that were read. None where nothing was read yet, or the client failed.
+        """
+        found: dict[Place, int | None] = dict.fromkeys(sorted(self._assigned()))
+        read = Counter(map(place_of, chain(self._stash, *self._held.values())))
         try:
-            for at in self._consumer.position(self._consumer.assignment()):
+            for at in self._consumer.position(_partitions(set(found))):
                 _, high = self._consumer.get_watermark_offsets(at, cached=True)
                 if at.offset >= 0 and high >= 0:
-                    found[at.topic, at.partition] = max(0, high - at.offset)
+                    place = at.topic, at.partition
+                    found[place] = max(0, high - at.offset) + read[place]
         except KafkaException as error:
-            _log.warning("the lag is not known: %s", error)
+            _log.warning("the lag is unknown: %s", error)
         return found
 
     def _valid(self, message: Message) -> bool:
@@ -228,7 +234,7 @@ class RecordReader:
         _log.info("partitions assigned: %s", _shown(partitions))
 
     def _revoke(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        _log.info("partitions taken away: %s", _shown(partitions))
+        _log.info("partitions revoked: %s", _shown(partitions))
         places = {(tp.topic, tp.partition) for tp in partitions}
         self._revoked |= places
         self._lost |= places

@@ -195,12 +195,12 @@ class KafkaScorer:
                 left = [left[index] for index in large]
         if left:
             raise PlatformError(
-                "a dead letter without its record is larger than is accepted", where=self._config.dead_letters
+                "a dead letter without its record exceeds the maximum message size", where=self._config.dead_letters
             )
 
     def _without_value(self, message: Message, refused: str, keyed: bool) -> Outgoing:
         app = self._routes[str(message.topic())].app
-        why = Rejected(TOO_LARGE, f"the message to {refused} is larger than is accepted")
+        why = Rejected(TOO_LARGE, f"the message to {refused} exceeds the maximum message size")
         used = self._used.get(app)
         return letters.dead_letter(self._config.dead_letters, message, why, app, used, whole=False, keyed=keyed)
 
@@ -227,11 +227,13 @@ class KafkaScorer:
             return
         self._lag_at = now
         self._metrics.clear("lag_records")
-        by_app: dict[str, int] = {}
-        for (topic, partition), waiting in self._reader.waiting().items():
-            self._metrics.gauge("lag_records", waiting, topic=topic, partition=str(partition))
-            app = self._routes[topic].app
-            by_app[app] = by_app.get(app, 0) + waiting + self._reader.held.get(topic, 0)
-        for app, waiting in by_app.items():
-            if not waiting:
-                self._metrics.gauge("lag_seconds", 0.0, app=app)
+        waiting = self._reader.waiting()
+        for (topic, partition), records in waiting.items():
+            if records is not None:
+                self._metrics.gauge("lag_records", records, topic=topic, partition=str(partition))
+        for topic, route in self._routes.items():
+            found = [records for (of, _), records in waiting.items() if of == topic]
+            known = [records for records in found if records is not None]
+            # A partition of which nothing was read since it was assigned has nothing to read, or soon a record.
+            if not found or (known and not any(known)):
+                self._metrics.gauge("lag_seconds", 0.0, app=route.app)

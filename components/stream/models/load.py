@@ -74,7 +74,7 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
         raise DataError(
             "the model's predictions depend on the other rows of a batch",
             where=event.model,
-            expected="independent rows, which a stream's batches can hold in any number",
+            expected="independent rows, as a stream's batches have any number of them",
         )
     check_golden(model)
     return model
@@ -84,7 +84,9 @@ def _verify(event: ModelEvent) -> None:
     try:
         if not storage.exists(storage.join(event.model, registered.RECORD)):
             raise Unreachable(
-                "the Model of the event is not there", where=event.model, expected=f"a folder with {registered.RECORD}"
+                "the Model of the event does not exist",
+                where=event.model,
+                expected=f"a folder with {registered.RECORD}",
             )
         registered.check_record(event.model, event.digest)
         registered.verify(event.model)

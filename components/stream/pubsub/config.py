@@ -58,7 +58,7 @@ class PubSubConfig:
         check_subscription(self.subscription)
         if not self.predictions and not self.table:
             raise UsageError(
-                "a destination of predictions is missing",
+                "the destination of predictions is missing",
                 where="stream pubsub",
                 expected="--prediction-topic TOPIC, --bigquery-table TABLE, or both",
             )
@@ -74,9 +74,9 @@ class PubSubConfig:
         topics = [topic for topic in (self.predictions, self.dead_letters, self.alarms) if topic]
         if len(set(topics)) < len(topics):
             raise UsageError(
-                "predictions, dead letters and alarms need topics of their own",
+                "predictions, dead letters and alarms need different topics",
                 where="--dead-letters",
-                expected="different topics",
+                expected="one topic for each",
                 received=", ".join(topics),
             )
         check_count(self.settle_seconds, "settle_seconds", minimum=0, maximum=86_400, where="stream")

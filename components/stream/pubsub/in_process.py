@@ -57,7 +57,11 @@ class InProcess:
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise UsageError("the model pointer is missing", where="--models", expected="a folder of model events")
+            raise UsageError(
+                "the folder of model events is missing",
+                where="--models",
+                expected="a folder of model events, or a registry",
+            )
         check_without_model(self.without_model)
         check_mode(self.rules)
         for name in ("look_seconds", "hold_seconds"):
@@ -112,7 +116,7 @@ class FollowedModels:
             try:
                 self._pointer.look()
             except HeadraceError as error:
-                # What is loaded goes on; the next look may succeed.
+                # The model in use stays; the next look may succeed.
                 _log.error("%s: the model events cannot be read: %s", self._options.app, error.paragraph)
         self._models.tend()
 
@@ -121,7 +125,7 @@ class FollowedModels:
         while self._models[self._options.app].model is None:
             if time.monotonic() - begin > self._options.hold_seconds:
                 raise PlatformError(
-                    "there is no model yet, and records are held",
+                    "no model is loaded yet, and records are held",
                     where=self._options.models,
                     expected=f"a model event of {self._options.app} within {self._options.hold_seconds:g} s",
                     fix="Promote a version: headrace registry promote --announce",

@@ -129,7 +129,7 @@ def _sendable(result: Scored) -> Scored:
     """The result, without a prediction that is larger than a message may be."""
     if len(result.prediction or b"") <= _DATA_BYTES:
         return result
-    return Scored(None, Rejected(TOO_LARGE, "the prediction is larger than a message may be"))
+    return Scored(None, Rejected(TOO_LARGE, "the prediction exceeds the maximum message size"))
 
 
 def _message(message: PubsubMessage, data: bytes, facts: Mapping[str, str]) -> PubsubMessage:

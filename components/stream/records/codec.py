@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-from headrace.components.serve.protocols.json_body import MAX_VALUES, encode, parse
 from headrace.core.checks import check_word
 from headrace.core.errors import DataError
+from headrace.core.json_body import MAX_VALUES, encode, parse
 
 Format = Literal["json", "arrow"]
 FORMATS: tuple[Format, ...] = ("json", "arrow")

@@ -8,7 +8,6 @@ a training never reads the state of another one.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -238,9 +237,6 @@ class Checkpoints:
                 "facts": facts,
             }
             storage.write_json(str(folder / _MANIFEST), manifest)
-            storage.flush_folder(folder)
-        if not storage.is_remote(uri):
-            storage.flush_folder(storage.local_path(self.folder))
         self._prune(step)
         return self._clock() - began
 
@@ -271,8 +267,6 @@ def _pack(path: Path, arrays: Mapping[str, Any]) -> tuple[int, str, list[dict[st
             file.write(content)
             digest.update(content)
             described.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape)})
-        file.flush()
-        os.fsync(file.fileno())
         return file.tell(), digest.hexdigest(), described
 
 

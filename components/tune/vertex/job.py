@@ -24,7 +24,7 @@ from headrace.core.problem.tuning import Tuning
 from headrace.core.progress import Progress, silent
 from headrace.core.steps import identity
 
-_ROLE = "the role roles/aiplatform.user"
+_ROLE = "roles/aiplatform.user"
 _UNDER_WAY = ("QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING")
 _ENDED_ITSELF = "its process exited without an error message: it was killed, or ran out of memory"
 
@@ -222,8 +222,8 @@ def _error(job: Job, file: ProblemFile, tried: list[Tried]) -> HeadraceError:
             where=job.name,
             received=counts,
             expected="trials that can write the file of CLOUD_ML_HP_METRIC_FILE",
-            fix="Read the warnings in the log of a trial; where only root can write the file, make an image FROM the"
-            " trainer's with USER 0:0, and name it as train in [images]",
+            fix="Read the warnings in the log of a trial; where only root can write the file, build the"
+            " trainer's image with TRAINER_USER=0:0 (_TRAINER_USER of Cloud Build)",
         )
     reason = f"; {common.paragraph}" if common is not None else ""
     what = {"CANCELLED": "the search was cancelled", "SUCCEEDED": "no trial wrote a Model"}

@@ -24,6 +24,7 @@ from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.tensors import TensorInput
 from headrace.core.scoring.online.trial import RowsDepend, Trial
 from headrace.core.scoring.predictor import Predicted, Predictor
+from headrace.core.serving_mode import Engine
 from headrace.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -45,10 +46,16 @@ class OnlineModel:
         signature_def: inputs and outputs in the form of TensorFlow Serving's metadata.
         binary: the outputs that hold bytes, not text.
         whole: whether its rows depend on each other, so that each request must be a call of its own.
+        engine: what computes its predictions, and why, as a clause.
     """
 
     def __init__(
-        self, source: Source, *, signature: str = SERVING_DEFAULT, constants: Mapping[str, Any] | None = None
+        self,
+        source: Source,
+        *,
+        signature: str = SERVING_DEFAULT,
+        constants: Mapping[str, Any] | None = None,
+        engine: Engine = "tensorflow",
     ) -> None:
         """Loads the SavedModel of `source` and makes a first prediction, which is slower than later ones.
 
@@ -56,6 +63,8 @@ class OnlineModel:
             source: of the model.
             signature: of the SavedModel.
             constants: a value for each input of shape [], which is one for all rows.
+            engine: litert lets LiteRT compute a Model behind its text features, if its predictions are TensorFlow's
+                within a relative tolerance of 1e-5.
 
         Raises:
             DataError: it cannot be loaded, or JSON rows cannot hold an input or an output.
@@ -73,8 +82,12 @@ class OnlineModel:
         self.signature = signature
         # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
         with storage.at_hand(source.saved_model) as folder:
-            self._load(loaded.SavedModel(str(folder), signature), constants or {})
-        self._warm_up()
+            model = loaded.SavedModel(str(folder), signature)
+            self._load(model, constants or {})
+            self._warm_up()
+            self.engine = "TensorFlow (--engine litert tries LiteRT)"
+            if engine == "litert":
+                self.engine = self._engine(model)
 
     def _load(self, model: SavedModel, constants: Mapping[str, Any]) -> None:
         from headrace.core.saved_model import loaded
@@ -181,6 +194,27 @@ class OnlineModel:
                 ) from error
             self.whole, self._predictor, self._trial = True, self._whole_predictor, None
             raise
+
+    def _engine(self, model: SavedModel) -> str:
+        """Uses LiteRT if it is proven equal, and returns what is used, and why."""
+        from headrace.core.scoring.online.lite import LiteModel, Unsuitable, trial_columns, worst_difference
+
+        try:
+            if self.source.interface is None or not self.source.warm_up:
+                raise Unsuitable("it is not a Model with golden rows, which parity is proven with")
+            columns = columns_from_instances(self.source.warm_up, self.interface)
+            tried = trial_columns({name: _typed(columns[name], dtype) for name, dtype in self._dtypes.items()})
+            theirs = self._predictor.predict(tried)
+            self._predictor.engine = LiteModel(model)
+            ours = self._predictor.predict(tried)
+            difference = worst_difference(ours, theirs)
+            if difference:
+                raise Unsuitable(difference)
+        except Unsuitable as error:
+            self._predictor.engine = None
+            return f"TensorFlow, not LiteRT: {error}"
+        rows = len(next(iter(tried.values())))
+        return f"LiteRT behind the text features: equal to TensorFlow within a relative 1e-5 on {rows} rows"
 
     def _warm_up(self) -> None:
         if not self.source.warm_up:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.core.errors import UsageError
+from headrace.core.storage.remote import uploads
 from headrace.core.storage.remote.object_glob import translate
 from headrace.core.storage.remote.open import store_of
 from headrace.core.storage.remote.store import Object
@@ -48,6 +49,14 @@ def names_below(uri: str) -> set[str]:
     return set() if UNFINISHED in names else names
 
 
+def claimed(uri: str) -> set[str]:
+    """The paths that may be below `uri` after an upload by headrace was killed; empty if none was."""
+    try:
+        return {UNFINISHED, *json.loads(store_of(uri).read_bytes(f"{uri.rstrip('/')}/{UNFINISHED}"))}
+    except (FileNotFoundError, ValueError, TypeError):
+        return set()
+
+
 def find(uri: str) -> tuple[list[Object], bool]:
     """The objects that `uri` names, sorted, and whether it names a single object.
 
@@ -67,17 +76,19 @@ def find(uri: str) -> tuple[list[Object], bool]:
     return [each for each in store.list_objects(uri, fixed) if pattern.fullmatch(each.name)], False
 
 
-def upload_tree(folder: Path, uri: str, last: str) -> None:
+def upload_tree(folder: Path, uri: str, last: str, check: Callable[[], None] = lambda: None) -> None:
     """Replaces the objects below `uri` by the files of a local folder.
 
     Everything is uploaded next to `uri` first: a failed upload changes nothing. Then it is copied within the store.
+    What a killed upload left next to `uri` is removed.
     Readers look for the file `last`: an earlier one is removed before the first copy, and the new one is written last.
+    `check` is called before the first change: it raises an error to leave `uri` unchanged.
     """
     store = store_of(uri)
     bucket, name = store.parse(uri)
     scheme = uri[: uri.index("://") + 3]
     prefix = _prefix(name)
-    staging = f"{prefix.rstrip('/')}.{secrets.token_hex(8)}.uploading/"
+    staging = uploads.begin(prefix)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
     def at(below: str, file: str) -> str:
@@ -86,8 +97,10 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
     try:
         with ThreadPoolExecutor(_TRANSFERS_AT_ONCE) as pool:
             list(pool.map(lambda file: store.upload(folder / file, at(staging, file)), files))
+            check()
+            uploads.remove_abandoned(store, uri, prefix, staging)
             earlier = {found.name for found in store.list_objects(uri, prefix)}
-            with unfinished(uri):
+            with unfinished(uri, {*files, *(name.removeprefix(prefix) for name in earlier)}):
                 if prefix + last in earlier:
                     store.remove([at(prefix, last)])
                 others = [file for file in files if file != last]
@@ -101,10 +114,15 @@ def upload_tree(folder: Path, uri: str, last: str) -> None:
 
 
 @contextmanager
-def unfinished(uri: str) -> Iterator[None]:
-    """Marks what is below `uri` as unfinished, so that another attempt may replace it if the block fails."""
+def unfinished(uri: str, paths: Iterable[str]) -> Iterator[None]:
+    """Marks what is below `uri` as unfinished, so that another attempt may replace it if the block fails.
+
+    Args:
+        uri: the folder.
+        paths: relative to it, of all that it holds before the block or after it.
+    """
     store, mark = store_of(uri), f"{uri.rstrip('/')}/{UNFINISHED}"
-    store.write_bytes(mark, b"")
+    store.write_bytes(mark, json.dumps(sorted(paths)).encode())
     yield
     store.remove([mark])
 

@@ -18,9 +18,10 @@ from google.api_core import exceptions as api
 from google.cloud import storage as gcs
 from google.cloud.storage.fileio import BlobReader  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+from google.resumable_media import common as media
 
 from headrace.core.cloud import errors
-from headrace.core.errors import UsageError
+from headrace.core.errors import PlatformError, UsageError
 from headrace.core.storage.remote.store import Object
 
 # Size of read-ahead in bytes, so that a small read is not a request of its own.
@@ -135,11 +136,15 @@ def translate_errors(uri: str) -> Iterator[None]:
         PlatformError: the service failed, or did not respond in time.
     """
     try:
-        with errors.translate_errors("Cloud Storage", uri, "the role Storage Object User on the bucket"):
+        with errors.translate_errors("Cloud Storage", uri, "roles/storage.objectUser"):
             yield
     except api.NotFound as error:
         _check_bucket(uri)
         raise FileNotFoundError(2, "the object does not exist", uri) from error
+    except media.DataCorruption as error:
+        raise PlatformError(
+            "Cloud Storage failed or did not respond", where=uri, received=errors.message_of(error)
+        ) from error
 
 
 def _check_bucket(uri: str) -> None:

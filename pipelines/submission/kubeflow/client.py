@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
-import logging
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,9 @@ import yaml
 from headrace.core.errors import UsageError
 from headrace.pipelines.submission.kubeflow import pods
 from headrace.pipelines.submission.kubeflow.backend import check_backend
-from headrace.pipelines.submission.kubeflow.errors import NotThere, checked_health, explained
+from headrace.pipelines.submission.kubeflow.connection import Connection
+from headrace.pipelines.submission.kubeflow.errors import NotThere
+from headrace.pipelines.submission.outcome import GATE, refused_by_gate
 from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission, Task
 from headrace.pipelines.submission.tasks import leaves, names
 
@@ -63,8 +61,9 @@ class KubeflowService:
         service_account: str = "",
         experiment: str = "headrace",
     ) -> None:
-        self._host, self._namespace, self._token = host, namespace, token
+        self._host, self._namespace = host, namespace
         self._service_account, self._experiment = service_account, experiment
+        self._connection = Connection(host, namespace, token)
 
     def run_id(self, text: str) -> str:
         """Returns the text unchanged: a run may have any name."""
@@ -72,22 +71,22 @@ class KubeflowService:
 
     def find(self, run_id: str) -> Run | None:
         """Finds a run by its name, or by the cluster's id; of several runs with one name, the first created."""
-        with self._asking(run_id):
+        with self._connection.asking(run_id):
             if not _UUID.match(run_id):
                 named = self._named(run_id)
                 if not named:
                     return None
                 run_id = named[0].run_id
             try:
-                with self._asking(run_id):
-                    return self._with_reasons(self._run(self._client.get_run(run_id)))
+                with self._connection.asking(run_id):
+                    return self._with_reasons(self._run(self._connection.client.get_run(run_id)))
             except NotThere:
                 return None
 
     def create(self, run_id: str, submission: Submission) -> Run:
         """Starts a run. The cluster allows duplicate names: of two concurrent runs, the first is kept."""
-        with self._asking(run_id), self._package(submission) as package:
-            made = self._client.run_pipeline(
+        with self._connection.asking(run_id), self._package(submission) as package:
+            made = self._connection.client.run_pipeline(
                 experiment_id=self._made_experiment(),
                 job_name=run_id,
                 pipeline_package_path=package,
@@ -97,18 +96,18 @@ class KubeflowService:
             )
             first = self._named(run_id)[0]
             if first.run_id != made.run_id:
-                self._client.terminate_run(made.run_id)
-                self._client.archive_run(made.run_id)
-            return self._run(self._client.get_run(first.run_id))
+                self._connection.client.terminate_run(made.run_id)
+                self._connection.client.archive_run(made.run_id)
+            return self._run(self._connection.client.get_run(first.run_id))
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs of the experiment."""
         found: list[Run] = []
         token = ""
-        with self._asking("runs"):
+        with self._connection.asking("runs"):
             experiment = self._existing_experiment()
             while experiment is not None and len(found) < limit:
-                page = self._client.list_runs(
+                page = self._connection.client.list_runs(
                     page_token=token,
                     page_size=min(_PAGE, limit),
                     sort_by="created_at desc",
@@ -122,24 +121,26 @@ class KubeflowService:
 
     def cancel(self, run: Run) -> None:
         """Requests the termination of a run."""
-        with self._asking(run.run_id):
-            self._client.terminate_run(run.reference)
+        with self._connection.asking(run.run_id):
+            self._connection.client.terminate_run(run.reference)
 
     def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
         """Reads the logs of the tasks' pods, task by task, from the API server."""
         for name in leaves(run.spec):
             if name in run.tasks and task in ("", name):
-                lines = pods.log_lines(run.tasks[name], self._texts(run, run.tasks[name]))
+                lines = pods.log_lines(run.tasks[name], self._logs_of(run, run.tasks[name]))
                 yield from (line for line in lines if not after or line.when > after)
 
     def schedules(self) -> list[Schedule]:
         """The recurring runs of the experiment that have a cron expression."""
         found: list[Schedule] = []
         token = ""
-        with self._asking("schedules"):
+        with self._connection.asking("schedules"):
             experiment = self._existing_experiment()
             while experiment is not None:
-                page = self._client.list_recurring_runs(page_token=token, page_size=_PAGE, experiment_id=experiment)
+                page = self._connection.client.list_recurring_runs(
+                    page_token=token, page_size=_PAGE, experiment_id=experiment
+                )
                 found += [_schedule(one) for one in page.recurring_runs or [] if one.trigger.cron_schedule]
                 token = page.next_page_token
                 if not token:
@@ -159,8 +160,8 @@ class KubeflowService:
                 expected="UTC; the controller's CRON_SCHEDULE_TIMEZONE applies instead, if set",
                 received=timezone,
             )
-        with self._asking(name), self._package(submission) as package:
-            made = self._client.create_recurring_run(
+        with self._connection.asking(name), self._package(submission) as package:
+            made = self._connection.client.create_recurring_run(
                 experiment_id=self._made_experiment(),
                 job_name=name,
                 # The first field is seconds.
@@ -184,64 +185,37 @@ class KubeflowService:
 
     def set_paused(self, schedule: Schedule, paused: bool) -> None:
         """Disables or enables a schedule; missed runs are not caught up."""
-        with self._asking(schedule.name):
+        with self._connection.asking(schedule.name):
             if paused:
-                self._client.disable_recurring_run(schedule.reference)
+                self._connection.client.disable_recurring_run(schedule.reference)
             else:
-                self._client.enable_recurring_run(schedule.reference)
+                self._connection.client.enable_recurring_run(schedule.reference)
 
     def delete_schedule(self, schedule: Schedule) -> None:
         """Deletes a recurring run."""
-        with self._asking(schedule.name), contextlib.suppress(NotThere):
-            self._client.delete_recurring_run(schedule.reference)
+        with self._connection.asking(schedule.name), contextlib.suppress(NotThere):
+            self._connection.client.delete_recurring_run(schedule.reference)
 
     def close(self) -> None:
         """Closes the connections."""
-        if "_client" in self.__dict__:
-            self._client._run_api.api_client.rest_client.pool_manager.clear()
-
-    @cached_property
-    def _client(self) -> Any:
-        with _quiet():
-            import kfp
-
-            class Client(kfp.Client):
-                def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-                    # kfp.Client asks five times, whatever the answer is; retry() repeats what may pass.
-                    del sleep_duration
-                    return checked_health(self._healthz_api.healthz_service_get_healthz)
-
-            client = Client(
-                host=self._host or None,
-                existing_token=self._token or None,
-                **({"namespace": self._namespace} if self._namespace else {}),
-            )
-            if self._namespace:
-                # kfp.Client does not ask then.
-                client.get_kfp_healthz()
-            return client
+        self._connection.close()
 
     def _made_experiment(self) -> str:
         """The experiment's id; created if it does not exist."""
-        made = self._client.create_experiment(self._experiment, namespace=self._namespace or None)
+        made = self._connection.client.create_experiment(self._experiment, namespace=self._namespace or None)
         return str(made.experiment_id)
 
     def _existing_experiment(self) -> str | None:
         """The experiment's id, or None before the first run."""
         wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": self._experiment}]}
-        page = self._client.list_experiments(filter=json.dumps(wanted), namespace=self._namespace or None)
+        page = self._connection.client.list_experiments(filter=json.dumps(wanted), namespace=self._namespace or None)
         return str(page.experiments[0].experiment_id) if page.experiments else None
-
-    @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        with explained(self._host or "the cluster", self._namespace, what), _quiet():
-            yield
 
     @contextmanager
     def _package(self, submission: Submission) -> Iterator[str]:
         """Writes the spec to a file, as kfp.Client requires, if the backend takes it."""
         documents = [dict(one) for one in submission.documents]
-        check_backend(self._client._run_api.api_client, documents)
+        check_backend(self._connection.client._run_api.api_client, documents)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "pipeline.yaml"
             path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
@@ -250,7 +224,7 @@ class KubeflowService:
     def _named(self, name: str) -> list[Any]:
         """The runs of a name without archived ones, in the order of their creation."""
         wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
-        page = self._client.list_runs(
+        page = self._connection.client.list_runs(
             page_size=_PAGE,
             sort_by="created_at",
             namespace=self._namespace or None,
@@ -276,31 +250,36 @@ class KubeflowService:
         )
 
     def _with_reasons(self, run: Run) -> Run:
-        """Adds the reasons of failed tasks from their logs: the API gives none."""
+        """Adds the reasons of failed tasks, and of a rejection by the gate, from their logs: the API gives none."""
+        if not run.ended:
+            return run
+        telling = {GATE} if refused_by_gate(run) else set()
         tasks = {
-            name: pods.with_reason(task, self._texts(run, task)) if task.state == "failed" and run.ended else task
+            name: pods.with_reason(task, self._logs_of(run, task))
+            if task.state == "failed" or name in telling
+            else task
             for name, task in run.tasks.items()
         }
         return dataclasses.replace(run, tasks=tasks)
 
-    def _texts(self, run: Run, task: Task) -> list[str]:
-        return [text for node in task.jobs if (text := self._log_of(run, node)) is not None]
+    def _logs_of(self, run: Run, task: Task) -> list[pods.PodLog]:
+        return [log for node in task.jobs if (log := self._log_of(run, node)) is not None]
 
-    def _log_of(self, run: Run, node: str) -> str | None:
+    def _log_of(self, run: Run, node: str) -> pods.PodLog | None:
         """The log of a node's pod; None if the server has none, or the node no pod."""
         for pod in pods.pod_names(node):
-            with contextlib.suppress(NotThere), self._asking(f"the log of {pod}"):
+            with contextlib.suppress(NotThere), self._connection.asking(f"the log of {pod}"):
                 # kfp.Client has no method for logs; this is the request of the web interface.
-                answer = self._client._run_api.api_client.call_api(
+                answer = self._connection.client._run_api.api_client.call_api(
                     "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log",
                     "GET",
                     path_params={"run_id": run.reference, "node_id": pod},
                     auth_settings=["Bearer"],
                     _preload_content=False,
                 )
-                text: str = answer.data.decode("utf-8", "replace")
-                if pods.refusal_of(text) is None:
-                    return text
+                log = pods.pod_log(answer.data.decode("utf-8", "replace"))
+                if log is not None:
+                    return log
         return None
 
 
@@ -335,16 +314,3 @@ def _schedule(response: Any) -> Schedule:
         timezone="UTC",
         reference=response.recurring_run_id,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses kfp.Client's links, deprecation warnings, and tracebacks of requests that it retries."""
-    disabled = logging.root.manager.disable
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.ERROR)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)

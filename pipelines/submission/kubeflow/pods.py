@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.pipelines.submission.run import LogLine, Task
 
@@ -20,6 +20,20 @@ _ATTEMPT = re.compile(r"\(\d+\)\Z")
 _EXIT_STATUS = re.compile(r"exit (?:code|status):? (\d+)")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\S+Z) (.*)\Z")
 _EXECUTOR = "executor"
+# How the server's error begins, which it writes in one piece.
+_ERROR = '{"error_message":'
+
+
+class PodLog(NamedTuple):
+    """The log of a pod.
+
+    Attributes:
+        text: its lines.
+        broken: why the server read no more of it, or "".
+    """
+
+    text: str
+    broken: str = ""
 
 
 def pod_names(node: str) -> tuple[str, ...]:
@@ -85,31 +99,38 @@ def _fnv32a(text: str) -> int:
     return number
 
 
-def refusal_of(body: str) -> str | None:
-    """The server's reason if the body of a log is its error: older servers answer with 200 then."""
+def pod_log(body: str) -> PodLog | None:
+    """A pod's log of the body of a response; None where that is the server's error.
+
+    The server sends status 200 before it reads the log, and writes an error in place of it, or after what it has read.
+    """
+    start = max(body.rfind(_ERROR), 0)
     try:
-        content = json.loads(body)
+        content = json.loads(body[start:])
     except ValueError:
-        return None
-    if isinstance(content, dict) and "error_message" in content and "severity" not in content:
-        return str(content["error_message"]).splitlines()[0]
-    return None
+        return PodLog(body)
+    if not isinstance(content, dict) or "error_message" not in content or "severity" in content:
+        return PodLog(body)
+    reason = str(content["error_message"]).partition("\n")[0]
+    return PodLog(body[:start], reason or "no reason") if body[:start].strip() else None
 
 
-def log_lines(task: Task, texts: Sequence[str]) -> Iterator[LogLine]:
-    """The lines of a task's logs; a warning where an ended task has none.
+def log_lines(task: Task, logs: Sequence[PodLog]) -> Iterator[LogLine]:
+    """The lines of a task's logs; a warning where an ended task has none, and where one breaks off.
 
     Args:
         task: of the logs.
-        texts: log of each of its pods.
+        logs: of its pods.
     """
-    if not texts and task.state in ("succeeded", "failed"):
+    if not logs and task.state in ("succeeded", "failed"):
         missing = "the API server has no log of this task: its pod may be deleted, or its result came from the cache"
         yield LogLine("", task.name, "WARNING", missing)
-    for text in texts:
-        for line in text.splitlines():
+    for log in logs:
+        for line in log.text.splitlines():
             found = _STAMP.match(line)
             yield _line(task.name, *(found.groups() if found else ("", line)))
+        if log.broken:
+            yield LogLine("", task.name, "WARNING", f"the log breaks off here: {log.broken}")
 
 
 def _line(task: str, when: str, text: str) -> LogLine:
@@ -120,15 +141,15 @@ def _line(task: str, when: str, text: str) -> LogLine:
     return LogLine(when, task, str(event["severity"]), str(event["message"]))
 
 
-def with_reason(task: Task, texts: Sequence[str]) -> Task:
-    """A failed task with what its logs say: headrace's own error, the exit status, and a message or the last line.
+def with_reason(task: Task, logs: Sequence[PodLog]) -> Task:
+    """A task with what its logs say: headrace's own error or result, the exit status, and a message or the last line.
 
     Args:
-        task: that failed.
-        texts: log of each of its pods.
+        task: that failed, or decided.
+        logs: of its pods.
     """
-    refusal, status, message, last = None, None, "", ""
-    for line in (line for text in texts for line in text.splitlines() if line.strip()):
+    refusal, result, status, message, last = None, task.result, None, "", ""
+    for line in (line for log in logs for line in log.text.splitlines() if line.strip()):
         last = line.strip()
         stamped = _STAMP.match(line)
         event = _event(stamped[2] if stamped else line)
@@ -136,11 +157,17 @@ def with_reason(task: Task, texts: Sequence[str]) -> Task:
             found = _EXIT_STATUS.search(line)
             if found:
                 status, message = int(found[1]), message or line.strip()
-        elif event["severity"] == "ERROR":
+            continue
+        details = event.get("headrace")
+        record = details.get("record") if isinstance(details, dict) else None
+        if not isinstance(record, dict):
+            record = {}
+        if isinstance(record.get("result"), dict):
+            result = record["result"]
+        if event["severity"] == "ERROR":
             message = str(event["message"])
-            record = (event.get("headrace") or {}).get("record") or {}
             refusal = record.get("error") or refusal
-    return replace(task, refusal=refusal, exit_status=status, message=message or last)
+    return replace(task, refusal=refusal, result=result, exit_status=status, message=message or last)
 
 
 def _event(text: str) -> dict[str, Any] | None:

@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import requests.exceptions  # type: ignore[import-untyped]
 from google.api_core import exceptions as api
-from google.auth import exceptions as auth
 
 from headrace.core.cloud import errors as cloud_errors
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.retry import Transient
 
-_PERMISSION = re.compile(r"[Pp]ermission '?([a-z]+\.[A-Za-z]+\.[A-Za-z]+)'?")
 _ACT_AS = re.compile(r"act as service[_ ]account:?\s*'?([^\s'(]+)|iam\.serviceAccounts\.actAs")
 _QUOTA = re.compile(r"[Qq]uota (metric|limit|exceeded)|quota metrics exceed|exceed quota")
 _METRIC = re.compile(r"aiplatform\.googleapis\.com/([a-z0-9_]+)")
@@ -66,9 +63,7 @@ def explained(account: Account, what: str) -> Iterator[None]:
         yield
     except (api.NotFound, api.Conflict):
         raise
-    except (auth.DefaultCredentialsError, auth.RefreshError) as error:
-        raise cloud_errors.no_credentials(error, what) from error
-    except (api.GoogleAPIError, requests.exceptions.RequestException, auth.TransportError, OSError) as error:
+    except (*cloud_errors.KNOWN, OSError) as error:
         raise meaning(error, account, what) from error
 
 
@@ -78,42 +73,28 @@ def meaning(error: Any, account: Account, what: str) -> HeadraceError:
     of_project = cloud_errors.project_error(error, account.project, "aiplatform.googleapis.com")
     if of_project is not None:
         return of_project
-    project = account.project
     if isinstance(error, (api.Forbidden, api.BadRequest)) and (acting := _ACT_AS.search(text)):
         return _no_act_as(acting[1] or account.service_account, account, what, text)
-    if isinstance(error, (api.Forbidden, api.Unauthorized)):
-        return _no_permission(account, what, text)
     if isinstance(error, (api.TooManyRequests, api.ResourceExhausted)) and _QUOTA.search(text):
         metric = _METRIC.search(text)
         quota = f" {metric[1]}" if metric else ""
         return PlatformError(
             f"the quota{quota} is used up in {account.location}",
-            where=f"project {project}",
+            where=f"project {account.project}",
             received=text,
             fix=f"Wait until other jobs have ended, or request more: gcloud beta quotas info list"
-            f" --service=aiplatform.googleapis.com --project={project} shows the limits, and"
+            f" --service=aiplatform.googleapis.com --project={account.project} shows the limits, and"
             " gcloud beta quotas preferences create raises one",
         )
-    if isinstance(error, api.ClientError) and _REGION.search(text):
+    permission = cloud_errors.missing_permission(text)
+    role = _ROLES.get(permission.partition(".")[0], "roles/aiplatform.user")
+    found = cloud_errors.translated(error, "Vertex AI", what, role, project=account.project, member=account.member)
+    refused = isinstance(error, api.ClientError) and not isinstance(error, api.Forbidden | api.Unauthorized)
+    if _REGION.search(text) if refused else isinstance(found, PlatformError) and _unknown_host(error):
         return _no_region(account, text)
-    if isinstance(error, api.TooManyRequests) or not isinstance(error, api.ClientError):
-        if _unknown_host(error):
-            return _no_region(account, text)
-        return Transient("Vertex AI failed or did not respond", where=what, received=text, fix="Try again later")
-    return UsageError("Vertex AI rejected the request", where=what, received=text)
-
-
-def _no_permission(account: Account, what: str, text: str) -> UsageError:
-    found = _PERMISSION.search(text)
-    service = found[1].partition(".")[0] if found else "aiplatform"
-    role = _ROLES.get(service, "roles/aiplatform.user")
-    return UsageError(
-        "access is denied" + (f": the permission {found[1]} is missing" if found else ""),
-        where=what,
-        received=text,
-        fix=f"Run, with the project's real id: gcloud projects add-iam-policy-binding {account.project}"
-        f" --member={account.member} --role={role}",
-    )
+    if isinstance(found, PlatformError):
+        return Transient(found.what, where=what, received=text, fix="Try again later")
+    return found
 
 
 def _no_act_as(service_account: str, account: Account, what: str, text: str) -> UsageError:

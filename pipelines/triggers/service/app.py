@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
 from headrace.components.serve.protocols.call import Response
-from headrace.components.serve.protocols.json_body import encode
 from headrace.components.serve.routes import Refused
 from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
+from headrace.core.json_body import encode
 from headrace.core.ledger.pump import Runs
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.triggers.service import page

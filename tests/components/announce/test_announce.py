@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +35,7 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 def registry(tmp_path: Path) -> Registry:
     made = Registry(str(tmp_path / "registry"), who="ann@host", clock=lambda: NOW)
     for version in ("v1", "v2", "v3"):
-        made.register(make_model(tmp_path / version, version, problem="days"))
+        made.register(make_model(tmp_path / version, version, problem="days", digest=version * 32))
     return made
 
 
@@ -58,8 +59,9 @@ class TestEvents:
             epoch=4,
             action="promote",
             version="v1",
-            model=registry.path("v1"),
+            model=str(Path(registry.path("v1")).resolve()),
             digest=registry.state().versions["v1"].digest,
+            problem="v1" * 32,
             who="ann@host",
             at="2026-02-01T00:00:00+00:00",
             why="better",
@@ -82,6 +84,24 @@ class TestEvents:
         registry.mark_bad("v2", successor="v1")
         second = event(registry)
         assert (second.epoch, second.action, second.version) == (8, "rollback", "v1")
+        # Each names the Problem that its version was trained for.
+        assert (first.problem, second.problem) == ("v2" * 32, "v1" * 32)
+
+    def test_a_version_of_an_earlier_release_has_no_problem(self, registry: Registry, tmp_path: Path) -> None:
+        model = Path(make_model(tmp_path / "old", "old"))
+        registry.register(str(model))
+        registry.promote("old")
+        assert event(registry).problem == ""
+
+    def test_it_is_the_same_by_whichever_path_the_registry_is_named(
+        self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry.promote("v1")
+        (tmp_path / "link").symlink_to(tmp_path)
+        (tmp_path / "events").mkdir()
+        monkeypatch.chdir(tmp_path)
+        for path in ("registry", "events/../registry", str(tmp_path / "link" / "registry")):
+            assert event(Registry(path)) == event(registry)
 
     def test_an_alias_that_is_set_by_hand(self, registry: Registry) -> None:
         registry.promote("v1")
@@ -119,8 +139,17 @@ class TestFolder:
         send(event(registry), folder)
         file = Path(folder, "days-0000000004.json")
         file.write_bytes(file.read_bytes().replace(b'"v1"', b'"v9"'))
-        with pytest.raises(DataError, match="another event of this epoch"):
+        with pytest.raises(DataError, match="another event of this epoch") as refused:
             send(event(registry), folder)
+        assert (refused.value.expected or "").startswith("promote of version v1, digest ")
+        assert (refused.value.received or "").startswith("promote of version v9, digest ")
+
+    def test_the_same_change_in_the_words_of_an_earlier_release(self, registry: Registry, tmp_path: Path) -> None:
+        registry.promote("v1")
+        before = replace(event(registry), problem="", who="")
+        send(before, str(tmp_path))
+        send(event(registry), str(tmp_path))
+        assert (tmp_path / "days-0000000004.json").read_bytes() == before.encode()
 
 
 @pytest.fixture
@@ -229,7 +258,7 @@ class TestAnnounce:
 
         def run() -> None:
             record = str(tmp_path / "announced.json")
-            step.run(registry.folder, "days", [folder], record, root, "", claim.to_json())
+            step.run(registry.folder, "days", [folder], record, root, claim.to_json())
 
         run()
         found = read_record(root, "announce", publish_identity("announce", claim.run_id, registry.folder))

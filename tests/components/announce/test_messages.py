@@ -85,8 +85,19 @@ def test_pubsub(pubsub: PubSub) -> None:
     assert (message.data, dict(message.attributes)) == (EVENT.encode(), {"app": "days", "epoch": "4"})
 
 
-@pytest.mark.parametrize(("topic", "what"), [("absent", "does not exist"), ("denied", "access to the topic is denied")])
-def test_pubsub_that_refuses(pubsub: PubSub, topic: str, what: str) -> None:
-    with pytest.raises(UsageError, match=what):
+@pytest.mark.parametrize(
+    ("topic", "what", "fix"),
+    [
+        ("absent", "the topic does not exist", "gcloud pubsub topics create absent --project=project-1"),
+        (
+            "denied",
+            "access is denied",
+            "gcloud projects add-iam-policy-binding project-1 --member=PRINCIPAL --role=roles/pubsub.publisher",
+        ),
+    ],
+)
+def test_pubsub_that_refuses(pubsub: PubSub, topic: str, what: str, fix: str) -> None:
+    with pytest.raises(UsageError, match=what) as caught:
         send(EVENT, f"pubsub://project-1/{topic}")
+    assert fix in str(caught.value.fix)
     assert pubsub.published == []

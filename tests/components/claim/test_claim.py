@@ -152,6 +152,15 @@ def test_a_run_that_cannot_meet_its_deadline_does_not_begin(tmp_path: Path) -> N
         check(0.9, canary)
 
 
+@pytest.mark.parametrize(("begun", "hours", "until"), [(1000.0, 2.0, 8200.0), (1000.0, 0.0, 0.0), (0.0, 2.0, 0.0)])
+def test_a_claim_has_the_deadline_of_its_run(
+    ledger: str, registry: Registry, tmp_path: Path, begun: float, hours: float, until: float
+) -> None:
+    run = started(ledger, [arrival(0)])
+    found = step.run(ledger, run.id, "holder", registry.folder, str(tmp_path / "root"), begun, hours, 0.5, {})
+    assert found[1]["until"] == until
+
+
 def test_the_epoch_is_not_pinned_by_an_overtaken_run(ledger: str, registry: Registry, tmp_path: Path) -> None:
     claim = claimed(ledger, [arrival(0)])
     Ledger(ledger).end(claim.run_id, 1, "kept")

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 from support.examples_manifest import without_split
+from support.users_files import check_users_files_stay
 
 from headrace.components.evaluate import evaluator
 from headrace.components.evaluate.evaluator import EvaluateConfig
+from headrace.core.artifacts.kinds import EVALUATION
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.problem import METRICS, Categorical, Gate, Numeric, Problem
 
@@ -540,6 +542,7 @@ def test_an_evaluation_replaces_the_one_before_and_a_failure_leaves_it(damaged: 
     damaged.run(tmp_path / "evaluation", seed=2)
     after = (tmp_path / "evaluation" / "evaluation.json").read_bytes()
     assert before != after
+    check_users_files_stay(tmp_path / "evaluation", EVALUATION)
     damaged_shard(damaged)
     with pytest.raises(DataError):
         damaged.run(tmp_path / "evaluation", seed=3)
@@ -561,10 +564,10 @@ def test_an_output_that_cannot_be_written(regression: Case, tmp_path: Path) -> N
         ({"confidence": 1.0}, "confidence is not valid"),
         ({"confidence": True}, "confidence is not valid"),
         ({"confidence": float("nan")}, "confidence is not valid"),
-        ({"resamples": 0}, "resamples is not valid"),
-        ({"resamples": 10_001}, "resamples is not valid"),
-        ({"resamples": 2.5}, "resamples is not valid"),
-        ({"seed": -1}, "seed is not valid"),
+        ({"resamples": 0}, "resamples is wrong"),
+        ({"resamples": 10_001}, "resamples is wrong"),
+        ({"resamples": 2.5}, "resamples is wrong"),
+        ({"seed": -1}, "seed is wrong"),
     ],
 )
 def test_a_configuration_checks_itself(options: dict[str, Any], what: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.command import headrace
 from support.day_spans import PROBLEM, Days, contents, day, keys_of, rows_of
 from support.fuzzing import max_examples
+from support.users_files import check_users_files_stay
 
 from headrace.components.ingest import spans as ingest_spans
 from headrace.components.ingest.catalog import Catalog
@@ -22,8 +23,10 @@ from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.train.input import examples as train_examples
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest, Schema
+from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.artifacts.open_examples import open_examples
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, UsageError
 
 
@@ -66,6 +69,7 @@ def test_days_come_and_go(tmp_path: Path) -> None:
     assert x["mean"] == pytest.approx(sum(xs) / len(xs))
     # Nothing is copied: the window is three files.
     assert sorted(contents(Path(days.output))) == ["manifest.json", "schema.json", "statistics.json"]
+    check_users_files_stay(Path(days.output), EXAMPLES)
 
 
 def test_training_reads_a_window_as_any_examples(made: Days, tmp_path: Path) -> None:

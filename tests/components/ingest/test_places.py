@@ -13,7 +13,8 @@ from headrace.components.train.input import examples as train_examples
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.open_examples import open_examples
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 
 TESTS = Path(__file__).parents[2]
 

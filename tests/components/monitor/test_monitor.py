@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support.monitored import DAY, START, requests, write, write_problem
+from support.users_files import check_users_files_stay
 
 from headrace.components.monitor import step
 from headrace.components.monitor.config import MonitorConfig, period, seconds_of
 from headrace.components.monitor.monitor import MonitorResult, identified, monitor
+from headrace.core.artifacts.kinds import MONITORING
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 
@@ -57,6 +59,8 @@ def test_without_drift_there_is_no_alarm(tmp_path: Path, reference: str) -> None
     assert (tmp_path / "monitoring" / "alarms.jsonl").read_bytes() == b""
     assert set(document["columns"]) == {"age", "plurality", "weeks", "prediction"}
     assert sum(document["columns"]["age"]["cells"]) == ROWS
+    (tmp_path / "monitoring" / "monitoring.html").write_text("what --report renders")
+    check_users_files_stay(tmp_path / "monitoring", MONITORING)
 
 
 def test_each_change_is_an_alarm_of_its_kind_on_its_day(tmp_path: Path, reference: str) -> None:

@@ -14,7 +14,8 @@ from headrace.components.preprocess.append.spans import append
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import SPLITS, Manifest, Schema
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, ProblemError
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.problem.file import ProblemFile, load_problem

@@ -16,7 +16,8 @@ from headrace.components.preprocess.output_guard import check_replaceable
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Numeric
 from headrace.core.problem.file import ProblemFile, load_problem

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -94,6 +96,61 @@ def test_more_damaged_files_than_the_budget_allows(tmp_path: Path) -> None:
     assert str(paths[1]) in str(error.value.received)
     assert str(paths[2]) in str(error.value.received)
     assert [entry.name for entry in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("at", ["head", "end"])
+def test_one_of_a_few_files_is_out_whole_and_a_warning_names_it(tmp_path: Path, at: str) -> None:
+    """Of 2 to 19 files 5 % are less than one."""
+    paths = write_files(tmp_path / "data")
+    for path in paths[3:]:
+        path.unlink()
+    if at == "head":
+        paths[1].write_bytes(paths[1].read_bytes()[:-20])
+    else:
+        break_last_row_group(paths[1])
+    config = PreprocessConfig(str(tmp_path / "data"), str(tmp_path / "out"), IDENTITY)
+    said: list[tuple[str, bool]] = []
+
+    def report(message: str, *, done: int | None = None, total: int | None = None, lasting: bool = False) -> None:
+        said.append((message, lasting))
+
+    result = preprocess(PROBLEM_FILE, config, report)
+    assert result.rows_in == 2 * ROWS
+    assert [file.file for file in Manifest.read(str(tmp_path / "out")).files_quarantined] == ["births-01.parquet"]
+    warning = "warning: 1 file cannot be read, and its rows are all left out: births-01.parquet"
+    assert said.count((warning, True)) == 1
+
+    paths[0].write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="2 of 3 files cannot be read") as caught:
+        preprocess(PROBLEM_FILE, config)
+    assert caught.value.expected == "at most 5 % of the files (1)"
+
+
+def test_a_budget_of_nothing_allows_no_damaged_file(tmp_path: Path) -> None:
+    paths = write_files(tmp_path / "data")
+    break_last_row_group(paths[1])
+    strict = dataclasses.replace(PROBLEM_FILE.problem, quarantine_budget=0.0)
+    with pytest.raises(DataError, match="1 of 25 files cannot be read"):
+        preprocess(
+            dataclasses.replace(PROBLEM_FILE, problem=strict),
+            PreprocessConfig(str(tmp_path / "data"), str(tmp_path / "out"), IDENTITY),
+        )
+
+
+@pytest.mark.parametrize("no_rows", ["skip", "refuse"])
+def test_without_other_rows_the_damaged_file_is_the_error(tmp_path: Path, no_rows: Literal["skip", "refuse"]) -> None:
+    paths = write_files(tmp_path / "data")
+    for path in paths[1:]:
+        path.unlink()
+    paths[0].write_bytes(paths[0].read_bytes()[:-20])
+    pq.write_table(TABLE.slice(0, 0), paths[1])
+    problem = dataclasses.replace(PROBLEM_FILE.problem, no_rows=no_rows)
+    with pytest.raises(UnreadableFile) as caught:
+        preprocess(
+            dataclasses.replace(PROBLEM_FILE, problem=problem),
+            PreprocessConfig(str(tmp_path / "data"), str(tmp_path / "out"), IDENTITY),
+        )
+    assert caught.value.where == str(paths[0])
 
 
 @pytest.mark.parametrize("cut", [-4, 5000])

@@ -310,7 +310,7 @@ def test_rows_in_a_bucket_become_examples_in_a_bucket(
     place(tmp_path)
     storage.write_bytes(f"gs://{bucket}/data/births.csv", (tmp_path / "births.csv").read_bytes())
     # What a run leaves that is killed while it publishes.
-    storage.write_bytes(f"gs://{bucket}/made/out/{folders.UNFINISHED}", b"")
+    storage.write_bytes(f"gs://{bucket}/made/out/{folders.UNFINISHED}", b'["train/left-by-an-earlier-run.tfrecord"]')
     storage.write_bytes(f"gs://{bucket}/made/out/train/left-by-an-earlier-run.tfrecord", b"")
     runner = PortableRunner(job_endpoint="embed", environment_type="LOOPBACK")
     config = PreprocessConfig(

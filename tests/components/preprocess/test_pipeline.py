@@ -16,7 +16,8 @@ import tensorflow as tf
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest
-from headrace.core.artifacts.quarantine import QuarantinedRow, quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import QuarantinedRow, read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 
@@ -293,6 +294,16 @@ def test_a_quarantine_that_was_set_aside_goes_when_the_rows_are_right(tmp_path: 
     with pytest.raises(UsageError, match=r"notes\.txt"):
         run_text(tmp_path, *ROWS[:100])
     assert (tmp_path / "out.quarantine" / "notes.txt").read_text() == "mine"
+
+
+def test_a_corrected_file_in_a_quarantine_that_was_set_aside_stays(tmp_path: Path) -> None:
+    refused(tmp_path, *(row if place % 10 else row[:12] for place, row in enumerate(ROWS)))
+    corrected = tmp_path / "out.quarantine" / "quarantine" / "corrected.csv"
+    corrected.write_text("work")
+    (tmp_path / "births.csv").unlink()
+    with pytest.raises(UsageError, match=r"also quarantine/corrected\.csv"):
+        run_text(tmp_path, *ROWS[:100])
+    assert corrected.read_text() == "work"
 
 
 def test_the_budget_is_spent_by_one_row_more(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from headrace.components.preprocess.pipeline import PreprocessConfig, Preprocess
 from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
 from headrace.core.artifacts.examples import SPLITS, Manifest
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, ProblemError, UsageError
 from headrace.core.problem import Numeric, Problem, Splits
 from headrace.core.problem.file import ProblemFile

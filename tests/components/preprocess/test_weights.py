@@ -16,7 +16,8 @@ from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest, Schema
 from headrace.core.artifacts.open_examples import open_examples
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError
 from headrace.core.expressions.functions import col, if_else
 from headrace.core.problem import Categorical, Numeric, Problem, Splits

@@ -125,5 +125,4 @@ def test_a_damaged_line_is_one_paragraph(line: bytes) -> None:
 def test_options_check_themselves(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         RequestLogConfig("folder", **wrong)
-    with pytest.raises(UsageError, match="a path on this machine is required"):
-        RequestLogConfig("gs://bucket/log")
+    assert RequestLogConfig("gs://bucket/log").share == 0.1

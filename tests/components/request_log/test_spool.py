@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.disk import Disk
 
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.parquet import convert
 from headrace.components.request_log.read import read_batches
 from headrace.components.request_log.spool import Spool, complete_files, recover
-from headrace.core.errors import DataError, UnreadableFile, UsageError
+from headrace.core import storage
+from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 
 
 class Clock:
@@ -37,6 +39,33 @@ def batch(value: float, version: str = "v1", time: float = 1.0) -> LoggedBatch:
 
 def values(folder: Path, **selected: object) -> list[float]:
     return [float(each.columns["x"][0]) for each in read_batches(str(folder), **selected)]  # type: ignore[arg-type]
+
+
+def test_a_bucket_gets_each_complete_file_and_again_what_it_did_not_accept(
+    store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, line = Clock(), batch(1.0).to_line()
+    log = f"{store}/log"
+    spool = Spool(RequestLogConfig(log, file_bytes=len(line)), clock)
+    assert list(read_batches(log)) == []
+    spool.write(line)
+    assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0]
+
+    def down(uri: str, content: bytes) -> None:
+        raise PlatformError("the store did not respond", where=uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", down)
+        for value in (2.0, 3.0):
+            clock.now += 1
+            spool.write(batch(value).to_line())
+    assert caplog.text.count("the request log cannot be uploaded, and is tried again") == 1
+    clock.now += 1
+    spool.write(batch(4.0).to_line())
+    assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0, 2.0, 3.0, 4.0]
+    clock.now += 1
+    spool.close()
+    assert not spool._folder.exists()
 
 
 def test_a_file_is_complete_by_size_by_age_and_at_the_end(tmp_path: Path) -> None:
@@ -169,3 +198,21 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="the path cannot be written"):
         Spool(RequestLogConfig(str(tmp_path / "file")))
+
+
+def test_no_row_is_lost_with_the_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete file is on the disk before it has its name: as lines, after its writer has died, and as Parquet."""
+    config = RequestLogConfig(str(tmp_path / "log"))
+    disk = Disk(monkeypatch)
+    spool = Spool(config)
+    spool.write(batch(1.0).to_line())
+    spool.rotate()
+    spool.write(batch(2.0).to_line())
+    assert spool._file is not None
+    spool._file.close()
+    recover(tmp_path / "log")
+    assert [path.suffix for path in disk.published] == [".jsonl"] * 2
+    assert len(convert(config)) == 2
+    assert [path.suffix for path in disk.published] == [".jsonl"] * 2 + [".parquet"] * 2
+    assert (disk.lost, disk.unflushed) == ([], set())
+    assert values(tmp_path / "log") == [1.0, 2.0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from headrace.components.rollout.step import deploy_or_roll_out
 from headrace.core.ledger.claim import Claim
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.state import Overtaken
+from headrace.core.steps.identity import publish_identity
+from headrace.core.steps.step import read_record
 
 
 @pytest.fixture
@@ -96,3 +101,47 @@ def test_settings_as_an_engine_passes_them() -> None:
     plain = {name: float(value) if isinstance(value, int) else value for name, value in SETTINGS.to_json().items()}
     plain["steps"] = [10.0, 50.0]
     assert step.CanarySettings.from_json(plain) == SETTINGS
+
+
+def task(world: World, claim: Claim, tmp_path: Path, *, canary: bool = True) -> None:
+    """The task of a run, which takes the first step of a canary."""
+    settings: dict[str, Any] = SETTINGS.to_json() if canary else {}
+    step.run(
+        *(world.registry.path("v2"), world.folder.uri, world.registry.folder, str(tmp_path / "root"), "enforce"),
+        *(
+            claim.to_json(),
+            settings,
+            -1.0,
+            False,
+            SimpleNamespace(path=str(tmp_path / "deployment"), metadata={}),
+            True,
+        ),
+    )
+
+
+def test_a_canary_ends_by_the_deadline_of_its_run(world: World, claim: Claim, tmp_path: Path) -> None:
+    """Its steps need two minutes, and its own deadline is an hour after it was staged."""
+    until = time.time() + 1200.0
+    task(world, replace(claim, until=until), tmp_path)
+    rollout = world.state.rollout
+    assert rollout is not None
+    assert rollout.canary.deadline.timestamp() == pytest.approx(until, abs=600.0)
+    # A task that is tried again finishes it, although its steps do not fit any more.
+    late = replace(claim, until=time.time() + 60.0)
+    task(world, late, tmp_path)
+    assert world.state.rollout is not None
+    assert world.state.rollout.canary.deadline == rollout.canary.deadline
+
+
+@pytest.mark.parametrize(("seconds", "canary"), [(60.0, True), (-1.0, True), (-1.0, False)])
+def test_a_deployment_that_cannot_end_before_the_deadline_is_not_begun(
+    world: World, claim: Claim, tmp_path: Path, seconds: float, canary: bool
+) -> None:
+    before = (world.state, world.registry.state())
+    with pytest.raises(SystemExit) as ended:
+        task(world, replace(claim, until=time.time() + seconds), tmp_path, canary=canary)
+    assert ended.value.code == 75
+    record = read_record(str(tmp_path / "root"), "deploy", publish_identity("deploy", "v2", world.folder.uri))
+    assert record is not None
+    assert record["error"]["what"].startswith("the run's deadline ")
+    assert (world.state, world.registry.state()) == before

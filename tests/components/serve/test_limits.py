@@ -41,14 +41,14 @@ def test_options_of_the_command() -> None:
     for options in (
         [],
         ["--max-body", "0.5", "--max-waiting-size", "1", "--max-waiting", "0", "--max-instances", "7"],
-        ["--time-limit", "1.5", "--head-time", "2", "--body-time", "3", "--keep-alive", "4", "--max-connections", "9"],
+        ["--time-limit", "1.5", "--arrival-time", "2", "--keep-alive", "4", "--max-connections", "9"],
         ["--max-batch-rows", "8", "--max-running", "2"],
     ):
         assert CliRunner().invoke(serve, options, catch_exceptions=False).exit_code == 0
     assert seen == [
         Limits(),
         Limits(max_body_bytes=1 << 19, max_waiting_bytes=1 << 20, max_waiting=0, max_instances=7),
-        Limits(time_limit_s=1.5, head_time_s=2.0, body_time_s=3.0, keep_alive_s=4.0, max_connections=9),
+        Limits(time_limit_s=1.5, arrival_time_s=2.0, keep_alive_s=4.0, max_connections=9),
         Limits(max_batch_rows=8, max_running=2),
     ]
     assert CliRunner().invoke(serve, ["--max-running", "0"]).exit_code == 2

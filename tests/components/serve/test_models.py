@@ -16,7 +16,8 @@ from support.registered_models import make_evaluation
 from support.serving import dynamic
 
 from headrace.components.registry.folder.registry import Registry
-from headrace.components.serve import models
+from headrace.components.serve import models, start
+from headrace.components.serve.app import App
 from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.modes.answerer import Answer, Request
 from headrace.core.errors import DataError, UsageError
@@ -57,6 +58,24 @@ def version_of_an_answer(answerer: Any) -> str:
     return outcome.version
 
 
+def test_the_log_names_the_engine_and_why(
+    tmp_path: Path, register: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    register("v1")
+    options = config(tmp_path, engine="litert", follow_s=3600.0)
+    reports: list[str] = []
+    app = App("natality", "v1")
+    (follow,) = start.load(start.find(options), app, lambda message, **_: reports.append(message))
+    why = "TensorFlow, not LiteRT: the SavedModel is not split behind text features, as `headrace train` splits a model"
+    assert f"engine: {why}" in reports
+    register("v2")
+    with caplog.at_level("INFO"):
+        assert follow.look()
+    assert f"version v2 with {why}, is in use" in caplog.text
+    follow.close()
+    app.batcher.close()
+
+
 def test_an_alias_is_followed_and_the_previous_model_is_kept(tmp_path: Path, register: Callable[..., str]) -> None:
     register("v1")
     follow, current, counts = follower(tmp_path)
@@ -79,6 +98,29 @@ def test_an_alias_is_followed_and_the_previous_model_is_kept(tmp_path: Path, reg
     gc.collect()
     assert first() is None
     assert counts == {"switched": 2}
+
+
+def test_a_rollback_of_the_alias_uses_the_model_that_is_still_in_memory(
+    tmp_path: Path, register: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = register("v1")
+    follow, current, counts = follower(tmp_path)
+    before = current.model
+    register("v2")
+    assert follow.look()
+    after = current.model
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("it is in memory"))
+    registry = Registry(str(tmp_path / "registry"))
+    registry.promote("v1")
+    # It was verified when it was loaded; the switch does not depend on its files.
+    shutil.rmtree(Path(first) / "saved_model" / "variables")
+    assert follow.look()
+    assert (current.model, current.previous) == (before, after)
+    assert not follow.look()
+    registry.promote("v2")
+    assert follow.look()
+    assert (current.model, current.previous) == (after, before)
+    assert counts == {"switched": 3}
 
 
 def test_a_new_version_with_other_predictions_than_its_golden_rows_is_refused(

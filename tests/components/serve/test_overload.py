@@ -8,29 +8,42 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.http_server import Served
+from support.serving import dynamic, load
+from support.tiny_model import INSTANCES
 
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, Request
 from headrace.core.saved_model.json.columns import Interface
 
-BODY = json.dumps({"instances": [{"x": 1}]}).encode()
+BODY = json.dumps({"instances": INSTANCES[:1]}).encode()
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 # A call answers at most so many rows, and so many wait.
 ROWS, WAITING = 8, 64
 CALL_S = 0.02
 
 
+class Stub:
+    """An answerer without a model."""
+
+    description = Description("m", "v1", "dynamic", Interface(()), "serving_default", {"outputs": {"y": {}}})
+
+    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+        return [Answer({"y": np.full(request.rows, 1.0)}, "v1", bare=True) for request in requests]
+
+
 class Slow:
     """An answerer whose calls last until half of all requests are refused; it counts them and their rows."""
 
     together = True
-    description = Description("m", "v1", "dynamic", Interface(()), "serving_default", {"outputs": {"y": {}}})
 
-    def __init__(self) -> None:
+    def __init__(self, answerer: Any) -> None:
+        self.description = answerer.description
+        self._answerer = answerer
         self.rows: list[int] = []
         self.is_overloaded: Callable[[], bool] = lambda: True
 
@@ -39,7 +52,8 @@ class Slow:
         time.sleep(CALL_S)
         while not self.is_overloaded():
             time.sleep(0.001)
-        return [Answer({"y": np.full(request.rows, 1.0)}, "v1", bare=True) for request in requests]
+        answers: Sequence[Answer | Exception] = self._answerer.answer(requests)
+        return answers
 
 
 class Clients:
@@ -111,9 +125,9 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def overload(answers: int) -> tuple[Slow, Clients, tuple[int, int]]:
+def overload(answers: int, answerer: Any) -> tuple[Slow, Clients, tuple[int, int]]:
     """The server under twice its capacity, and memory after a tenth and at the end."""
-    slow = Slow()
+    slow = Slow(answerer)
     # A connection that waits its turn among the clients' for long must not be closed as idle.
     limits = Limits(max_running=1, max_batch_rows=ROWS, max_waiting=WAITING, keep_alive_s=24 * 3600.0)
     served = Served(slow, limits)
@@ -149,13 +163,19 @@ def check(slow: Slow, clients: Clients) -> None:
     assert offered >= 1.5 * clients.answered
 
 
-def test_twice_the_capacity() -> None:
-    slow, clients, _ = overload(800)
+@pytest.fixture(params=["stub", "model"])
+def answerer(request: pytest.FixtureRequest, tmp_path: Path, make_model: Callable[..., Path]) -> Any:
+    return Stub() if request.param == "stub" else dynamic(load(make_model(tmp_path / "model", "v1")))
+
+
+def test_twice_the_capacity(answerer: Any) -> None:
+    slow, clients, _ = overload(800, answerer)
     check(slow, clients)
 
 
 @pytest.mark.soak
-def test_twice_the_capacity_for_ten_minutes() -> None:
-    slow, clients, (before, after) = overload(int(600 / CALL_S) * ROWS)
+@pytest.mark.parametrize("answerer", ["model"], indirect=True)
+def test_twice_the_capacity_for_ten_minutes(answerer: Any) -> None:
+    slow, clients, (before, after) = overload(int(600 / CALL_S) * ROWS, answerer)
     check(slow, clients)
     assert after <= 1.05 * before

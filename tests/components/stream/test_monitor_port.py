@@ -43,7 +43,7 @@ def test_health_is_that_of_the_loop_and_readiness_that_of_the_models(loaded: Loa
         assert get(f"{url}/")[0] == 404
         assert get(f"{url}/metrics") == (200, metrics.text())
         with (
-            pytest.raises(UsageError, match="cannot be listened on"),
+            pytest.raises(UsageError, match="cannot be opened"),
             monitor_port("127.0.0.1", int(url.rpartition(":")[2]), metrics),
         ):
             pass

@@ -21,7 +21,8 @@ from headrace.components.score.config import ScoreConfig
 from headrace.components.score.score import score
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.trainer import train
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.errors import DataError, ProblemError
 from headrace.core.problem.file import load_problem

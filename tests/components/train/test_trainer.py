@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.users_files import check_users_files_stay
 
 from headrace.components.train.config import TrainConfig
 from headrace.components.train.input.examples import open_examples
@@ -23,6 +24,7 @@ from headrace.components.train.model import export
 from headrace.components.train.model.distinct_values import decoded
 from headrace.components.train.options import Input, Options
 from headrace.components.train.trainer import train
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import DataError, PlatformError, ProblemError, UsageError
 from headrace.core.problem import Categorical, Problem, Training
 from headrace.core.problem.file import ProblemFile, load_problem
@@ -86,6 +88,7 @@ def test_training_json_says_what_was_done(natality_model: Any, natality: Problem
     assert training["model_version"] == result.model_version == IDENTITY
     assert training["examples_identity"] == "fedcba9876543210"
     assert (training["problem"], training["task"]) == ("natality", "regression")
+    assert training["problem_digest"] == natality.digest
     assert len(training["history"]["loss"]) == training["epochs"] == result.epochs
     assert training["history"]["steps"][-1] == training["steps"] == result.steps
     assert training["best_epoch"] == result.best_epoch
@@ -107,6 +110,11 @@ def test_the_artifact_is_complete(natality_model: Any, natality: ProblemFile, na
     for name in ("schema.json", "statistics.json"):
         assert (folder / name).read_bytes() == (natality_examples / name).read_bytes()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_file_of_the_users_in_any_folder_of_a_model_keeps_it(natality_model: Any, tmp_path: Path) -> None:
+    shutil.copytree(natality_model.folder, tmp_path / "model")
+    check_users_files_stay(tmp_path / "model", MODEL, "saved_model", "saved_model/assets", "saved_model/variables")
 
 
 def test_the_signature_takes_raw_features_by_name(natality_model: Any, natality: ProblemFile) -> None:

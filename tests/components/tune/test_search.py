@@ -18,10 +18,12 @@ from headrace.components.tune import search, trial
 from headrace.components.tune.study import Study
 from headrace.components.tune.workers import Worker
 from headrace.core import storage
+from headrace.core.artifacts.kinds import MODEL
 from headrace.core.errors import DataError, HeadraceError, PlatformError, ProblemError, UsageError
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.problem.tuning import Range, Tuning
 from headrace.core.steps import identity
+from headrace.core.storage.output_check import check_output
 
 NATALITY = Path(__file__).parents[3] / "examples" / "natality"
 SPACE = 'space={"learning_rate": Range(1e-3, 1e-1, log=True), "hidden_units": Choice([[8], [8, 4]])}'
@@ -99,6 +101,8 @@ def test_the_best_trial_is_the_model(file: ProblemFile, alone: tuple[Path, Any])
     assert min(training["history"]["eval_loss"]) == result.best.eval_loss
     problem = json.loads((folder / "model" / "problem.json").read_text())
     assert problem["training"]["hidden_units"] == result.best.parameters["hidden_units"]
+    # It lists all files of the trial's Model, so that another search may replace it.
+    check_output(str(folder / "model"), MODEL)
     (kept,) = (folder / "search").glob("*/trials/*")
     assert kept.name == f"{result.best.number:05d}"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.core.artifacts.examples import Column, Manifest, Newest, Quarantine, Schema, Shard, Source, Split
-from headrace.core.artifacts.quarantine import quarantine_files
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
 

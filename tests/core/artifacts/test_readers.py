@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from support.examples_manifest import write_manifest
 
-from headrace.components.registry.record import model_version
 from headrace.core.artifacts import model as model_artifact
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.open_examples import open_examples
@@ -22,7 +21,7 @@ from headrace.core.steps import identity
 PROBLEM = Problem("small", "id", Numeric("y"), [Numeric("x")])
 READERS: dict[str, tuple[Callable[[str], Any], ...]] = {
     "Examples": (Manifest.read, identity.examples_identity_of, lambda uri: open_examples(uri, PROBLEM)),
-    "Model": (model_artifact.open_model, identity.model_version_of, model_version),
+    "Model": (model_artifact.open_model, identity.model_version_of, model_artifact.complete_version),
     "Predictions": (PredictionsManifest.read,),
 }
 CASES = [(kind, reader) for kind, readers in READERS.items() for reader in readers]

@@ -142,7 +142,7 @@ def test_faults_of_the_service_are_ridden_out(run: Callable[..., PreprocessResul
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
     [
-        (403, UsageError, "Give this account the roles roles/dataflow.developer"),
+        (403, UsageError, "gcloud projects add-iam-policy-binding .* --role=roles/dataflow.developer"),
         (404, UsageError, "Dataflow did not find something that the job needs"),
         (429, PlatformError, "Dataflow failed or did not respond"),
     ],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from support.ledgers import arrival, claimed, started
 
-from headrace.core.errors import UsageError
-from headrace.core.ledger.claim import Claim, check
+from headrace.core.errors import PlatformError, UsageError
+from headrace.core.ledger import claim as claims
+from headrace.core.ledger.claim import Claim, check, may_begin
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
 from headrace.core.ledger.state import Overtaken
@@ -42,11 +45,38 @@ def test_another_execution_of_the_run_has_no_claim(tmp_path: Path) -> None:
         Claim(claim.ledger, claim.run_id, "a copy", claim.epoch).check()
 
 
+def test_a_task_begins_only_where_it_can_end_before_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claimed(str(tmp_path), [arrival(0)])
+    assert may_begin(None, "train", 1e9) == may_begin(claim, "train", 1e9) == math.inf
+    monkeypatch.setattr(claims.time, "time", lambda: 1000.0)
+    bounded = replace(claim, until=4600.0)
+    assert may_begin(bounded, "train") == may_begin(bounded, "train", 3600.0) == 3600.0
+    with pytest.raises(PlatformError, match="the run's deadline leaves too little time") as refused:
+        may_begin(bounded, "train", 3601.0)
+    assert (refused.value.where, refused.value.expected, refused.value.received) == (
+        "train",
+        "3,601 s or more",
+        "3,600 s",
+    )
+    for until in (1000.0, 999.0):
+        with pytest.raises(PlatformError, match="the run's deadline is over"):
+            may_begin(replace(claim, until=until), "register")
+    # One that was overtaken hears that first: it did not fail.
+    Ledger(str(tmp_path)).end(claim.run_id, claim.epoch, "kept")
+    for late in (claim, replace(claim, until=1.0)):
+        with pytest.raises(Overtaken):
+            may_begin(late, "register")
+
+
 def test_json(tmp_path: Path) -> None:
     claim = claimed(str(tmp_path), [arrival(0)])
     assert Claim.from_json(json.loads(json.dumps(claim.to_json()))) == claim
     # As an engine passes it.
     assert Claim.from_json({**claim.to_json(), "epoch": 1.0}) == claim
+    bounded = replace(claim, until=1_800_000_000.5)
+    assert Claim.from_json(json.loads(json.dumps(bounded.to_json()))) == bounded
     assert Claim.from_json({}) is None
     check(None)
     for wrong in ({"ledger": "a"}, {**claim.to_json(), "more": 1}, {**claim.to_json(), "epoch": "x"}):

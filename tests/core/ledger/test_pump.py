@@ -234,13 +234,40 @@ def test_runs_that_fail_are_tried_again_later_then_given_up(ledger: Ledger) -> N
         platform.ended.add(run.id)
         found = pump(ledger, platform, now, retries=RETRIES)
         assert found.did == ("waiting" if attempt < 3 else "idle")
+        assert found.given_up == (() if attempt < 3 else (arrival(1).version,))
     assert len(set(ids)) == 3
-    assert ledger.state().done[arrival(1).version].outcome == "given up"
+    assert ledger.state().given_up == (arrival(1).version,)
+    # Whoever calls later is told too, but did not find it out.
+    assert pump(ledger, platform, now, retries=RETRIES) == Pumped("idle", None, found.why)
+    assert found.why == (
+        "1 data version was given up. Last reason: the run ended without a result, or is gone. "
+        f"Try again: headrace dynamic retry {ledger.uri} {arrival(1).version}"
+    )
     assert ledger.state().history[-1].why == "the run ended without a result, or is gone"
     ledger.change(lambda state: state.restored([arrival(1).version]))
     again = pump(ledger, platform, now, retries=RETRIES).run
     assert again is not None
     assert again.fence == (2, 1)
+
+
+def test_a_call_that_gives_versions_up_and_starts_the_next_run_reports_both(ledger: Ledger) -> None:
+    platform, once = Platform(), Retries(attempts=1)
+    lost = sorted(arrival(day).version for day in range(1, 13))
+    for day in range(1, 13):
+        ledger.arrive(arrival(day))
+    run = pump(ledger, platform, NOW, retries=once).run
+    assert run is not None
+    ledger.arrive(arrival(13))
+    platform.ended.add(run.id)
+    found = pump(ledger, platform, NOW, retries=once, why=lambda _: "train: the disk is full")
+    assert (found.did, found.given_up) == ("started", tuple(lost))
+    assert found.run is not None
+    assert found.run.versions == (arrival(13).version,)
+    assert found.why.endswith(
+        ", for 1 data version. 12 data versions were given up. Last reason: train: the disk is full. "
+        f"Their names: headrace dynamic status {ledger.uri}"
+    )
+    assert found.to_json() == {"did": "started", "run": found.run.id, "why": found.why, "given_up": lost}
 
 
 def test_a_ledger_is_the_same_whatever_failed_in_between(tmp_path: Path) -> None:

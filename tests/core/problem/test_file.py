@@ -8,6 +8,7 @@ import pytest
 
 from headrace.core.errors import ProblemError, UsageError
 from headrace.core.problem.file import load_problem
+from headrace.core.signals import Terminated
 
 GOOD = """\
 from headrace.core.problem import Numeric, Problem
@@ -54,6 +55,12 @@ def test_a_wrong_file_is_refused_with_its_own_line(tmp_path: Path, text: str, wh
         load_problem(write(tmp_path, text))
     assert where in str(refused.value.where)
     assert said in str(refused.value.received)
+
+
+def test_a_signal_while_it_is_loaded_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    text = GOOD + "from headrace.core.signals import Terminated\nraise Terminated.by(15)\n"
+    with pytest.raises(Terminated, match="the run was terminated"):
+        load_problem(write(tmp_path, text))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

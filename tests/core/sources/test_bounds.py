@@ -22,7 +22,9 @@ from headrace.core.sources.avro_schema import minimum_width
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.parquet import pages as parquet_pages
 from headrace.core.sources.parquet import reader as parquet_reader
+from headrace.core.tfrecord import parser
 from headrace.core.tfrecord.framing import TFRecordWriter
+from headrace.core.tfrecord.varints import varint
 from headrace.core.values.columns import logical
 
 
@@ -30,6 +32,9 @@ def avro(fields: list[dict[str, Any]], rows: list[dict[str, Any]], **options: An
     content = io.BytesIO()
     fastavro.writer(content, {"type": "record", "name": "row", "fields": fields}, rows, **options)
     return content.getvalue()
+
+
+NODE: dict[str, Any] = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
 
 
 def read(path: Path) -> int:
@@ -96,6 +101,107 @@ def test_a_schema_that_is_nested_too_deeply_is_a_damaged_file(tmp_path: Path) ->
         source_of("a.avro").columns(str(tmp_path / "a.avro"))
 
 
+def test_a_value_of_any_depth_is_refused_with_its_schema(tmp_path: Path) -> None:
+    """A million records, each within the one before, are a megabyte; fastavro would end this process."""
+    depth = 1_000_000
+    content = avro([{"name": "id", "type": "long"}, {"name": "n", "type": ["null", NODE]}], [{"id": 1, "n": None}])
+    mark = content[-16:]
+    block = fastavro_long(1) + b"\x02" * (depth + 1) + b"\x00"
+    header = content[: content.index(mark) + 16]
+    (tmp_path / "a.avro").write_bytes(header + fastavro_long(1) + fastavro_long(len(block)) + block + mark)
+    for use in (lambda: read(tmp_path), lambda: source_of("a.avro").columns(str(tmp_path / "a.avro"))):
+        with pytest.raises(
+            UnreadableFile, match=r"the file's schema is refused\. Received: the type Node is within itself"
+        ):
+            use()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"type": "array", "items": "Node"},
+        {"type": "map", "values": ["null", "Node"]},
+        {"type": "record", "name": "Other", "fields": [{"name": "back", "type": ["null", "Node"]}]},
+        {"type": "error", "name": "Node2", "fields": [{"name": "back", "type": ["null", "Node"]}]},
+    ],
+)
+def test_a_type_within_itself_by_way_of_others(kind: Any) -> None:
+    for form in ("record", "error"):
+        with pytest.raises(ValueError, match="the type Node is within itself"):
+            minimum_width({"type": form, "name": "Node", "fields": [{"name": "a", "type": kind}]})
+
+
+def test_a_type_that_is_used_again_is_not_within_itself() -> None:
+    pair = {"type": "record", "name": "Pair", "fields": [{"name": n, "type": "float"} for n in "ab"]}
+    fields = [
+        {"name": "one", "type": pair},
+        {"name": "two", "type": ["null", "Pair"]},
+        {"name": "three", "type": "Pair"},
+    ]
+    assert minimum_width({"type": "record", "name": "row", "fields": fields}) == 17
+
+
+def test_a_short_schema_of_many_values_is_refused(tmp_path: Path) -> None:
+    """Each record has the one before twice: 2 to the 60 values of no byte."""
+    kind: Any = {"type": "record", "name": "r0", "fields": [{"name": "a", "type": "null"}]}
+    for number in range(1, 61):
+        fields = [{"name": "a", "type": kind}, {"name": "b", "type": f"r{number - 1}"}]
+        kind = {"type": "record", "name": f"r{number}", "fields": fields}
+    (tmp_path / "a.avro").write_bytes(avro([{"name": "id", "type": "long"}, {"name": "n", "type": kind}], []))
+    with pytest.raises(UnreadableFile, match="the record r14 has 16,384 values, more than 10,000"):
+        source_of("a.avro").columns(str(tmp_path / "a.avro"))
+
+
+@pytest.mark.parametrize("codec", ["snappy", "zstandard", "lz4", "unknown"])
+def test_a_codec_without_a_bound_is_refused(tmp_path: Path, codec: str) -> None:
+    """Whether or not its package is installed."""
+    content = avro([{"name": "id", "type": "long"}], [{"id": 1}])
+    named = fastavro_long(len(codec)) + codec.encode()
+    assert content.count(b"\x08null") == 1
+    (tmp_path / "a.avro").write_bytes(content.replace(b"\x08null", named))
+    with pytest.raises(UnreadableFile) as caught:
+        read(tmp_path)
+    assert (caught.value.what, caught.value.expected, caught.value.received) == (
+        "the compression of the file is not supported", "null, deflate, bzip2 or xz", codec,
+    )  # fmt: skip
+
+
+def features(*names: str) -> Any:
+    """A serialized tf.train.Example with the integer 1 under each name."""
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    for name in names:
+        example.features.feature[name].int64_list.value.append(1)
+    return example.SerializeToString(deterministic=True)
+
+
+def records(path: Path, *contents: bytes) -> Path:
+    with TFRecordWriter(path) as writer:
+        writer.write(pa.array(contents, pa.large_binary()))
+    return path
+
+
+def test_the_features_of_records_are_counted_before_their_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfrecord_source, "MAXIMUM_MEMBERS", 50)
+    names = [f"f{number:02d}" for number in range(51)]
+    enough = records(tmp_path / "enough.tfrecord", features(*names[:50]), features(*names[:50]))
+    assert len(source_of(enough.name).columns(str(enough))) == 50
+    monkeypatch.setattr(parser._Parser, "_column", None)
+    one = records(tmp_path / "one.tfrecord", features(*names))
+    several = records(tmp_path / "several.tfrecord", *(features(name) for name in names))
+    # A map entry that is repeated counts as often as it is there, whatever is wanted of it.
+    entries = features("same")[2:] * 51
+    again = records(tmp_path / "again.tfrecord", b"\x0a" + varint(len(entries)) + entries)
+    for path in (one, several, again):
+        with pytest.raises(UnreadableFile, match=r"the records have too many features\. Expected at most 50"):
+            source_of(path.name).columns(str(path))
+        with pytest.raises(UnreadableFile, match="the records have too many features"):
+            next(iter(source_of(path.name).read(str(path), ["absent"], 100)))
+
+
 def fastavro_long(value: int) -> bytes:
     zigzag, out = value << 1, bytearray()
     while zigzag > 0x7F:
@@ -112,7 +218,12 @@ def fastavro_long(value: int) -> bytes:
         ("double", 8),
         (["null", "long"], 1),
         ({"type": "fixed", "name": "f", "size": 16}, 16),
-        ({"type": "record", "name": "r", "fields": [{"name": "a", "type": "float"}, {"name": "b", "type": ["r"]}]}, 6),
+        (
+            {"type": "record", "name": "r", "fields": [{"name": "a", "type": "float"}, {"name": "b", "type": ["int"]}]},
+            6,
+        ),
+        ([NODE["fields"][0]["type"][0], {"type": "error", "name": "e", "fields": []}], 1),
+        ([], 1),
         ({"type": "map", "values": "null"}, 1),
         ({"type": "enum", "name": "e", "symbols": ["a"]}, 1),
     ],

@@ -130,9 +130,9 @@ def test_new_files_and_folders_have_the_permissions_of_any_others_and_the_umask_
             file.write(b"x")
         with publishing(str(tmp_path / "folder"), None) as folder:
             (folder / "inside").write_text("x")
-        with swapping(tmp_path / "edited") as folder:
+        with swapping(tmp_path / "edited", None) as folder:
             (folder / "inside").write_text("x")
-        with swapping(tmp_path / "edited") as folder:
+        with swapping(tmp_path / "edited", None) as folder:
             (folder / "more").write_text("x")
     finally:
         monkeypatch.undo()

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.users_files import check_users_files_stay
 
 from headrace.core.artifacts.kinds import (
     ENDPOINT,
@@ -16,8 +17,10 @@ from headrace.core.artifacts.kinds import (
     EXAMPLES,
     LOG,
     MODEL,
+    MONITORING,
     PREDICTIONS,
     PUBLISHED,
+    QUARANTINE,
     REGISTRY,
     REPORT,
     ROOT,
@@ -27,7 +30,24 @@ from headrace.core.errors import UsageError
 from headrace.core.storage.output import check_writable, publishing
 from headrace.core.storage.output_check import Artifact, Kind, check_output
 
-ARTIFACTS = (EXAMPLES, MODEL, EVALUATION, PREDICTIONS)
+ARTIFACTS = (EXAMPLES, MODEL, EVALUATION, MONITORING, PREDICTIONS, QUARANTINE)
+# What lists files, by kind.
+LISTED: dict[str, dict[str, object]] = {
+    "Examples": {
+        "splits": {name: {"shards": [{"file": f"{name}/part-0.tfrecord"}]} for name in ("train", "eval", "test")},
+        "quarantine": {"files": ["quarantine/part-0.jsonl", "appended/00001/quarantine/part-0.jsonl"]},
+        "sketches": [{"file": "sketches/keys.u64"}],
+        "spans": [{"span": "7"}],
+    },
+    "Model": {"files": ["problem.json", "saved_model/saved_model.pb", "saved_model/variables/variables.index"]},
+    "Evaluation": {},
+    "Monitoring": {},
+    "Predictions": {
+        "files": [{"file": "day=1/part-0.csv"}, {"file": "table/predictions.table"}],
+        "quarantine": {"files": ["quarantine/part-0.jsonl"]},
+    },
+    "Quarantine": {"quarantine": {"files": ["quarantine/part-0.jsonl"]}},
+}
 FOLDERS = (*ARTIFACTS, REGISTRY, ENDPOINT, PUBLISHED)
 
 
@@ -112,12 +132,36 @@ def test_a_manifest_that_does_not_say_so_is_the_users(tmp_path: Path, kind: Arti
 
 
 @pytest.mark.parametrize("kind", ARTIFACTS)
-def test_a_file_of_the_users_in_an_artifact_keeps_it(tmp_path: Path, kind: Artifact) -> None:
-    folder = write(tmp_path / "out", kind, files=["saved_model", {"file": "day=1/part.csv"}])
-    for name in (*kind.entries, "saved_model", "day=1"):
-        (folder / name).mkdir()
-    check_output(str(folder), kind)
+def test_a_file_of_the_users_in_any_folder_of_an_artifact_keeps_it(tmp_path: Path, kind: Artifact) -> None:
+    folder = write(tmp_path / "out", kind, **LISTED[kind.kind])
+    if kind is EXAMPLES:
+        write(folder / "spans" / "7", kind, **{**LISTED[kind.kind], "spans": []})
+    for name in (*kind.entries, *kind.listed(str(folder), {"kind": kind.kind, **LISTED[kind.kind]})):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name != kind.manifest:
+            path.touch()
+    for name in kind.folders:
+        (folder / name).mkdir(exist_ok=True)
+    check_users_files_stay(folder, kind)
     (folder / "thesis.txt").write_text("years")
+    assert "Received: also thesis.txt." in refusal(folder, kind)
+
+
+def test_the_rows_of_a_window_are_not_files_of_its_folder(tmp_path: Path) -> None:
+    folder = write(tmp_path / "out", EXAMPLES, **LISTED["Examples"], files_in=str(tmp_path / "spans"))
+    check_output(str(folder), EXAMPLES)
+    (folder / "train").mkdir()
+    (folder / "train" / "part-0.tfrecord").touch()
+    assert "Received: also train/part-0.tfrecord." in refusal(folder, EXAMPLES)
+
+
+@pytest.mark.parametrize("kind", ARTIFACTS)
+@pytest.mark.parametrize("wrong", [5, "x", None, [5], [["x"]], [{"x": 1}], {"x": 1}, {"files": 5, "shards": "x"}])
+def test_a_manifest_with_other_values_lists_nothing(tmp_path: Path, kind: Artifact, wrong: object) -> None:
+    folder = write(tmp_path / "out", kind, files=wrong, quarantine=wrong, splits=wrong, sketches=wrong, spans=wrong)
+    check_output(str(folder), kind)
+    (folder / "thesis.txt").touch()
     assert "Received: also thesis.txt." in refusal(folder, kind)
 
 

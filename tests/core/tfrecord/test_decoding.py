@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,18 @@ from hypothesis import strategies as st
 from support.fuzzing import max_examples
 
 from headrace.core.errors import DataError
+from headrace.core.tfrecord import parser
 from headrace.core.tfrecord.decoding import decode
 from headrace.core.tfrecord.encoding import encode
+
+
+@pytest.fixture(autouse=True, scope="module", params=[0, 32], ids=["side by side", "one by one"])
+def few(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Values of a list are parsed in either way, whatever the number of records."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parser, "_FEW", request.param)
+        yield
+
 
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-1, 300)
 FLOAT32 = st.floats(width=32, allow_nan=False)
@@ -208,3 +220,28 @@ def test_what_was_encoded_comes_back(floats: list[Any], integers: list[Any], con
     )
     got = decode(encode(batch), ["b", "f", "i"])
     assert got.to_pydict() == batch.to_pydict()
+
+
+def test_records_of_many_keys_and_of_long_ones() -> None:
+    """Keys that are not compared with those of all records at once."""
+    names = [f"feature {number % 37}" for number in range(100)] + ["long" * 200, "long" * 199 + "lonG", "long" * 200]
+    rows = [{name: ("int64_list", [place])} for place, name in enumerate(names)]
+    examples = [message({**row, "each": ("bytes_list", [b"x"])}) for row in rows]
+    decoded = decode(records_of([example.SerializeToString() for example in examples]))
+    assert {name: decoded[name].to_pylist() for name in decoded.schema.names} == expected(examples)
+
+
+def test_the_values_of_a_long_list_are_parsed_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a call for each, of which a record of 2 MB may have a million."""
+    monkeypatch.setattr(parser, "_FEW", 32)
+    calls, field_of = itertools.count(), parser._Parser._field
+
+    def counted(*arguments: Any) -> Any:
+        next(calls)
+        return field_of(*arguments)
+
+    monkeypatch.setattr(parser._Parser, "_field", counted)
+    examples = [message({"x": ("bytes_list", [b"a", b""] * 2000)}), message({"x": ("bytes_list", [b"b"])})]
+    decoded = decode(records_of([example.SerializeToString() for example in examples]))
+    assert decoded.to_pydict() == expected(examples)
+    assert next(calls) < 10

@@ -232,6 +232,7 @@ NO_REPORT = {
     "trigger serve": UNTIL_A_SIGNAL,
     "watch": UNTIL_A_SIGNAL,
     "dynamic retry": EXIT_STATUS,
+    "endpoint unit": TO_RUN,
     "endpoint stop": EXIT_STATUS,
     "endpoint undeploy": EXIT_STATUS,
     "schedule delete": EXIT_STATUS,

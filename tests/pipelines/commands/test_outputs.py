@@ -120,6 +120,7 @@ OTHERS = {
         "endpoint status",
         "endpoint list",
         "endpoint history",
+        "endpoint unit",
         "requests show",
         # It writes next to the log's own files, under their names.
         "requests convert",
@@ -170,7 +171,8 @@ def test_every_command_is_here() -> None:
         assert (
             writes
             or not options & {"output", "folder", "checkpoints"}
-            or name.split()[-1] in ("status", "list", "show", "history", "convert", "canary", "messages", "monitor")
+            or name.split()[-1]
+            in ("status", "list", "show", "history", "convert", "canary", "messages", "monitor", "unit")
         ), name
 
 

@@ -77,11 +77,16 @@ def test_steps_of_a_canary(deployed: VertexServer, bucket: str, tmp_path: Path) 
     assert (missing.returncode, "the version is not deployed" in missing.stderr) == (2, True)
     uri = f"gs://{bucket}/runs/{version}/model"
     storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
-    config = UploadConfig(ENTRY, uri, version, IMAGE, traffic_log=log)
+    config = UploadConfig(ENTRY, uri, version, IMAGE, traffic_log=log, request_log=f"{log}-requests")
     deploy(DeployConfig(register(config, f"gs://{bucket}/root", None, []), NAME, "n1-standard-4", traffic=0))
     # The container gets the folder.
     held = deployed.vertex.models.versions[ENTRY]["3"]
-    assert {one.name: one.value for one in held.container_spec.env} == {"HEADRACE_TRAFFIC_LOG": log}
+    assert {one.name: one.value for one in held.container_spec.env} == {
+        "HEADRACE_TRAFFIC_LOG": log,
+        "HEADRACE_REQUEST_LOG": f"{log}-requests",
+    }
+    unread = headrace(*command, "--canary-setting", "minimum_replayed=10")
+    assert (unread.returncode, "the settings of the canary require replayed requests" in unread.stderr) == (2, True)
     begun = headrace(*command)
     assert begun.returncode == 0, begun.stderr
     step = json.loads(begun.stdout)

@@ -15,10 +15,14 @@ import pytest
 from google.cloud import pubsub_v1
 from peers.pubsub import Topic
 from support.command import headrace
-from support.stream_models import APP, StreamModels
-from support.tiny_model import INSTANCES, expected_weight
+from support.stream_models import APP, StreamModels, rollback
+from support.tiny_model import INSTANCES
 
 from headrace.components.announce.destinations import send
+from headrace.components.stream.models.load import LoadedModel, load_model
+from headrace.components.stream.records.codec import JsonCodec
+from headrace.components.stream.records.score import Scored, score_records
+from headrace.core.model_events.event import ModelEvent
 
 TOPIC = "projects/demo-project/topics"
 
@@ -41,9 +45,9 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
         ({"models": ""}, "the model is not named"),
         ({"endpoint-url": "http://localhost:1/v1/models/a:predict"}, "the model is named twice"),
         ({"models": "", "endpoint-url": "ftp://a"}, "the URL is not valid"),
-        ({"prediction-topic": ""}, "a destination of predictions is missing"),
+        ({"prediction-topic": ""}, "the destination of predictions is missing"),
         ({"app": "1"}, "the name of the application is not valid"),
-        ({"dead-letters": f"{TOPIC}/weights"}, "need topics of their own"),
+        ({"dead-letters": f"{TOPIC}/weights"}, "need different topics"),
         ({"duplicates-within": "-1"}, "duplicates_seconds is wrong"),
         ({"runner": "SparkRunner", "job-endpoint": "a:1", "environment-type": "LOOPBACK"}, "does not read Pub/Sub"),
     ],
@@ -61,46 +65,68 @@ def test_a_topic_that_does_not_exist_is_named(tmp_path: Path, make_topic: Callab
     assert "the topic does not exist" in " ".join(found.stderr.split())
 
 
-def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
+def test_records_are_scored_with_the_newest_good_model_until_the_job_is_stopped(
     tmp_path: Path, make_topic: Callable[[], Topic], make_model: Any
 ) -> None:
     models = StreamModels(tmp_path / "models", make_model)
     events = str(tmp_path / "events")
-    send(models.event("one", 1), events)
-    two = models.event("two", 2, bias=2.0)
+    one, older = models.event("one", 2), models.event("older", 1, bias=4.0)
+    two = models.event("two", 4, bias=2.0)
+    bad, back = models.wrong("bad", 3), rollback(one, 5)
+    send(one, events)
     records, predictions, dead, alarms = (make_topic() for _ in range(4))
-    row = {**INSTANCES[0], "key": "k"}
     done = threading.Event()
-    found: list[Any] = []
+    sent: list[bytes] = []
+    found: list[bytes] = []
+    alarmed: list[dict[str, Any]] = []
     problems: list[BaseException] = []
 
     options = pubsub_v1.types.PublisherOptions(enable_message_ordering=True)
     publisher = pubsub_v1.PublisherClient(publisher_options=options)
 
-    def publish(text: bytes = json.dumps(row).encode(), **attributes: str) -> None:
+    def publish(text: bytes, **attributes: str) -> None:
         publisher.publish(records.name, text, ordering_key="north", **attributes).result(60)
+
+    def publish_next() -> None:
+        number = len(sent)
+        sent.append(json.dumps({**INSTANCES[number % len(INSTANCES)], "key": str(number)}).encode())
+        publish(sent[-1], number=str(number))
 
     def until(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 600
         while not condition():
             assert time.monotonic() < deadline, found
             assert not done.is_set(), "the job has ended"
-            publish(number=str(len(found)))
+            publish_next()
             for message in predictions.pull(100, 0.5):
                 assert message.ordering_key == "north"
-                found.append(json.loads(message.data))
+                assert json.loads(message.data)["key"] == message.attributes["number"]
+                found.append(message.data)
+
+    def alarm_came() -> bool:
+        alarmed.extend(json.loads(message.data) for message in alarms.pull(10, 0.1))
+        return bool(alarmed)
+
+    def used(event: ModelEvent) -> bool:
+        return any(json.loads(each)["model_epoch"] == event.epoch for each in found)
 
     def drive() -> None:
         try:
             publish(b"no JSON", source="station")
-            until(lambda: any(each["model_version"] == "one" for each in found))
-            send(two, events)
-            until(lambda: any(each["model_version"] == "two" for each in found))
+            until(lambda: used(one))
+            # A repeated event, an older one and a bad one: all are read before the alarm of the last one.
+            send(one, events)
+            send(older, events)
+            send(bad, events)
+            until(alarm_came)
+            for event in (two, back):
+                send(event, events)
+                until(lambda event=event: used(event))  # type: ignore[misc]
         except BaseException as error:
             problems.append(error)
         os.kill(os.getpid(), signal.SIGTERM)
         while not done.wait(0.5):
-            publish()
+            publish_next()
 
     thread = threading.Thread(target=drive)
     thread.start()
@@ -117,11 +143,20 @@ def test_records_are_scored_with_the_newest_model_until_the_job_is_stopped(
         publisher.transport.close()
     assert not problems, problems
     assert ended.returncode == 0, ended.stderr
-    versions = [each["model_version"] for each in found]
-    assert versions == sorted(versions)
-    for each in found:
-        bias = {"one": 1.0, "two": 2.0}[each["model_version"]]
-        assert each["prediction"] == pytest.approx(expected_weight(row, bias))
+    epochs = [json.loads(each)["model_epoch"] for each in found]
+    assert epochs == sorted(epochs)
+    expected: dict[int, list[Scored]] = {}
+    for event in (one, two, back):
+        loaded = LoadedModel(event, load_model(event))
+        expected[event.epoch] = score_records(sent, loaded, JsonCodec())
+    # Bit for bit: JSON has the shortest text of each number.
+    numbers = [int(json.loads(each)["key"]) for each in found]
+    assert found == [expected[epoch][number].prediction for epoch, number in zip(epochs, numbers, strict=True)]
+    assert set(epochs) == {one.epoch, two.epoch, back.epoch}
+    assert {(each["alarm"], each["version"], each["epoch"], each["in_use"]) for each in alarmed} == {
+        ("model_refused", "bad", 3, "one")
+    }
+    assert "differs from its golden row" in alarmed[0]["reason"]
     (letter,) = dead.pull(1)
     assert letter.data == b"no JSON"
     assert letter.attributes["headrace-reason"] == "malformed_row"

@@ -1,19 +1,23 @@
-"""Arrivals: the same data is one, and so is a request until a run takes it."""
+"""Arrivals: the same data is one, and so is a request until its run has ended."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.day_spans import day, problem_file, rows_of, write_rows
 
 from headrace.core.errors import DataError, UsageError
+from headrace.core.ledger.inbox import Arrival
+from headrace.core.ledger.retries import Retries
 from headrace.pipelines.dynamic.arrivals import FROM_SCRATCH, arrive, request
 from headrace.pipelines.dynamic.initialize import initialize
-from headrace.pipelines.dynamic.settings import DynamicSettings
+from headrace.pipelines.dynamic.settings import DynamicSettings, change
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
+SPAN: Any = {"data": "gs://bucket/a.csv", "reason": "file", "event": "", "now": NOW, "data_version": "generation 1"}
 
 
 @pytest.fixture
@@ -69,19 +73,61 @@ def test_what_is_refused(settings: DynamicSettings, tmp_path: Path) -> None:
     assert settings.ledger.inbox.versions() == []
 
 
-def test_a_request_is_one_until_a_run_takes_it(settings: DynamicSettings) -> None:
+def start(settings: DynamicSettings, *arrivals: Arrival) -> None:
+    versions = [one.version for one in arrivals]
+    settings.ledger.change(lambda state: state.started(versions, f"run-{state.epoch}", state.next_fence))
+
+
+def end(settings: DynamicSettings) -> None:
+    run = settings.ledger.state().run
+    assert run is not None
+    settings.ledger.end(run.id, run.epoch, "kept")
+
+
+def test_a_request_that_comes_again_is_the_same_until_its_run_ended(settings: DynamicSettings) -> None:
     first = request(settings, reason="schedule", event="", now=NOW)
     assert request(settings, reason="schedule", event="", now=NOW + timedelta(hours=1)) == first
     assert request(settings, reason=FROM_SCRATCH, event="", now=NOW) != first
-    ledger = settings.ledger
-    run = ledger.change(lambda state: state.started([first.version], "run", state.next_fence)).run
-    assert run is not None
-    # The run under way trains without it.
+    start(settings, first)
+    assert request(settings, reason="schedule", event="", now=NOW) == first
+    # An attempt that failed is no end.
+    settings.ledger.change(lambda state: state.failed("run-0", "gone", NOW, Retries()))
+    assert request(settings, reason="schedule", event="", now=NOW) == first
+    start(settings, first)
+    end(settings)
     second = request(settings, reason="schedule", event="", now=NOW)
     assert second != first
-    ledger.claim("run", "holder")
-    ledger.end("run", 1, "kept")
-    assert request(settings, reason="schedule", event="", now=NOW) == second
+    start(settings, second)
+    end(settings)
+    assert request(settings, reason="schedule", event="", now=NOW) not in (first, second)
+    assert len(settings.ledger.inbox.versions()) == 4
+
+
+def test_a_request_during_a_run_that_does_not_hold_it_is_for_the_next_one(settings: DynamicSettings) -> None:
+    start(settings, arrive(settings, **SPAN, span=day(0)))
+    first = request(settings, reason="request", event="", now=NOW)
+    assert request(settings, reason="request", event="", now=NOW) == first
+    end(settings)
+    start(settings, first)
+    # Its answer was lost, and the client sends it again.
+    assert request(settings, reason="request", event="", now=NOW) == first
+    assert settings.ledger.state().waiting(settings.ledger.inbox.versions(), NOW) == ()
+
+
+def test_a_request_is_another_one_where_its_run_does_not_know_what_came_since(settings: DynamicSettings) -> None:
+    first = request(settings, reason="request", event="", now=NOW)
+    start(settings, first)
+    span = arrive(settings, **SPAN, span=day(0))
+    second = request(settings, reason="request", event="", now=NOW)
+    assert second != first
+    assert request(settings, reason="request", event="", now=NOW) == second
+    end(settings)
+    start(settings, second, span)
+    assert request(settings, reason="request", event="", now=NOW) == second
+    withdrawn = change(settings, lambda _: {"withdrawn": (day(0),)})
+    third = request(withdrawn, reason="request", event="", now=NOW)
+    assert third not in (first, second)
+    assert request(withdrawn, reason="request", event="", now=NOW) == third
 
 
 def test_requests_with_ids(settings: DynamicSettings) -> None:

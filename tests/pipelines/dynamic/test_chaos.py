@@ -216,6 +216,7 @@ def test_two_weeks_unattended(
 ) -> None:
     deliveries = random_deliveries(14, 3, late=0.1, overwritten=0.05, repeats=5, seed=seed)
     killer, state = check_unattended(make, tmp_path, monkeypatch, deliveries)
+    assert len(killer.points) >= 60
     for step in ("pump", *STEPS):
         assert len({point for point in killer.points if point[1] == step}) >= 14, step
     outcomes = {done.outcome for done in state.done.values()}

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.pipeline_platforms import headrace
@@ -16,10 +17,13 @@ from support.ledgers import arrival, started
 
 from headrace.components.deploy.local.operate import stop
 from headrace.components.registry.folder.registry import Registry
+from headrace.core import storage
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import Watch
+from headrace.core.ledger.state import Run, Watch
 from headrace.core.model_events.event import ModelEvent
-from headrace.pipelines.dynamic.settings import DynamicSettings, read
+from headrace.core.steps.workspace import run_uri
+from headrace.pipelines.dynamic import local_runs
+from headrace.pipelines.dynamic.settings import DynamicSettings, change, read
 
 pytestmark = pytest.mark.timeout(900)
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -71,7 +75,8 @@ def test_a_model_is_trained_deployed_and_announced_and_a_bad_span_is_quarantined
     with urllib.request.urlopen(request, timeout=600) as answer:
         assert len(json.load(answer)["predictions"]) == 1
     (event,) = (tmp_path / "events").glob("*.json")
-    assert ModelEvent.decode(event.read_bytes(), str(event)).version == champion
+    announced = ModelEvent.decode(event.read_bytes(), str(event))
+    assert (announced.version, announced.problem) == (champion, settings.digests["problem_digest"])
 
     # A process of its own, which outlives the tick.
     broken = write_rows(tmp_path / "1.csv", rows_of(day(1), scale=1_000_000))
@@ -144,6 +149,59 @@ def test_a_failed_run_ends_the_command_with_its_error(settings: DynamicSettings,
     shown = " ".join(ok("dynamic", "status", settings.root).split())
     assert "failed 1 of 5 attempts: the run ended without a result, or is gone: see " in shown
     assert "next the first tick after " in shown
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["the last run", "a run before the last one"])
+def test_what_is_given_up_ends_the_command_with_an_error(
+    settings: DynamicSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """The runs are played: the first one fails, and has no further attempt."""
+    change(settings, lambda _: {"attempts": 1})
+    lost, ledger = arrival(0), settings.ledger
+    ledger.arrive(lost)
+    error = {"kind": "PlatformError", "what": "the disk is full"}
+
+    def execute(found: DynamicSettings, run: Run, _: object) -> dict[str, Any]:
+        begun = Path(storage.join(run_uri(found.root, run.id), "pipeline.yaml"))
+        begun.parent.mkdir(parents=True)
+        begun.write_text("")
+        failed = lost.version in run.versions
+        if failed and others:
+            ledger.arrive(arrival(1))
+        if not failed:
+            ledger.claim(run.id, "x")
+            ledger.end(run.id, run.epoch, "kept")
+        return {
+            "status": "failed" if failed else "succeeded",
+            "outcome": "failed" if failed else "kept",
+            "error": error if failed else None,
+            "why": "",
+            "model": "",
+            "steps": [],
+            "root": found.root,
+            "run_id": run.id,
+        }
+
+    monkeypatch.setattr(local_runs, "execute", execute)
+    done = headrace("run", "dynamic", "--root", settings.root)
+    assert "1 data version was given up. Last reason: " in done.output
+    assert (done.status, ("data versions were given up" if others else "the disk is full") in done.error) == (75, True)
+    assert ledger.state().given_up == (lost.version,)
+    # What was reported is an error once; it is printed as long as nobody tries it again.
+    again = ok("run", "dynamic", "--root", settings.root)
+    assert f"Try again: headrace dynamic retry {settings.folder} {lost.version}" in again
+
+
+def test_the_tick_that_gives_up_ends_with_an_error(settings: DynamicSettings) -> None:
+    change(settings, lambda _: {"attempts": 1})
+    lost = arrival(0)
+    settings.ledger.claim(started(settings.folder, [lost]).id, "x")
+    done = headrace("tick", settings.root, "--json")
+    assert (done.status, json.loads(done.output)["given_up"]) == (75, [lost.version])
+    assert "data versions were given up, as their runs failed too often" in done.error
+    assert lost.version in done.error
+    assert ok("tick", settings.root).startswith("idle: 1 data version was given up. ")
+    assert "given up 1 data version" in " ".join(ok("dynamic", "status", settings.root).split())
 
 
 def test_the_status_says_what_is_under_way_and_how_to_try_again(settings: DynamicSettings, tmp_path: Path) -> None:

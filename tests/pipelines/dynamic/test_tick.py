@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from peers.pipeline_platforms import headrace
 from support.day_spans import day, problem_file, rows_of, write_rows
 from support.registered_models import make_model
 
@@ -17,8 +18,10 @@ from headrace.core.errors import DataError, PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
 from headrace.core.ledger.state import Run
+from headrace.core.model_events.event import ModelEvent
 from headrace.core.signals import Terminated
 from headrace.core.steps.workspace import summary_uri
+from headrace.pipelines.dynamic.arguments import announced_uri
 from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.initialize import initialize
 from headrace.pipelines.dynamic.tick import announce_again, tick
@@ -64,7 +67,35 @@ def test_a_change_by_hand_is_announced_by_the_next_tick(tmp_path: Path) -> None:
     registry.mark_bad("v2")
     tick(settings, NOW, runs=Recorded())
     assert sorted(file.name for file in events.glob("*.json"))[1:] == ["days-0000000005.json"]
-    assert announce_again(initialize(problem_file(tmp_path).path, str(tmp_path / "other"))) is None
+    assert announce_again(initialize(problem_file(tmp_path).path, str(tmp_path / "other"))) == ""
+
+
+def test_what_a_command_announced_is_what_the_tick_would_send(tmp_path: Path) -> None:
+    """To the folder of the training's own events, whichever Problem the settings have by now."""
+    events = tmp_path / "events"
+    settings = initialize(problem_file(tmp_path).path, str(tmp_path / "root"), announce=(str(events),))
+    registry = Registry(settings.registry)
+    for version in ("v1", "v2"):
+        registry.register(make_model(tmp_path / version, version, problem="days", digest=version * 32))
+    sent: dict[str, bytes] = {}
+    for change in (["promote", "v1"], ["promote", "v2"], ["archive", "v2", "--bad"]):
+        action, version, *more = change
+        announced = ["--announce", str(events)] if action == "promote" else []
+        done = headrace("registry", action, settings.registry, version, *more, *announced)
+        assert done.status == 0, done.error
+        before = {file.name: file.read_bytes() for file in events.glob("*.json")}
+        # As if no destination had heard of anything.
+        Path(announced_uri(settings)).unlink(missing_ok=True)
+        assert tick(settings, NOW, runs=Recorded()).why == "every data version that arrived is done"
+        after = {file.name: file.read_bytes() for file in events.glob("*.json")}
+        assert {name: after[name] for name in before} == before
+        sent = after
+    found = [ModelEvent.decode(sent[name], name) for name in sorted(sent)]
+    assert [(one.action, one.problem[:2]) for one in found] == [
+        ("promote", "v1"),
+        ("promote", "v2"),
+        ("rollback", "v1"),
+    ]
 
 
 def test_no_destination_keeps_a_run_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +109,16 @@ def test_no_destination_keeps_a_run_from_starting(tmp_path: Path, monkeypatch: p
     data = write_rows(tmp_path / "0.csv", rows_of(day(0)))
     arrive(settings, data=data, span=day(0), reason="file", event="", now=NOW)
     runs = Recorded()
-    assert tick(settings, NOW, runs=runs).did == "started"
+    first = tick(settings, NOW, runs=runs)
+    assert first.did == "started"
+    assert ". Not announced to https://127.0.0.1/..., which the next tick repeats: " in first.why
     assert len(list((tmp_path / "events").glob("*.json"))) == 1
     # Not even a registry that cannot be read.
     monkeypatch.setattr(Registry, "state", lambda _: (_ for _ in ()).throw(PlatformError("the disk failed")))
-    assert tick(settings, NOW, runs=runs).did == "running"
+    second = tick(settings, NOW, runs=runs)
+    assert second.did == "running"
+    unsent = "Not announced to any destination, which the next tick repeats: the disk failed."
+    assert second.why.endswith(f" is under way. {unsent}")
 
 
 def test_a_signal_during_an_announcement_ends_the_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,3 +146,48 @@ def test_settings_of_pods_without_the_package_that_has_their_messages(
     with pytest.raises(UsageError, match=r"kfp-kubernetes, which is not installed"):
         lint_spec(spec, "kubeflow")
     assert lint_spec(spec, "vertex")
+
+
+def bomb(line: str, lines: int = 12) -> str:
+    """Lines of a mapping, each of which names the one before nine times."""
+    text = "a0: &a0 {k: v}\n"
+    for number in range(1, lines):
+        text += f"a{number}: &a{number} {line.replace('NINE', ','.join([f'*a{number - 1}'] * 9))}\n"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        (bomb("[NINE]"), "aliases stand for more than 4,194,304 values and characters up to line 8"),
+        (bomb("{<<: [NINE]}"), "aliases stand for more than 4,194,304 values and characters up to line 8"),
+        ("- &a " + "x" * 1_000_000 + "\n- *a" * 5, "aliases stand for more than 4,194,304 values and characters up to"),
+        ("root: &a {b: [*a]}", "the alias in line 1 names a value that holds it"),
+        ("root: &a [1]\n---\nroot: *a", "found undefined alias"),
+    ],
+    ids=["lists", "merges", "texts", "itself", "another document"],
+)
+def test_aliases_that_stand_for_much_are_refused_before_they_are_written_out(
+    tmp_path: Path, text: str, received: str
+) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        lint(str(path), "vertex")
+    assert caught.value.what == "the file cannot be read"
+    assert str(caught.value.received).startswith(received)
+
+
+def test_aliases_are_what_they_name(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    shared = "executors: &e {exec-a: {container: {image: i}}}"
+    path.write_text(
+        f"pipelineInfo: {{name: &n p}}\ndeploymentSpec: {{{shared}}}\nroot: {{dag: {{tasks: {{}}}}}}\n"
+        "components: {comp-a: {executorLabel: *n}, comp-b: {<<: *e, other: *e}}\n"
+    )
+    read = read_spec(str(path))
+    container = {"exec-a": {"container": {"image": "i"}}}
+    assert read.pipeline["components"] == {
+        "comp-a": {"executorLabel": "p"},
+        "comp-b": {**container, "other": container},
+    }

@@ -80,7 +80,10 @@ def test_machines_that_there_are(machine: str, accelerator: str, count: int, top
         ("n1-standard-8", "NVIDIA_TESLA_T4", 3, "", "accelerator"),
         ("g2-standard-24", "NVIDIA_L4", 1, "", "accelerator"),
         ("a2-highgpu-1g", "NVIDIA_A100_80GB", 1, "", "accelerator"),
-        ("n1-standard-8", "nvidia.com/gpu", 1, "", "accelerator"),
+        ("n1-standard-8", "nvidia.com/gpu", 1, "", "accelerator_type"),
+        ("g2-standard-8", "NVIDIA_L5", 1, "", "accelerator_type"),
+        ("n1-standrad-8", "NVIDIA_TESLA_T4", 1, "", "machine_type"),
+        ("n1-standard-8", "NVIDIA_TESLA_K80", 1, "", "accelerator"),
         ("g2-standard-12", "", 0, "", "accelerator_needs_machine"),
         ("g4-standard-48", "", 0, "", "accelerator_needs_machine"),
         ("g4-standard-48", "NVIDIA_RTX_PRO_6000", 2, "", "accelerator"),
@@ -184,8 +187,14 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
         (
             TaskOptions,
             {"accelerator": "nvidia.com/gpu", "accelerator_count": 1},
-            "the accelerator does not exist",
-            "Each accelerator",
+            "nvidia.com/gpu is not an accelerator of Vertex AI",
+            "one of NVIDIA_TESLA_P4",
+        ),
+        (
+            TaskOptions,
+            {"accelerator": "NVIDIA_L4", "accelerator_count": 3},
+            "no machine has this number",
+            "in some numbers",
         ),
         (EndpointOptions, {"traffic": 101}, "traffic is not valid", "add up to 100"),
         (EndpointOptions, {"inference_timeout_s": 1200}, "inference_timeout_s is not valid", "a shared one has 60 s"),
@@ -234,13 +243,16 @@ def test_an_endpoints_replica_takes_fewer_gpus_than_its_machine_has() -> None:
 def test_every_rule_has_a_source_and_a_text() -> None:
     table = vertex_rules.table()
     for name in table["rules"]:
-        assert "https://" in vertex_rules.rule(name)
-        assert table["as_of"] in vertex_rules.rule(name)
+        assert vertex_rules.rule(name)
+        assert "https://" not in vertex_rules.rule(name)
+        assert "https://" in vertex_rules.source(name)
+        assert vertex_rules.source(name).startswith(f"{name}, table of {table['as_of']}")
 
 
 def test_an_error_says_what_the_machine_takes() -> None:
     with pytest.raises(UsageError) as caught:
         TrainingOptions(machine_type="g2-standard-24", accelerator="NVIDIA_L4", accelerator_count=1)
+    assert caught.value.what == "g2-standard-24 and 1 x NVIDIA_L4 do not go together"
     assert caught.value.fix == "g2-standard-24 supports 2 x NVIDIA_L4"
 
 

@@ -165,6 +165,7 @@ def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dic
         "claim": {},
         "traffic_log": "",
         "serving": {},
+        "request_log": "",
     }
     deployed = tasks["deploy"].inputs()
     assert deployed["traffic"] == 20
@@ -261,7 +262,9 @@ def test_the_accelerators_of_the_table_are_those_of_the_api() -> None:
     known = {one.name for one in aiplatform_v1.AcceleratorType} - {"ACCELERATOR_TYPE_UNSPECIFIED"}
     # One that is no more to be had, and names of TPUs whose machine types have them built in.
     left = {"NVIDIA_TESLA_K80", "TPU_V4_POD", "TPU_V5_LITEPOD"}
-    assert set(vertex_rules.table()["accelerators"]) == known - left
+    table = vertex_rules.table()["accelerators"]
+    assert set(table) == known
+    assert {name for name, counts in table.items() if not counts} == left
 
 
 def test_an_edited_label_changes_no_task_that_is_cached(tmp_path: Path, tasks: dict[str, Task]) -> None:
@@ -275,3 +278,28 @@ def test_an_edited_label_changes_no_task_that_is_cached(tmp_path: Path, tasks: d
     cached = {name for name, task in leaves.items() if task.spec["cachingOptions"]}
     assert changed == {"register", "deploy"}
     assert not changed & cached
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "repeated"),
+    [
+        ("cpu = 8", "cpu = 16", {"evaluate"}),
+        ("replicas = 3", "replicas = 4", {"train"}),
+        ('machine_type = "n2-standard-4"', 'machine_type = "n2-standard-8"', {"preprocess"}),
+        (f'beam = "{BEAM}"', f'beam = "{BEAM.replace("1" * 64, "6" * 64)}"', {"preprocess"}),
+        (f'train = "{TRAIN}"', f'train = "{TRAIN.replace("2" * 64, "6" * 64)}"', {"train", "evaluate"}),
+    ],
+)
+def test_an_edited_machine_or_image_changes_the_tasks_that_have_it(
+    tmp_path: Path, path: Path, old: str, new: str, repeated: set[str]
+) -> None:
+    def engines(spec: Path) -> dict[str, object]:
+        """What the engine's cache compares of a task besides its inputs' values: the task, and its container."""
+        read = read_spec(str(spec))
+        containers = dict(read.containers())
+        found = {task.where.rpartition(".")[2]: task for task in read.tasks() if "executorLabel" in task.component}
+        return {name: (task.spec, task.component, containers[f"exec-{name}"]) for name, task in found.items()}
+
+    before, after = engines(path), engines(compile_with(tmp_path, old, new))
+    cached = {"preprocess", "train", "evaluate"}
+    assert {name for name in cached if before[name] != after[name]} == repeated

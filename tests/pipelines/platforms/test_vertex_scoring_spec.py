@@ -75,7 +75,7 @@ def test_scoring_is_a_batch_prediction_job_between_two_tasks(tmp_path: Path) -> 
     [
         ("gs://my-bucket/staging", "/tmp/staging", "staging is wrong"),
         ("replicas = 5", "replicas = 0", "replicas is wrong"),
-        ("batch_size = 128", 'machine_type = "n9-standard"', "the machine type does not exist"),
+        ("batch_size = 128", 'machine_type = "n9-standard"', "n9-standard is not a machine type of Google Cloud"),
     ],
 )
 def test_what_a_job_would_be_refused_for_is_refused_when_compiled(

@@ -188,7 +188,7 @@ def test_a_search_of_which_no_trial_could_report_is_not_the_platforms_fault(sear
     error = search.record()["error"]
     assert (error["exit_status"], error["received"]) == (2, "4 complete")
     assert error["what"] == "trials were complete, but Vertex AI received no metric and ended the search"
-    assert "USER 0:0" in error["fix"]
+    assert "TRAINER_USER=0:0" in error["fix"]
 
 
 def test_a_search_of_which_every_trial_fails_says_what_the_trials_said(search: Search) -> None:

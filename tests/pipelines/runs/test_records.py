@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from support.run_folders import write_run
 
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import is_locked, locked
+from headrace.core.storage.remote import Object
+from headrace.core.storage.remote import folders as remote_folders
 from headrace.pipelines.runs.records import list_runs, read_run, read_summary
 from headrace.pipelines.runs.resolve import resolve_run
 from headrace.pipelines.runs.start_record import recording, secrets
@@ -115,6 +118,24 @@ def test_runs_of_a_bucket(bucket: str, put: Callable[[str, bytes], str], tmp_pat
     (run,) = list_runs(f"gs://{bucket}/root")
     assert (run.run_id, run.status, run.folder) == ("natality-1", "succeeded", f"gs://{bucket}/root/runs/natality-1")
     assert resolve_run(run.folder).run_id == "natality-1"
+
+
+def test_the_clocks_of_machines_do_not_say_which_run_of_a_bucket_is_newest(
+    bucket: str, put: Callable[[str, bytes], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the store's clock the runs ended in the order of their names; the clocks of their machines say otherwise."""
+    for number, started in enumerate((9_000.0, 5_400.0, 100.0), 1):
+        folder = write_run(tmp_path, f"natality-{number}", started=started)
+        put(f"root/runs/natality-{number}/summary.json", (folder / "summary.json").read_bytes())
+    found = remote_folders.find
+
+    def dated(uri: str) -> tuple[list[Object], bool]:
+        objects, alone = found(uri)
+        return [dataclasses.replace(each, created=100.0 + number) for number, each in enumerate(objects)], alone
+
+    monkeypatch.setattr(remote_folders, "find", dated)
+    found_runs = list_runs(f"gs://{bucket}/root")
+    assert [run.run_id for run in found_runs] == ["natality-3", "natality-2", "natality-1"]
 
 
 def test_the_start_record_names_the_running_step_and_keeps_no_webhook(tmp_path: Path) -> None:

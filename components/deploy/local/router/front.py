@@ -27,10 +27,8 @@ _log = logging.getLogger("headrace.router")
 
 # The server's own maximum is 8 MiB.
 MAX_BODY_BYTES = 16 << 20
-HEAD_TIMEOUT_S = 5.0
-# A body has this long, and a second more per this many bytes of its declared length.
-BODY_TIMEOUT_S = 8.0
-_BODY_BYTES_PER_S = 1 << 20
+# For a whole request, from its first byte, or from the connection; arriving bytes do not extend it.
+ARRIVAL_TIMEOUT_S = 9.0
 IDLE_TIMEOUT_S = 75.0
 _WRITE_TIMEOUT_S = 30.0
 _MAX_BUFFERED_BYTES = 512 << 20
@@ -104,14 +102,15 @@ class Client(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._last = False
+        # Whether it waits for the first byte after a response.
+        self._idle = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncio calls it."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._front.entered(self)
-        self._wait(HEAD_TIMEOUT_S)
+        self._wait(ARRIVAL_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
@@ -129,8 +128,8 @@ class Client(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         if self._body is None:
-            if not self._buffer:
-                self._wait(HEAD_TIMEOUT_S)
+            if self._idle:
+                self._wait(ARRIVAL_TIMEOUT_S)
             self._buffer += data
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0 or end > MAX_HEAD_BYTES:
@@ -141,10 +140,8 @@ class Client(asyncio.Protocol):
             data = bytes(self._buffer[end + 4 :])
             self._buffer.clear()
             self._body = Body(head.length, MAX_BODY_BYTES)
-            if not self._body.done:
-                self._wait(BODY_TIMEOUT_S + (head.length or 0) / _BODY_BYTES_PER_S)
-                if (head.get(b"expect") or b"").lower() == b"100-continue":
-                    self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not self._body.done and (head.get(b"expect") or b"").lower() == b"100-continue":
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._feed(self._body, data)
 
     def _feed(self, body: Body, data: bytes) -> None:
@@ -181,7 +178,7 @@ class Client(asyncio.Protocol):
         elif not keep or self._front.ending:
             self._transport.close()
         else:
-            self._wait(IDLE_TIMEOUT_S)
+            self._wait(IDLE_TIMEOUT_S, idle=True)
             self._transport.resume_reading()
             if self._buffer:
                 data = bytes(self._buffer)
@@ -203,9 +200,10 @@ class Client(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _wait(self, timeout_s: float) -> None:
+    def _wait(self, timeout_s: float, *, idle: bool = False) -> None:
         """Waits for the client: the connection is closed when the time is over."""
         self._stop_waiting()
+        self._idle = idle
         self._front.waiting[self] = None
         self._timer = self._loop.call_later(timeout_s, self._expired)
 

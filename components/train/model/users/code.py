@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from headrace.core.errors import ProblemError
+from headrace.core.errors import PlatformError, ProblemError
 from headrace.core.problem.file import ProblemFile
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -40,6 +40,9 @@ def blaming(problem_file: ProblemFile, what: str, function: str = "build_model")
         yield
     except ProblemError as error:
         raise error.at(problem_file.path) from error
+    except PlatformError:
+        # Such as a SIGTERM at this moment, which is no fault of the user's code.
+        raise
     except Exception as error:
         where = problem_file.own_line(error.__traceback__) or f"{problem_file.path}, {function}"
         raise ProblemError(what, where=where, received=f"{type(error).__name__}: {_plain(error)}") from error

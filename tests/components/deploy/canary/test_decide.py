@@ -142,7 +142,8 @@ def test_predictions_that_differ_roll_back_only_where_they_are_limited() -> None
     assert decide(canary(), evidence, SOON).action == "stay"
     decision = decide(canary(settings=CanarySettings(maximum_differing=0.05)), evidence, SOON)
     assert decision.action == "roll back"
-    assert "Replay: 10 % of the rows differ, 5 % may." in decision.reasons
+    differ = "Replay: 10 % of the rows differ, always-valid 99 % interval 6.61 to 14.1 %, 5 % may."
+    assert differ in decision.reasons
 
 
 def test_greater_losses_roll_back_and_smaller_ones_do_not() -> None:
@@ -153,6 +154,11 @@ def test_greater_losses_roll_back_and_smaller_ones_do_not() -> None:
     assert worse.reasons[0].startswith("The canary is worse: losses;")
     better = Evidence(losses=Differences.of((noise - 0.03).tolist()))
     assert decide(canary(), better, SOON).action == "stay"
+    exact = Evidence(losses=Differences.of([0.5] * 100))
+    assert findings(exact, CanarySettings())[0].text == (
+        "Labels: mean loss difference +0.5 on 100 rows, always-valid 99 % interval +0.385 to +0.538"
+        " (positive: the canary is worse)."
+    )
     assert "Labels: mean loss difference -0.0" in " ".join(each.text for each in findings(better, CanarySettings()))
 
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from headrace.components.deploy.canary.e_values import (
     Counts,
+    fraction_interval,
     log_e_attribution,
     log_e_excess,
     log_e_fraction,
     log_e_mean,
     log_mean,
+    mean_interval,
 )
 from headrace.components.deploy.canary.evidence import Differences
 
@@ -70,6 +72,75 @@ def test_the_mean_of_bets_on_differences_without_a_mean_is_at_most_1() -> None:
             for drawn in itertools.product(values, repeat=4)
         )
         assert 0.9 < mean <= 1 + 1e-12
+
+
+def test_the_intervals_in_numbers() -> None:
+    assert mean_interval(Differences(), 0.01) == (-1.0, 1.0)
+    assert mean_interval(Differences.of([0.5] * 100), 0.01) == pytest.approx((0.38535, 0.53822), abs=1e-5)
+    assert mean_interval(Differences.of([-1.0] * 50), 0.01) == pytest.approx((-1.0, -0.70652), abs=1e-5)
+    assert fraction_interval(0, 0, 0.01) == (0.0, 1.0)
+    assert fraction_interval(100, 1_000, 0.01) == pytest.approx((0.06615, 0.14100), abs=1e-5)
+    assert fraction_interval(0, 1_000, 0.01) == pytest.approx((0.0, 0.00721), abs=1e-5)
+
+
+@given(st.lists(st.floats(-1, 1), max_size=60), st.floats(0.001, 0.5))
+def test_an_interval_has_the_limits_that_are_not_rejected(values: list[float], alpha: float) -> None:
+    differences, needed = Differences.of(values), math.log(2 / alpha)
+    low, high = mean_interval(differences, alpha)
+    assert -1 <= low <= differences.mean <= high <= 1
+    if low > -1:
+        assert log_e_mean(differences, low) >= needed
+        assert log_e_mean(differences, low - (low + 1) / 2) >= needed
+    assert log_e_mean(differences, low + 1e-5) < needed
+    # Mirrored values have the mirrored interval.
+    assert mean_interval(Differences.of([-value for value in values]), alpha) == pytest.approx((-high, -low), abs=1e-5)
+    wider = mean_interval(differences, alpha / 2)
+    assert wider[0] <= low <= high <= wider[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"),
+    [({-1.0: 0.5, 1.0: 0.5}, 0.0), ({-0.5: 0.2, 0.25: 0.8}, 0.1), ({0.0: 0.9, 1.0: 0.1}, 0.1)],
+)
+def test_an_interval_that_is_read_after_every_row_is_ever_wrong_at_most_as_often_as_stated(
+    values: dict[float, float], mean: float
+) -> None:
+    # All sequences of 10 rows, by the numbers of the two values among the first rows, which is all that counts.
+    alpha, (one, other) = 0.4, values
+    wrong = 0.0
+    right = {(0, 0): 1.0}
+    for _ in range(10):
+        after: dict[tuple[int, int], float] = {}
+        for (ones, others), probability in right.items():
+            for drawn, more in (((ones + 1, others), values[one]), ((ones, others + 1), values[other])):
+                after[drawn] = after.get(drawn, 0.0) + probability * more
+        right = {}
+        for (ones, others), probability in after.items():
+            low, high = mean_interval(Differences.of([one] * ones + [other] * others), alpha)
+            if low <= mean <= high:
+                right[ones, others] = probability
+            else:
+                wrong += probability
+    assert wrong + sum(right.values()) == pytest.approx(1)
+    assert 0 < wrong <= alpha
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_an_interval_of_a_fraction_is_ever_wrong_at_most_as_often_as_stated(fraction: float) -> None:
+    alpha, wrong, right = 0.4, 0.0, {0: 1.0}
+    for rows in range(1, 41):
+        after: dict[int, float] = {}
+        for events, probability in right.items():
+            after[events] = after.get(events, 0.0) + probability * (1 - fraction)
+            after[events + 1] = after.get(events + 1, 0.0) + probability * fraction
+        right = {}
+        for events, probability in after.items():
+            low, high = fraction_interval(events, rows, alpha)
+            if low <= fraction <= high:
+                right[events] = probability
+            else:
+                wrong += probability
+    assert 0 < wrong <= alpha
 
 
 @given(_COUNTS, _COUNTS, _COUNTS, _COUNTS, st.integers(1, 99), st.floats(0, 0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,16 @@ from typing import Any
 import jsonschema
 import pytest
 from kubernetes.client import ApiException
+from support.ledgers import REFUSED
+from support.registered_models import make_model
 
-from headrace.components.deploy.kserve import deploy
+from headrace.components.deploy.kserve import deploy, step
+from headrace.components.registry.folder.registry import Registry
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.core.errors import PlatformError, ProblemError, UsageError
+from headrace.core.ledger.claim import Claim
+from headrace.core.steps.identity import publish_identity
+from headrace.core.steps.step import read_record
 
 SCHEMA = json.loads(Path(__file__).with_name("inference_service.schema.json").read_text())
 ENDPOINT = "kserve://models/natality"
@@ -117,6 +124,8 @@ def test_the_server_writes_the_traffic_log() -> None:
     config = deploy.ServiceConfig(IMAGE, rules="warn", traffic_log="gs://b/traffic")
     (container,) = manifest(config, "gs://b/m")["spec"]["predictor"]["containers"]
     assert container["args"][-4:] == ["--rules", "warn", "--traffic-log", "gs://b/traffic"]
+    both = deploy.ServiceConfig(IMAGE, traffic_log="gs://b/traffic", request_log="gs://b/requests")
+    assert deploy._options(both) == ("--traffic-log", "gs://b/traffic", "--request-log", "gs://b/requests")
 
 
 @pytest.mark.parametrize("mode", ["static", "hybrid"])
@@ -228,3 +237,22 @@ def test_settings_of_a_task() -> None:
     assert deploy.config_of(settings) == deploy.ServiceConfig(IMAGE, traffic=20, image_pull_secrets=("registry",))
     with pytest.raises(UsageError, match="settings are not valid"):
         deploy.config_of({"image": IMAGE, "trafic": 20})
+
+
+@pytest.mark.parametrize(("refused", "error"), REFUSED)
+def test_a_run_that_may_not_begin_deploys_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[[str], Claim], error: str
+) -> None:
+    cluster, root = Cluster(), str(tmp_path / "root")
+    monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
+    monkeypatch.setattr("kubernetes.client.CustomObjectsApi", lambda: cluster)
+    registry = Registry(str(tmp_path / "registry"))
+    registry.register(make_model(tmp_path / "model", "v1"))
+    claim = refused(str(tmp_path / "ledger")).to_json()
+    settings = {"image": IMAGE, "claim": "headrace", "mount": str(tmp_path)}
+    with pytest.raises(SystemExit):
+        step.run(registry.path("v1"), ENDPOINT, root, object(), settings, claim)
+    record = read_record(root, "deploy", publish_identity("deploy", "v1", ENDPOINT))
+    assert record is not None
+    assert record["error"]["what"] == error
+    assert cluster.calls == []

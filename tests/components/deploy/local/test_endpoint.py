@@ -123,9 +123,9 @@ def test_one_deployment_at_a_time(tmp_path: Path, make_model: Callable[..., Path
     [
         ({"name": "a/b"}, "the model name is not valid"),
         ({"name": "-x"}, "the model name is not valid"),
-        ({"start_timeout_s": 0}, "start_timeout_s is not valid"),
-        ({"keep_versions": -1}, "not below 0"),
-        ({"lock_timeout_s": -1}, "not below 0"),
+        ({"start_timeout_s": 0}, "start_timeout_s is wrong"),
+        ({"keep_versions": -1}, "keep_versions is wrong"),
+        ({"lock_timeout_s": -1}, "lock_timeout_s is wrong"),
         ({"port": 65536}, "the port is not valid"),
     ],
 )

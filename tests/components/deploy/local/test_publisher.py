@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from headrace.components.rollback.rollback import RollbackResult, rollback
 from headrace.components.rollout.rollout import RolloutConfig, roll_out
 from headrace.components.serve import processes
 from headrace.core.errors import GateRefused, PlatformError, UsageError
-from headrace.core.storage.lock import is_locked
+from headrace.core.storage.lock import is_locked, locked
 
 # Deploys, or rolls back, in a process of its own, and stops for ever at the moment that is named.
 _DEPLOY = """
@@ -230,7 +230,7 @@ def test_a_process_that_died_is_started_again_by_the_router_and_nothing_else_cha
     assert case.state() == before
 
 
-def test_a_router_that_died_leaves_the_processes_and_continues_its_counts(case: Case) -> None:
+def test_a_router_that_died_is_started_again_by_a_version_and_continues_its_counts(case: Case) -> None:
     before, pid = case.state(), case.pid
     requests = status(case.endpoint).serving["v2"]["requests"]
 
@@ -239,18 +239,23 @@ def test_a_router_that_died_leaves_the_processes_and_continues_its_counts(case: 
         return version["pid"], version["requests"]
 
     wait_for(lambda: saved() == (pid, requests))
-    os.kill(case.router_pid(), signal.SIGKILL)
-    wait_for(lambda: not is_locked(str(case.folder / "router")))
-    said = status(case.endpoint)
-    assert (said.healthy, said.why_unhealthy) == (False, "the router does not run")
-    with socket.create_server(("127.0.0.1", said_port(before))):
+    router = case.router_pid()
+    with locked(case.endpoint):
+        # Whoever changes the endpoint starts the router itself: meanwhile no version does.
+        os.kill(router, signal.SIGKILL)
+        wait_for(lambda: not is_locked(str(case.folder / "router")))
+        said = status(case.endpoint)
+        assert (said.healthy, said.why_unhealthy) == (False, "the router does not run")
+        other = socket.create_server(("127.0.0.1", said_port(before)))
         assert status(case.endpoint).why_unhealthy == f"another program answers at {before['url']}"
-        with pytest.raises(UsageError, match=r"the router did not start(.|\n)*cannot listen at its address"):
-            operate.start(case.endpoint)
-    assert operate.start(case.endpoint) == before["url"]
+    with other, pytest.raises(UsageError, match=r"the router did not start(.|\n)*cannot listen at its address"):
+        operate.start(case.endpoint)
+    # Nobody does anything from now on.
+    wait_for(lambda: status(case.endpoint).healthy)
     said = status(case.endpoint)
-    assert (said.healthy, said.pid, said.serving["v2"]["requests"]) == (True, pid, requests)
-    assert case.state() == before
+    assert (said.pid, said.serving["v2"]["requests"], case.state()) == (pid, requests, before)
+    assert case.router_pid() != router
+    assert operate.start(case.endpoint) == before["url"]
 
 
 def test_rollback_and_a_second_press_of_the_button(case: Case) -> None:
@@ -367,8 +372,11 @@ def test_stop_and_what_starts_it_again(case: Case) -> None:
 
 
 def test_a_server_that_does_not_listen_to_a_signal_is_killed(case: Case) -> None:
-    pid = case.pid
-    control.stop(EndpointFolder(case.endpoint))
+    pid, folder = case.pid, EndpointFolder(case.endpoint)
+    state = folder.existing()
+    # No version starts its router again.
+    folder.write(replace(state, stopped=True), state)
+    control.stop(folder)
     os.kill(pid, signal.SIGSTOP)
     server = processes.read(str(case.folder / "servers"), pid)
     assert server is not None

@@ -6,18 +6,20 @@ import csv
 import io
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.users_files import check_users_files_stay
 
 from headrace.components.preprocess.append.spans import Update, add_span, append, span_name
 from headrace.components.preprocess.pipeline import PreprocessConfig, preprocess
 from headrace.components.train.input import examples as train_examples
 from headrace.core import storage
 from headrace.core.artifacts.examples import SPLITS, Manifest
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows, to_csv
+from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.artifacts.quarantine import read_rows, to_csv
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.storage.edit_folder import exclusive, swapping
@@ -69,7 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def births(whole: Path, tmp_path: Path) -> Path:
     """A copy of the Examples of all births, to be changed."""
-    with swapping(tmp_path / "examples") as copy:
+    with swapping(tmp_path / "examples", None) as copy:
         for name, content in contents(whole).items():
             storage.write_bytes(str(copy / name), content)
     return tmp_path / "examples"
@@ -211,6 +213,7 @@ def test_a_row_corrected_wrongly_is_counted_once(tmp_path: Path, births: Path) -
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (1450, 1450, 0)
     assert [added.corrected for added in manifest.appended] == [1, 1]
     assert not quarantine_files(str(births))
+    check_users_files_stay(births, EXAMPLES, "train", "quarantine", "sketches", "appended/00002/train")
 
 
 def test_a_correction_belongs_to_its_span(tmp_path: Path) -> None:
@@ -224,6 +227,35 @@ def test_a_correction_belongs_to_its_span(tmp_path: Path) -> None:
     assert sum(len(of) for of in keys(examples).values()) == 1450
     # The span's own data is still the same.
     assert add(tmp_path, "2", PARTS[1]).status == "unchanged"
+    inside = ("spans", "spans/1/train", "spans/2/quarantine", "spans/2/appended/00001/train", "sketches")
+    check_users_files_stay(examples, EXAMPLES, *inside)
+
+
+def test_files_of_the_users_stay_in_examples_that_grow(tmp_path: Path, births: Path) -> None:
+    add(tmp_path, "1", PARTS[0], "spanned")
+    spanned = tmp_path / "spanned"
+    rows = write(tmp_path / "new.csv", [f"n{PARTS[1][0]}"])
+    (births / "quarantine" / "corrected.csv").write_text("work")
+    (spanned / "spans" / "1" / "thesis.txt").write_text("years")
+    before = contents(tmp_path)
+    for act in (
+        lambda: append(PROBLEM_FILE, config(rows, births)),
+        lambda: append(PROBLEM_FILE, config(rows, spanned), span="1"),
+        lambda: add_span(PROBLEM_FILE, config(rows, spanned), "1", replace=True),
+        lambda: add_span(PROBLEM_FILE, config(rows, spanned), "2"),
+    ):
+        with pytest.raises(UsageError, match="Nothing was changed"):
+            act()
+    assert contents(tmp_path) == before
+
+
+def test_a_file_that_comes_while_examples_grow_stays(tmp_path: Path, births: Path) -> None:
+    mine = births / "train" / "thesis.txt"
+    rows = write(tmp_path / "new.csv", [f"n{PARTS[1][0]}"])
+    before = contents(births)
+    with pytest.raises(UsageError, match=r"Received: also train/thesis\.txt\."):
+        append(PROBLEM_FILE, config(rows, births), report=lambda *_, **__: mine.write_text("years") and None)
+    assert contents(births) == {**before, "train/thesis.txt": b"years"}
 
 
 def test_the_budget_is_of_all_rows_together(tmp_path: Path, births: Path) -> None:
@@ -250,38 +282,50 @@ def test_the_same_steps_give_the_same_bytes(tmp_path: Path, whole: Path) -> None
 
 _WRITER = """
 import sys
-from pathlib import Path
-from headrace.components.preprocess.pipeline import PreprocessConfig
-from headrace.components.preprocess.append.spans import add_span
+from headrace.components.preprocess import pipeline
+from headrace.components.preprocess.append import spans
+from headrace.core import storage
 from headrace.core.problem.file import load_problem
-problem, data, output = sys.argv[1:]
-print("ready", flush=True)
-add_span(load_problem(problem), PreprocessConfig(data, output, "1" * 16), "2")
+from headrace.core.storage import edit_folder
+
+problem, data, output, place = sys.argv[1:]
+module, name = {
+    "copied": (spans, "completed"),
+    "half written": (storage, "write_json"),
+    "written": (pipeline, "preprocess"),
+    "merged": (spans, "put_together"),
+    "swapped": (edit_folder, "swap_folders"),
+}[place]
+work = getattr(module, name)
+
+def stopping(*given, **options):
+    work(*given, **options)
+    print("there", flush=True)
+    sys.stdin.read()
+
+setattr(module, name, stopping)
+spans.add_span(load_problem(problem), pipeline.PreprocessConfig(data, output, "1" * 16), "2")
 """
 
 
-def test_a_killed_writer_leaves_what_was_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["copied", "half written", "written", "merged", "swapped"])
+def test_a_killed_writer_leaves_what_was_there(tmp_path: Path, place: str) -> None:
     add(tmp_path, "1", PARTS[0])
     examples = tmp_path / "examples"
     before = contents(examples)
     data = write(tmp_path / "2.csv", PARTS[1])
-    command = [sys.executable, "-c", _WRITER, str(EXAMPLE / "natality.py"), str(data), str(examples)]
-    for wait in (0.05, 0.25, 0.6):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", _WRITER, str(EXAMPLE / "natality.py"), str(data), str(examples), place]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        deadline = time.monotonic() + 20
-        while not list(tmp_path.glob(".examples.edit-*")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(wait)
-        # It may have ended by itself.
+        assert process.stdout.readline() == "there\n"
         process.kill()
-        process.wait()
-        process.stdout.close()
+    assert list(tmp_path.glob(".examples.edit-*"))
+    if place == "swapped":
         now = Manifest.read(str(examples))
+        assert [span.span for span in now.spans] == ["1", "2"]
         assert sum(len(of) for of in keys(examples).values()) == now.rows_out
-        if len(now.spans) == 1:
-            assert contents(examples) == before
+    else:
+        assert contents(examples) == before
     add(tmp_path, "2", PARTS[1])
     assert Manifest.read(str(examples)).rows_in == 1450
     assert not list(tmp_path.glob(".examples.edit-*"))
@@ -299,10 +343,10 @@ def test_a_folder_that_was_put_aside_comes_back(tmp_path: Path) -> None:
 def test_what_fails_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a").write_text("1")
-    with pytest.raises(ValueError, match="stop"), swapping(tmp_path / "folder") as copy:
+    with pytest.raises(ValueError, match="stop"), swapping(tmp_path / "folder", None) as copy:
         storage.write_bytes(str(copy / "a"), b"2")
         raise ValueError("stop")
     assert contents(tmp_path) == {"folder/a": b"1"}
-    with swapping(tmp_path / "folder") as copy:
+    with swapping(tmp_path / "folder", None) as copy:
         storage.write_bytes(str(copy / "a"), b"2")
     assert contents(tmp_path) == {"folder/a": b"2"}

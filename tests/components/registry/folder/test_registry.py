@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzzing import max_examples
+from support.ledgers import REFUSED, ended
 from support.registered_models import make_evaluation, make_model
 
 from headrace.components.registry.folder import step
 from headrace.components.registry.folder.registry import Registry
 from headrace.core.errors import DataError, UsageError
+from headrace.core.ledger.claim import Claim
+from headrace.core.ledger.state import Overtaken
 from headrace.core.steps import identity
 from headrace.core.steps.step import read_record
 
@@ -242,3 +246,27 @@ def test_a_version_that_a_canary_decides_about_is_not_the_champion(tmp_path: Pat
         assert step.run(registry.folder, root, model, evaluation, promote=False) == registry.path(version)
         # The first one is: nothing is there to compare it with.
         assert registry.aliases() == {"champion": champion}
+
+
+@pytest.mark.parametrize(("refused", "error"), REFUSED)
+def test_a_run_that_may_not_begin_registers_nothing(
+    tmp_path: Path, refused: Callable[[str], Claim], error: str
+) -> None:
+    claim, root = refused(str(tmp_path / "ledger")), str(tmp_path / "root")
+    model = SimpleNamespace(path=make_model(tmp_path / "model", "v1"))
+    evaluation = SimpleNamespace(path=make_evaluation(tmp_path / "evaluation", "v1"))
+    registry = str(tmp_path / "registry")
+    with pytest.raises(SystemExit):
+        step.run(registry, root, model, evaluation, claim.to_json())
+    record = read_record(root, "register", identity.publish_identity("register", "v1", registry))
+    assert record is not None
+    assert record["error"]["what"] == error
+    assert not Path(registry).exists()
+
+
+def test_a_registration_whose_run_is_overtaken_meanwhile_is_not_recorded(tmp_path: Path) -> None:
+    claim = ended(str(tmp_path / "ledger"))
+    registry = Registry(str(tmp_path / "registry"), claim=claim)
+    with pytest.raises(Overtaken):
+        registry.register(make_model(tmp_path / "model", "v1"))
+    assert (registry.versions(), registry.state().epoch) == ([], 0)

@@ -38,7 +38,7 @@ def registry(place: str) -> Registry:
 
 
 def test_a_version_has_a_record_and_whole_files(registry: Registry, tmp_path: Path) -> None:
-    model = make_model(tmp_path / "model", "v2", problem="natality", data="e1", parent="v1")
+    model = make_model(tmp_path / "model", "v2", problem="natality", data="e1", parent="v1", digest="f" * 64)
     registry.register(model, make_evaluation(tmp_path / "evaluation", "v2", metrics={"auc": 0.75}))
     record = registry.record("v2")
     files = record.pop("files")
@@ -47,6 +47,7 @@ def test_a_version_has_a_record_and_whole_files(registry: Registry, tmp_path: Pa
         "format": 1,
         "version": "v2",
         "problem": "natality",
+        "problem_digest": "f" * 64,
         "task": "regression",
         "data": "e1",
         "parent": "v1",
@@ -244,7 +245,7 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(
                 patched.setattr(conditions, "write", killing(conditions.write, last))
             else:
                 patched.setattr(os, "fsync", killing(os.fsync, last))
-                patched.setattr(Path, "rename", killing(Path.rename, last))
+                patched.setattr(Path, "replace", killing(Path.replace, last))
             _register(where, model, evaluation)
             finished = True
         registry = _register(where, model, evaluation)
@@ -254,4 +255,4 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(
         assert [change.action for change in registry.state().history] == ["register", "promote"]
         if finished:
             break
-    assert last == (10 if storage.is_remote(place) else 13)
+    assert last == (10 if storage.is_remote(place) else 25)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform
 from peers.vertex.server import VertexServer
 from peers.vertex.service import PARENT
-from support.registered_models import make_model
+from support.ledgers import REFUSED, ended
+from support.registered_models import make_evaluation, make_model
 
 from headrace.components.deploy.vertex import step
 from headrace.components.deploy.vertex.deploy import DeployConfig
 from headrace.components.registry.vertex import lookup
-from headrace.components.registry.vertex.register import UploadConfig, register, upload
+from headrace.components.registry.vertex.register import UploadConfig, register, run, upload
 from headrace.components.registry.vertex.registry import VertexRegistry, service_of
 from headrace.core import storage
 from headrace.core.errors import DataError, GateRefused, UsageError
+from headrace.core.ledger.claim import Claim
+from headrace.core.ledger.state import Overtaken
 from headrace.core.steps import identity
 from headrace.core.steps.step import read_record
 
@@ -125,6 +129,49 @@ def test_a_damaged_version_is_neither_promoted_nor_deployed(
     with pytest.raises(SystemExit) as ended:
         step.run(DeployConfig(name, endpoint, "n1-standard-4"), str(tmp_path), object())
     assert ended.value.code == 2
+    assert endpoint not in server.vertex.resources
+
+
+def test_a_run_that_is_overtaken_registers_nothing(
+    add: Register, server: VertexServer, bucket: str, tmp_path: Path
+) -> None:
+    claim, version = ended(str(tmp_path / "ledger")), "b" * 16
+    add("a" * 16, "champion")
+    uri, before = f"gs://{bucket}/runs/{version}/model", VertexRegistry(ENTRY).state()
+    storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
+    sent = len(server.requests)
+    with pytest.raises(Overtaken):
+        register(config(uri, version), f"gs://{bucket}/root", None, ["champion"], claim)
+    assert server.requests[sent:] == []
+    assert not storage.exists(f"{uri}/registered.json")
+    # Also where that happens between the upload and its record.
+    with pytest.raises(Overtaken):
+        VertexRegistry(ENTRY, claim=claim).registered("a" * 16, "1", "d" * 64, "blessed", ["challenger"], "")
+    assert (VertexRegistry(ENTRY).state(), aliases(server)) == (before, {"champion": "1"})
+
+
+@pytest.mark.parametrize(("refused", "error"), REFUSED)
+def test_a_run_that_may_not_begin_registers_and_deploys_nothing(
+    add: Register, server: VertexServer, bucket: str, tmp_path: Path, refused: Callable[[str], Claim], error: str
+) -> None:
+    name, root = add("a" * 16), str(tmp_path / "root")
+    claim = refused(str(tmp_path / "ledger")).to_json()
+    folder = Path(make_model(tmp_path / "model", "b" * 16))
+    model = SimpleNamespace(uri=f"gs://{bucket}/runs/{'b' * 16}/model", path=str(folder))
+    storage.upload_folder(folder, model.uri, "training.json")
+    evaluation = SimpleNamespace(uri="", path=make_evaluation(tmp_path / "evaluation", "b" * 16))
+    versions, endpoint = dict(server.vertex.versions[ENTRY]), f"{PARENT}/endpoints/natality"
+    for task, version, call in (
+        ("register", "b" * 16, lambda: run(ENTRY, root, model, evaluation, IMAGE, [], {}, "", "enforce", claim)),
+        ("deploy", "a" * 16, lambda: step.run(DeployConfig(name, endpoint, "n1-standard-4"), root, object(), claim)),
+    ):
+        with pytest.raises(SystemExit):
+            call()
+        target = ENTRY if task == "register" else endpoint
+        record = read_record(root, task, identity.publish_identity(task, version, target))
+        assert record is not None
+        assert record["error"]["what"] == error
+    assert dict(server.vertex.versions[ENTRY]) == versions
     assert endpoint not in server.vertex.resources
 
 

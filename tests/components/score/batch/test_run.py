@@ -19,14 +19,17 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from support.by_hand import VERSION, ByHand, predicted
+from support.users_files import check_users_files_stay
 
 from headrace.components.score.batch.run import score
 from headrace.components.score.checking import check
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.table_sink import FILE
 from headrace.core import storage
+from headrace.core.artifacts.kinds import PREDICTIONS, QUARANTINE
 from headrace.core.artifacts.predictions import PredictionsManifest
-from headrace.core.artifacts.quarantine import quarantine_files, read_rows
+from headrace.core.artifacts.quarantine import read_rows
+from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.scoring.answered import Scored
@@ -89,6 +92,23 @@ def test_every_row_is_scored_or_quarantined(tmp_path: Path, data: Path) -> None:
     ]
     assert [file.rows for file in manifest.files] == [990, 990]
     assert [(source.file, source.rows) for source in manifest.source] == [("a.parquet", 1000), ("b.parquet", 1000)]
+
+
+@pytest.mark.parametrize(
+    ("options", "within"),
+    [
+        ({"sink": "parquet"}, "predictions"),
+        ({"sink": "csv"}, "predictions"),
+        ({"sink": "jsonl"}, "predictions"),
+        ({"sink": "table"}, "table"),
+        ({"partition_by": "color"}, "predictions/color=red"),
+    ],
+)
+def test_a_file_of_the_users_in_any_folder_of_predictions_keeps_them(
+    tmp_path: Path, data: Path, options: dict[str, Any], within: str
+) -> None:
+    run(tmp_path, data, **options)
+    check_users_files_stay(tmp_path / "out", PREDICTIONS, within, "quarantine")
 
 
 def test_the_manifest_tells_what_was_done(tmp_path: Path, data: Path) -> None:
@@ -233,6 +253,25 @@ def test_a_damaged_file_is_quarantined_whole(tmp_path: Path, data: Path) -> None
         run(tmp_path, whole / "07.parquet")
 
 
+@pytest.mark.parametrize("budget", [0.05, 0.0])
+def test_one_damaged_file_of_three(tmp_path: Path, budget: float) -> None:
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    for number in range(3):
+        pq.write_table(table(100, 100 * number), rows / f"{number}.parquet")
+    (rows / "1.parquet").write_bytes((rows / "1.parquet").read_bytes()[:-20])
+    if not budget:
+        with pytest.raises(DataError, match="1 of 3 files cannot be read"):
+            run(tmp_path, rows, quarantine_budget=budget)
+        return
+    assert run(tmp_path, rows, quarantine_budget=budget).rows_in == 200
+    # Where nothing else is there, its error is the answer.
+    pq.write_table(table(0), rows / "0.parquet")
+    pq.write_table(table(0), rows / "2.parquet")
+    with pytest.raises(UnreadableFile):
+        run(tmp_path, rows, quarantine_budget=budget)
+
+
 def test_the_budget(tmp_path: Path, data: Path) -> None:
     with pytest.raises(DataError, match="the quarantine budget is spent") as caught:
         run(tmp_path, data, quarantine_budget=0.009)
@@ -243,6 +282,7 @@ def test_the_budget(tmp_path: Path, data: Path) -> None:
     (file,) = quarantine_files(str(tmp_path / "out.quarantine"))
     rows = list(read_rows(file))
     assert (len(rows), rows[0].file, rows[0].row) == (20, "a.parquet", 50)
+    check_users_files_stay(tmp_path / "out.quarantine", QUARANTINE, "quarantine")
     assert run(tmp_path, data, quarantine_budget=0.01).rows_quarantined == 20
     assert not (tmp_path / "out.quarantine").exists()
 

@@ -51,7 +51,10 @@ class EchoServed(Served):
 
     def waiting(self, kind: str) -> int:
         """The number of connections whose head, body or reading is waited for."""
-        return len(self.server._connections._waiting[kind])
+        waiting = self.server._connections._waiting
+        if kind in ("head", "body"):
+            return sum(connection._phase == kind for connection in list(waiting["arrival"]))
+        return len(waiting[kind])
 
 
 @contextmanager
@@ -89,15 +92,15 @@ LONG_S = 3600.0
     [
         (b"", "head", b"the headers did not arrive within 3600 s"),
         (b"POST /predict HTTP/1.1\r\nHos", "head", b"the headers did not arrive within 3600 s"),
-        (HEAD % 100 + b"{", "body", b"the body did not arrive within 7200 s"),
+        (HEAD % 100 + b"{", "body", b"the body did not arrive within 3600 s"),
     ],
 )
 def test_what_is_not_whole_in_time_is_cut(sent: bytes, waits: str, message: bytes) -> None:
-    with serving(head_time_s=LONG_S, body_time_s=2 * LONG_S) as served:
+    with serving(arrival_time_s=LONG_S) as served:
         with closing(served.connect()) as client:
             client.sendall(sent)
             until(lambda: served.waiting(waits) == 1)
-            served.pass_time(3 * LONG_S)
+            served.pass_time(2 * LONG_S)
             answer = read_all(client)
         assert answer.startswith(b"HTTP/1.1 408 Request Timeout")
         assert b"connection: close" in answer
@@ -132,7 +135,7 @@ def test_what_is_not_whole_in_time_is_cut(sent: bytes, waits: str, message: byte
     ],
 )
 def test_what_is_not_a_whole_small_request_is_cut(sent: bytes, status: bytes, message: bytes) -> None:
-    with serving(head_time_s=LONG_S, body_time_s=LONG_S, max_head_bytes=4096, max_pieces=100) as served:
+    with serving(arrival_time_s=LONG_S, max_head_bytes=4096, max_pieces=100) as served:
         with closing(served.connect()) as client:
             client.sendall(sent)
             answer = read_all(client)
@@ -143,7 +146,7 @@ def test_what_is_not_a_whole_small_request_is_cut(sent: bytes, status: bytes, me
 
 
 def test_bytes_do_not_extend_a_deadline() -> None:
-    with serving(head_time_s=LONG_S, body_time_s=LONG_S) as served, closing(served.connect()) as client:
+    with serving(arrival_time_s=LONG_S) as served, closing(served.connect()) as client:
         client.sendall(HEAD % 100_000)
         with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
             for number in range(30_000):
@@ -154,8 +157,36 @@ def test_bytes_do_not_extend_a_deadline() -> None:
                     served.pass_time(LONG_S / 5)
 
 
+def test_headers_and_body_have_one_deadline() -> None:
+    with serving(arrival_time_s=LONG_S) as served, closing(served.connect()) as client:
+        client.sendall(HEAD[:20])
+        until(lambda: served.waiting("head") == 1)
+        served.pass_time(0.75 * LONG_S)
+        client.sendall(HEAD[20:] % 100 + b"{")
+        until(lambda: served.waiting("body") == 1)
+        assert served.ask(BODY) == 200
+        served.pass_time(0.75 * LONG_S)
+        assert b"the body did not arrive within 3600 s" in read_all(client)
+
+
+def test_each_request_of_a_connection_has_a_deadline_of_its_own() -> None:
+    with serving(arrival_time_s=LONG_S) as served, closing(served.connect()) as client:
+        request = HEAD % len(BODY) + BODY
+        client.sendall(request[:-1])
+        until(lambda: served.waiting("body") == 1)
+        for at in range(1, 5):
+            served.pass_time(0.75 * LONG_S)
+            # The end of a request and the head of the next one, with a part of its body, in one packet.
+            client.sendall(request[-1:] + request[:-1])
+            assert served.echo.begun.acquire(timeout=600), at
+            until(lambda: served.waiting("body") == 1)
+        client.sendall(request[-1:] + b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert read_all(client).count(b"200 OK") == 6
+        assert served.cut() == []
+
+
 def test_a_client_that_does_not_read_its_response_is_cut() -> None:
-    with serving(body_time_s=LONG_S, max_instances=2_000_000) as served, closing(served.connect()) as client:
+    with serving(arrival_time_s=LONG_S, max_instances=2_000_000) as served, closing(served.connect()) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         body = b'{"instances":[' + b"1," * 1_400_000 + b"1]}"
         client.sendall(HEAD % len(body) + body)
@@ -167,7 +198,7 @@ def test_a_client_that_does_not_read_its_response_is_cut() -> None:
 
 
 def test_slow_clients_do_not_keep_others_out() -> None:
-    with serving(max_connections=40, head_time_s=LONG_S, body_time_s=LONG_S) as served, ExitStack() as clients:
+    with serving(max_connections=40, arrival_time_s=LONG_S) as served, ExitStack() as clients:
         for number in range(200):
             client = clients.enter_context(closing(served.connect()))
             client.sendall(b"POST /predict HT" if number % 2 else HEAD % 1000 + b"{")
@@ -179,7 +210,8 @@ def test_slow_clients_do_not_keep_others_out() -> None:
 
 
 def test_a_thousand_slow_clients_are_cut_in_time_while_others_are_answered() -> None:
-    with serving(head_time_s=LONG_S, body_time_s=LONG_S) as served, ExitStack() as clients:
+    # Only whole requests take one of the two places.
+    with serving(arrival_time_s=LONG_S, max_waiting=1, max_running=1) as served, ExitStack() as clients:
         slow = []
         for number in range(1000):
             slow.append(clients.enter_context(closing(served.connect())))
@@ -195,22 +227,24 @@ def test_a_thousand_slow_clients_are_cut_in_time_while_others_are_answered() -> 
 
 def test_a_thousand_that_are_late_at_once_are_cut_over_several_turns() -> None:
     class Late:
+        missing = "headers"
+
         def cut(self, status: int, message: str, *, at_once: bool) -> None:
             cuts.append((status, message, at_once))
 
     async def run() -> None:
-        connections = Connections(Limits(head_time_s=1.0))
+        connections = Connections(Limits(arrival_time_s=1.0))
         connections.open = 1000
         now = asyncio.get_running_loop().time()
         for _ in range(1000):
-            connections._waiting["head"][Late()] = now - 5.0  # type: ignore[index]
+            connections._waiting["arrival"][Late()] = now - 5.0  # type: ignore[index]
         connections._check()
         assert len(cuts) == 32
         while len(cuts) < 1000:
             before = len(cuts)
             await asyncio.sleep(0)
             assert len(cuts) - before <= 32
-        assert not connections._waiting["head"]
+        assert not connections._waiting["arrival"]
 
     cuts: list[tuple[int, str, bool]] = []
     asyncio.run(asyncio.wait_for(run(), 600))

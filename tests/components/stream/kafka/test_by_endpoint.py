@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -34,24 +34,15 @@ RECORDS: list[bytes | None] = [
 
 
 class Endpoint:
-    """An endpoint that can be stopped and started at one port."""
+    """An endpoint that can be stopped."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._loaded = loaded
         self._served = Served(dynamic(loaded.model))
         self.url = f"http://127.0.0.1:{self._served.port}/v1/models/{loaded.model.name}:predict"
 
     def stop(self) -> None:
         self._served.stop()
         self._served.join()
-
-
-@pytest.fixture(scope="module")
-def url(loaded: LoadedModel) -> Iterator[str]:
-    """The endpoint of the loaded Model."""
-    endpoint = Endpoint(loaded)
-    yield endpoint.url
-    endpoint.stop()
 
 
 def by_endpoint(url: str, **options: Any) -> dict[str, Any]:

@@ -67,9 +67,11 @@ class Play:
 
 
 def judge(broker: Broker, group: Group, play: Play, judgement: Judgement, sent: int, seconds: float) -> None:
-    """Checks what came out of a play."""
+    """Ends the group once every record has a result, and checks what came out of a play."""
     pool = rows()
-    results = read_results(broker, sent, seconds)
+    statuses: set[int] = set()
+    results = read_results(broker, sent, seconds, lambda: statuses.update(group.end()))
+    assert statuses == {0}
     assert results.done == set(range(sent)), f"{sent - len(results.done)} of {sent} records are lost"
     # A killed member leaves at most one batch.
     most = BATCH * group.kills
@@ -169,7 +171,6 @@ def run(folder: Path, models: StreamModels, *, rate: float, spacing: float, roun
             group.wait_ready(2)
             sent = records.stop()
             judge(broker, group, play, judgement, sent, 600)
-            assert set(group.end()) == {0}
         finally:
             group.destroy()
 

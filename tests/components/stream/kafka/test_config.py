@@ -33,7 +33,7 @@ def test_topics_of_all_routes() -> None:
     [
         ({"bootstrap": ""}, "bootstrap is empty"),
         ({"group": ""}, "group is empty"),
-        ({"routes": []}, "a route is missing"),
+        ({"routes": []}, "the route is missing"),
         ({"routes": [ROUTE, Route("taxi", "others", "fares")]}, "two routes have one application"),
         ({"routes": [ROUTE, Route("other", "rides", "fares")]}, "two routes have one topic"),
         ({"dead_letters": "not valid"}, "the name of the topic is not valid"),

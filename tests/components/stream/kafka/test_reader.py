@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from headrace.components.stream.kafka import commit as committing
+from headrace.components.stream.kafka import scorer as scoring_loop
 from headrace.components.stream.kafka.config import KafkaConfig, Route
 from headrace.components.stream.kafka.outbox import Outgoing
 from headrace.components.stream.kafka.reader import RecordReader
@@ -25,6 +26,8 @@ PARTITIONS = 2
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committing, "_MAX_WAIT_S", 0.001)
     monkeypatch.setattr(committing, "_TICK_S", 0.0)
+    # The lag is measured in each turn.
+    monkeypatch.setattr(scoring_loop, "_LAG_EVERY_S", 0.0)
 
 
 class Record:
@@ -68,6 +71,8 @@ class Client:
         polls: what polls do.
         commits: offsets of each commit, by partition.
         results: error of each commit, which a poll gives; None for success, "never" for none.
+        highs: high watermark of each partition; none before its first fetch.
+        failing: whether the client does not know its position.
     """
 
     def __init__(self) -> None:
@@ -76,6 +81,9 @@ class Client:
         self.results: list[int | str | None] = []
         self.assigned = set(range(PARTITIONS))
         self.paused: set[int] = set()
+        self.highs: dict[int, int] = {}
+        self.failing = False
+        self._next: dict[int, int] = {}
         self.on_commit: Callable[..., None] = lambda *_: None
         self._revoke: Callable[..., None] = lambda *_: None
         self._due: list[Callable[[], None]] = []
@@ -91,7 +99,7 @@ class Client:
     def poll(self, _: float = 0.0) -> Record | None:
         if self.polls:
             done = self.polls.pop(0)
-            return done() if callable(done) else done
+            return self._read(done() if callable(done) else done)
         for due in self._due:
             due()
         self._due = []
@@ -102,7 +110,13 @@ class Client:
         found = []
         while self.polls and isinstance(self.polls[0], Record) and len(found) < count:
             found.append(self.polls.pop(0))
+            self._read(found[-1])
         return found
+
+    def _read(self, record: Record | None) -> Record | None:
+        if record is not None:
+            self._next[record.partition()] = record.offset() + 1
+        return record
 
     def commit(self, offsets: Sequence[TopicPartition], asynchronous: bool) -> None:
         assert asynchronous
@@ -114,6 +128,7 @@ class Client:
 
     def revoke(self, partition: int) -> None:
         self.assigned.discard(partition)
+        self._next.pop(partition, None)
         self._revoke(self, [TopicPartition("rides", partition)])
 
     def assignment(self) -> list[TopicPartition]:
@@ -125,8 +140,16 @@ class Client:
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused -= {tp.partition for tp in partitions}
 
-    def position(self, _: object) -> list[TopicPartition]:
-        return []
+    def position(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        if self.failing:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+        return [
+            TopicPartition(tp.topic, tp.partition, self._next.get(tp.partition, OFFSET_INVALID)) for tp in partitions
+        ]
+
+    def get_watermark_offsets(self, partition: TopicPartition, cached: bool) -> tuple[int, int]:
+        assert cached
+        return 0, self.highs.get(partition.partition, OFFSET_INVALID)
 
     def close(self) -> None:
         """Nothing."""
@@ -184,6 +207,19 @@ class Stage:
     def turn(self, *polls: Any) -> None:
         self.client.polls += polls
         self.scorer.turn()
+
+    @property
+    def lag(self) -> tuple[dict[int, float], float | None]:
+        """Records that are not scored yet, by partition, and the age of the oldest one."""
+        records, seconds = {}, None
+        for line in self.metrics.text().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith("headrace_stream_lag_records{"):
+                partition = name.removeprefix('headrace_stream_lag_records{topic="rides",partition="')
+                records[int(partition.removesuffix('"}'))] = float(value)
+            elif name == 'headrace_stream_lag_seconds{app="taxi"}':
+                seconds = float(value)
+        return records, seconds
 
 
 def test_the_next_batch_is_delivered_after_the_commit_of_the_last_one() -> None:
@@ -246,3 +282,58 @@ def test_a_record_that_comes_during_a_commit_is_in_the_next_batch() -> None:
     assert stage.box.delivered[2:] == [b"0.6"]
     stage.turn()
     assert stage.client.commits == [{0: 5}, {0: 6}, {0: 7}]
+
+
+def test_the_lag_is_what_is_not_scored_yet() -> None:
+    stage = Stage()
+    stage.client.highs = {0: 9, 1: 8}
+    stage.turn()
+    # Nothing was read, so that the position is not known.
+    assert stage.lag == ({}, None)
+    stage.turn(Record(0, 4), Record(1, 7))
+    records, seconds = stage.lag
+    assert records == {0: 4, 1: 0}
+    # The records are of 1970.
+    assert seconds is not None
+    assert seconds > 1_000_000_000
+    # All of the broker's records are read: one is scored, and one that came during the commit waits.
+    stage.client.highs = {0: 7, 1: 8}
+    stage.turn(Record(0, 5), None, Record(0, 6))
+    records, seconds = stage.lag
+    assert records == {0: 1, 1: 0}
+    assert seconds is not None
+    assert seconds > 1_000_000_000
+    stage.turn()
+    assert stage.lag == ({0: 0, 1: 0}, 0.0)
+
+
+def test_a_member_without_partitions_has_no_lag() -> None:
+    stage = Stage()
+    stage.client.highs = {0: 9, 1: 8}
+    stage.turn(Record(0, 4), Record(1, 7))
+    stage.client.failing = True
+    stage.turn()
+    records, seconds = stage.lag
+    assert records == {}
+    # The client does not know it, so that the last one stays.
+    assert seconds is not None
+    assert seconds > 1_000_000_000
+    stage.client.failing = False
+    stage.turn(lambda: stage.client.revoke(0))
+    assert stage.lag == ({1: 0}, 0.0)
+    stage.client.assigned.add(0)
+    stage.turn(Record(0, 4))
+    records, seconds = stage.lag
+    assert records == {0: 4, 1: 0}
+    assert seconds != 0
+    stage.turn(lambda: stage.client.revoke(0))
+    stage.turn(lambda: stage.client.revoke(1))
+    assert stage.lag == ({}, 0.0)
+
+
+def test_held_records_are_part_of_the_lag() -> None:
+    stage = Stage()
+    stage.client.highs = {0: 6, 1: 8}
+    stage.reader.hold("rides", [Record(0, 4)])  # type: ignore[list-item]
+    stage.client._next = {0: 5}
+    assert stage.reader.waiting() == {("rides", 0): 2, ("rides", 1): None}

@@ -39,7 +39,7 @@ def test_a_half_copied_model_is_refused(stream_models: StreamModels) -> None:
 
 def test_an_absent_model_is_unreachable(stream_models: StreamModels) -> None:
     event = stream_models.event("present", 1)
-    with pytest.raises(Unreachable, match="is not there"):
+    with pytest.raises(Unreachable, match="does not exist"):
         load_model(stream_models.unreachable(event, "absent", 2))
 
 

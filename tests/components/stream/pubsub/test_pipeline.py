@@ -22,12 +22,14 @@ from support.stream_models import APP, StreamModels, rollback
 from support.tiny_model import INSTANCES, expected_weight
 
 from headrace.components.announce.destinations import send
+from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.pubsub import stages, table
+from headrace.components.stream.pubsub.by_http import ByHttp
 from headrace.components.stream.pubsub.config import PubSubConfig
 from headrace.components.stream.pubsub.in_process import InProcess
 from headrace.components.stream.pubsub.pipeline import load, score
-from headrace.components.stream.pubsub.sources import scorer_of
+from headrace.components.stream.pubsub.sources import ModelSource, scorer_of
 from headrace.components.stream.pubsub.stages import dead_letter, prediction_of
 from headrace.components.stream.records.codec import JsonCodec
 from headrace.components.stream.records.score import Rejected, score_records
@@ -77,7 +79,7 @@ class Send(beam.DoFn):
 def make_config(tmp_path: Path) -> Callable[..., PubSubConfig]:
     """Options of a scorer; its model is read when it is loaded, and no file is read again by other tests."""
 
-    def make(source: InProcess | None = None, **more: Any) -> PubSubConfig:
+    def make(source: ModelSource | None = None, **more: Any) -> PubSubConfig:
         folder = tmp_path / "events"
         folder.mkdir(exist_ok=True)
         values = {
@@ -98,13 +100,21 @@ def _record(number: int, **attributes: str) -> PubsubMessage:
     return PubsubMessage(json.dumps(row).encode(), attributes, f"m{number}", NOON, "")
 
 
-def _run(config: PubSubConfig, folder: Path, bundles: Sequence[Sequence[PubsubMessage]], events: Any = ()) -> None:
+def _run(
+    config: PubSubConfig, folder: Path, bundles: Sequence[Sequence[PubsubMessage] | int], events: Any = ()
+) -> None:
+    """Plays bundles; a number is seconds of the time of processing that pass, which is at first that of 1970."""
     stream = played.TestStream()
     for bundle in bundles:
-        stream.add_elements(list(bundle))
+        if isinstance(bundle, int):
+            stream.advance_processing_time(bundle)
+        else:
+            stream.add_elements(list(bundle))
     pipeline = beam.Pipeline(runner=DirectRunner().make_streaming(), options=PipelineOptions([], streaming=True))
     records = pipeline | stream.advance_watermark_to_infinity()
-    scored = score(records | "announce" >> beam.ParDo(Send(config.source, events)), config)
+    if isinstance(config.source, InProcess):
+        records = records | "announce" >> beam.ParDo(Send(config.source, events))
+    scored = score(records, config)
     for tag, messages in (("main", scored.main), ("dead", scored[stages.DEAD]), ("alarms", scored[stages.ALARMS])):
         messages | f"write {tag}" >> beam.ParDo(Write(folder / tag))
     pipeline.run().wait_until_finish()
@@ -116,22 +126,42 @@ def _read(folder: Path, tag: str) -> list[tuple[Any, dict[str, str]]]:
     return [(json.loads(data), attributes) for data, attributes, _ in map(json.loads, lines)]
 
 
+@pytest.mark.parametrize("endpoint_rows", [None, 1, 960], ids=["in process", "by HTTP, 1", "by HTTP, 960"])
 def test_each_record_has_the_prediction_of_batch_scoring(
-    make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel
+    make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel, url: str, endpoint_rows: int | None
 ) -> None:
-    config = make_config(batch_records=4)
+    source = None if endpoint_rows is None else ByHttp(EndpointOptions(url, rows_per_request=endpoint_rows))
+    config = make_config(source, batch_records=4)
     send(loaded.event, str(tmp_path / "events"))
     records = [_record(number, station=str(number)) for number in range(11)]
     _run(config, tmp_path, [records[:1], records[1:10], records[10:]])
     found = _read(tmp_path, "main")
     expected = score_records([record.data for record in records], loaded, JsonCodec())
-    # In bundles of 1, 9 and 1, and batches of at most 4: the same bits as all at once.
-    assert [data for data, _ in found] == [json.loads(one.prediction or b"") for one in expected]
+    # In bundles of 1, 9 and 1, and batches of at most 4: the same bits as all at once. An endpoint names no epoch.
+    wanted = [json.loads(one.prediction or b"") for one in expected]
+    if endpoint_rows is not None:
+        wanted = [{name: value for name, value in row.items() if name != "model_epoch"} for row in wanted]
+    assert [data for data, _ in found] == wanted
     assert [attributes for _, attributes in found] == [
         {"station": str(number), "headrace-message-id": f"m{number}"} for number in range(11)
     ]
     assert found[0][0]["prediction"] == pytest.approx(expected_weight(INSTANCES[0]))
     assert _read(tmp_path, "dead") == []
+
+
+@pytest.mark.parametrize("endpoint_rows", [1, 960])
+def test_bad_records_are_dead_letters_for_the_same_reasons_by_http(
+    make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel, url: str, endpoint_rows: int
+) -> None:
+    config = make_config(ByHttp(EndpointOptions(url, rows_per_request=endpoint_rows)))
+    bad = [PubsubMessage(b'"no object"', {"a": "b"}, "m8", NOON), PubsubMessage(b"{}", {}, "m9", NOON)]
+    _run(config, tmp_path, [[_record(0), *bad, _record(1)]])
+    assert [data["key"] for data, _ in _read(tmp_path, "main")] == ["k0", "k1"]
+    expected = [one.rejected for one in score_records([message.data for message in bad], loaded, JsonCodec())]
+    found = [attributes for _, attributes in _read(tmp_path, "dead")]
+    assert [each["headrace-reason"] for each in found] == [one.reason for one in expected if one is not None]
+    assert [each["headrace-message-id"] for each in found] == ["m8", "m9"]
+    assert [each["headrace-model-version"] for each in found] == ["loaded", "loaded"]
 
 
 def test_a_newer_model_is_used_from_the_next_bundle_on_and_a_bad_one_never(
@@ -182,7 +212,7 @@ def test_without_a_model_records_are_skipped_or_held(make_config: Callable[..., 
     ((_, attributes),) = _read(tmp_path, "dead")
     assert (attributes["headrace-reason"], "headrace-model-version" in attributes) == ("no_model", False)
     held = InProcess(APP, str(tmp_path / "events"), without_model="hold", hold_seconds=0.0, look_seconds=0.0)
-    with pytest.raises(PlatformError, match="there is no model yet, and records are held"):
+    with pytest.raises(PlatformError, match="no model is loaded yet, and records are held"):
         _run(make_config(held), tmp_path, [[_record(0)]])
 
 
@@ -204,7 +234,7 @@ def test_a_bundle_that_begins_while_another_looks_is_held_too(tmp_path: Path) ->
         bundle.start()
         bundle.join(60)
     bundle.join(60)
-    assert [error.what for error in failed] == ["there is no model yet, and records are held"]
+    assert [error.what for error in failed] == ["no model is loaded yet, and records are held"]
 
 
 def test_a_record_that_comes_again_is_scored_once_within_a_time(
@@ -215,6 +245,24 @@ def test_a_record_that_comes_again_is_scored_once_within_a_time(
     first = [_record(0, event_id="a"), _record(1, event_id="a"), _record(2)]
     _run(config, tmp_path, [first, [_record(2), _record(3, event_id="a"), _record(4)]])
     assert [data["key"] for data, _ in _read(tmp_path, "main")] == ["k0", "k2", "k4"]
+
+
+def test_an_id_is_forgotten_after_the_stated_time(
+    make_config: Callable[..., PubSubConfig], tmp_path: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(Timestamp):
+        """The time at which the stream begins."""
+
+        @staticmethod
+        def now() -> Timestamp:
+            return Timestamp(0)
+
+    monkeypatch.setattr("headrace.core.beam.collect.Timestamp", Clock)
+    send(loaded.event, str(tmp_path / "events"))
+    before, within, after = _record(0), _record(0), _record(0)
+    before.attributes["sent"], within.attributes["sent"], after.attributes["sent"] = "first", "within", "after"
+    _run(make_config(duplicates_seconds=600), tmp_path, [[before], 599, [within], 1, [after]])
+    assert [attributes["sent"] for _, attributes in _read(tmp_path, "main")] == ["first", "after"]
 
 
 def test_the_counters_of_a_job_say_what_became_of_its_records(
@@ -319,12 +367,12 @@ def test_predictions_of_a_window_are_loaded_together(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"predictions": ""}, "a destination of predictions is missing"),
+        ({"predictions": ""}, "the destination of predictions is missing"),
         ({"table": "births"}, "it is not a table of BigQuery"),
         ({"app": "1"}, "the name of the application is not valid"),
         ({"subscription": "births"}, "the name is not valid"),
         ({"predictions": f"{PROJECT}/subscriptions/a"}, "the name is not valid"),
-        ({"dead_letters": f"{PROJECT}/topics/weights"}, "need topics of their own"),
+        ({"dead_letters": f"{PROJECT}/topics/weights"}, "need different topics"),
         ({"batch_records": 0}, "batch_records is wrong"),
         ({"duplicates_seconds": -1}, "duplicates_seconds is wrong"),
     ],

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.http_server import Served
-from support.serving import dynamic
 from support.tiny_model import INSTANCES, NAN_AGE
 
 from headrace.components.score.options import EndpointOptions
@@ -29,15 +26,6 @@ BAD: list[tuple[bytes, str]] = [
     (json.dumps({**ROW, "mother_age": NAN_AGE}).encode(), "not_finite"),
     (json.dumps({**ROW, "plurality": [1]}).encode(), "malformed_row"),
 ]
-
-
-@pytest.fixture(scope="module")
-def url(loaded: LoadedModel) -> Iterator[str]:
-    """The endpoint of the loaded Model."""
-    served = Served(dynamic(loaded.model))
-    yield f"http://127.0.0.1:{served.port}/v1/models/{loaded.model.name}:predict"
-    served.stop()
-    served.join()
 
 
 def _scorer(url: str, rows: int) -> HttpScorer:

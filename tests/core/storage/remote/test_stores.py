@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +18,7 @@ from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
-from headrace.core.storage.remote import Object, folders, store_of
+from headrace.core.storage.remote import Object, folders, store_of, uploads
 
 Put = Callable[[str, bytes], str]
 
@@ -180,15 +185,109 @@ def test_what_an_upload_that_was_killed_left_is_replaced(store: str, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(store_of(target), "copy", killed)
             with pytest.raises(KeyboardInterrupt), publishing(target, EXAMPLES) as folder:
-                (folder / "train").write_text(content)
-                (folder / "manifest.json").write_text('{"kind": "Examples"}')
+                write_examples(folder, content)
         assert not storage.exists(f"{target}/manifest.json")
+        mine = f"{target}/train/thesis.txt"
+        storage.write_bytes(mine, b"years")
+        with pytest.raises(UsageError, match=r"Received: also train/thesis\.txt\."):
+            check_output(target, EXAMPLES)
+        storage.remove(mine)
         with publishing(target, EXAMPLES) as folder:
-            (folder / "train").write_text(content)
-            (folder / "manifest.json").write_text('{"kind": "Examples"}')
+            write_examples(folder, content)
         names = [found.name for found in folders.below(f"{store}")]
-        assert names == ["out/manifest.json", "out/train"]
-        assert storage.read_bytes(f"{target}/train") == content.encode()
+        assert names == ["out/manifest.json", "out/train/a"]
+        assert storage.read_bytes(f"{target}/train/a") == content.encode()
+
+
+def write_examples(folder: Path, content: str) -> None:
+    (folder / "train").mkdir()
+    (folder / "train" / "a").write_text(content)
+    manifest = {"kind": "Examples", "splits": {"train": {"shards": [{"file": "train/a"}]}}}
+    storage.write_json(str(folder / "manifest.json"), manifest)
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "train/thesis.txt", "train/deep/thesis.txt", "quarantine/corrected.csv"]
+)
+def test_a_file_of_the_users_in_any_folder_of_an_artifact_keeps_it(
+    store: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    target = f"{store}/out"
+    with publishing(target, EXAMPLES) as folder:
+        write_examples(folder, "first")
+    check_output(target, EXAMPLES)
+    upload = store_of(target).upload
+
+    def meanwhile(source: Path, uri: str) -> None:
+        upload(source, uri)
+        storage.write_bytes(f"{target}/{name}", b"years")
+
+    # It comes while the new artifact is uploaded next to the old one.
+    monkeypatch.setattr(store_of(target), "upload", meanwhile)
+    with pytest.raises(UsageError, match=f"Received: also {name}"), publishing(target, EXAMPLES) as folder:
+        write_examples(folder, "second")
+    with pytest.raises(UsageError, match=f"Received: also {name}"):
+        check_output(target, EXAMPLES)
+    assert set(storage.files_below(store)) == {"out/manifest.json", "out/train/a", f"out/{name}"}
+    assert storage.read_bytes(f"{target}/train/a") == b"first"
+    assert storage.read_bytes(f"{target}/{name}") == b"years"
+
+
+_KILLED = """
+import os, signal, sys
+from headrace.core.storage.output import publishing
+from headrace.core.storage.remote import store_of
+
+target = sys.argv[1]
+store_of(target).copy = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with publishing(target, None) as folder:
+    (folder / "train").mkdir()
+    (folder / "train" / "half").write_text("half")
+"""
+
+
+def test_the_next_upload_removes_what_a_killed_process_left(store: str, put_object: Put) -> None:
+    target = f"{store}/out"
+    killed = subprocess.run([sys.executable, "-c", _KILLED, target], check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (left,) = [found.name for found in folders.below(store) if ".uploading/" in found.name]
+    assert left.endswith(".uploading/train/half")
+    # Of this process, of another machine, and of others' folders with names like these.
+    own = uploads.begin("out/")
+    alive = [
+        f"{own}a",
+        f"{own.replace(own.split('.')[1][:16], '0' * 16)}a",
+        f"out.v2/{'0' * 16}.uploading/a",
+        f"output{own[3:]}a",
+    ]
+    for name in alive:
+        put_object(name, b"x")
+    with publishing(target, None) as folder:
+        (folder / "manifest.json").write_text("{}")
+    assert [found.name for found in folders.below(store)] == sorted([*alive, "out/manifest.json"])
+
+
+def test_an_upload_that_wrote_nothing_for_a_day_is_given_up(
+    store: str, put_object: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The age is by the store's clock."""
+    young, old = (f"out.{mark * 16}-1-1-{mark * 16}.uploading" for mark in "ab")
+    for name in (f"{young}/1", f"{young}/2", f"{old}/1", f"{old}/2"):
+        put_object(name, b"x")
+    hours = {f"{young}/1": 30.0, f"{young}/2": 23.9, f"{old}/1": 30.0, f"{old}/2": 24.1}
+    listed = store_of(store).list_objects
+
+    def aged(uri: str, prefix: str, **options: Any) -> list[Object]:
+        return [
+            dataclasses.replace(found, created=1e9 - 3600 * hours.get(found.name, 0.0))
+            for found in listed(uri, prefix, **options)
+        ]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_of(store), "list_objects", aged)
+        with publishing(f"{store}/out", None) as folder:
+            (folder / "manifest.json").write_text("{}")
+    assert [found.name for found in folders.below(store)] == [f"{young}/1", f"{young}/2", "out/manifest.json"]
 
 
 def test_what_is_not_ours_is_neither_replaced_nor_removed(store: str, put_object: Put) -> None:

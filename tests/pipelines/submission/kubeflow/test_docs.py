@@ -35,6 +35,20 @@ def run(words: list[str], platform: Platform, run_id: str = "") -> Result:
     return headrace(*(replaced.get(word, word) for word in words))
 
 
+def test_the_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (options,) = re.findall(r"^```toml\n# kubeflow.toml\n(.*?)^```", _PAGE, re.DOTALL | re.MULTILINE)
+    (tmp_path / "kubeflow.toml").write_text(options.replace("sha256:...", f"sha256:{'1' * 64}"))
+    monkeypatch.chdir(tmp_path)
+    (compiled,) = [headrace(*words) for words in printed("compile")]
+    assert (compiled.status, compiled.output.splitlines()[0]) == (0, "static.yaml"), compiled.error
+    (checked,) = [headrace(*words) for words in printed("lint")]
+    # The table below these commands has the version.
+    least = re.search(r"(?:n|N)eeds Kubeflow Pipelines (\S+)", checked.output)
+    assert (checked.status, "OK for Kubeflow" in checked.output) == (0, True), checked.error
+    assert least is not None
+    assert f"| {least[1]} |" in _PAGE
+
+
 def test_a_run(here: Platform) -> None:
     (submit,) = printed("submit")
     done = run([word for word in submit if word != "--wait"], here)

@@ -2,9 +2,14 @@
 
 import json
 import socket
+import socketserver
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from peers.kubeflow_pipelines import KubeflowPipelines
 from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
@@ -51,17 +56,98 @@ def test_a_backend_that_is_too_old_is_refused_with_its_version(
         assert kubeflow.server.runs == {}
 
 
-def test_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    import kfp.client.client as client
+def test_what_the_backend_cannot_compile_is_refused_at_once(
+    kubeflow: Platform, tmp_path: Path, clock: list[float]
+) -> None:
+    """The server's status is 500, as of a failure that passes; its message is that of the spec."""
+    (pipeline, *rest) = yaml.safe_load_all(Path(kubeflow.spec).read_text())
+    task = pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]["resolve"]
+    task["artifactIterator"] = {"items": {"inputArtifact": "x"}, "itemInput": "x"}
+    kubeflow.spec = str(tmp_path / "loop.yaml")
+    Path(kubeflow.spec).write_text(yaml.safe_dump_all([pipeline, *rest]))
+    done = kubeflow.submit()
+    assert (done.status, clock, kubeflow.server.runs) == (2, [], {})
+    assert "artifact iterator not implemented yet" in done.error
+    assert "github.com" not in done.error
 
-    # kfp.Client waits five seconds between its own attempts.
-    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+
+def test_nothing_answers(clock: list[float]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", f"http://127.0.0.1:{port}")
     assert done.status == 75
     assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in done.error
+    # A server that restarts is waited for some seconds, and not for minutes.
+    assert (len(clock), sum(clock) <= 7) == (3, True)
+
+
+def test_a_server_that_is_gone_after_its_first_response_is_waited_for(kubeflow: Platform, clock: list[float]) -> None:
+    assert kubeflow.submit().status == 0
+    kubeflow.server.fail(r"GET .*/runs$", 0, times=1000)
+    done = headrace("status", *kubeflow.options)
+    assert (done.status, 100 < sum(clock) <= 180) == (75, True)
+
+
+@pytest.fixture
+def greeting() -> Iterator[str]:
+    """Host and port of a server that speaks first, as SSH does."""
+
+    class Greeter(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+            # Until the other side has read it: closed with unread data, the connection would be reset.
+            while self.request.recv(4096):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "what"),
+    [
+        ("http", "the server at --kubeflow-url does not use HTTP"),
+        ("https", "the TLS connection to --kubeflow-url fails"),
+    ],
+)
+def test_a_server_of_another_protocol(greeting: str, scheme: str, what: str, clock: list[float]) -> None:
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", f"{scheme}://{greeting}")
+    assert (done.status, what in done.error, clock) == (2, True, []), done.error
+
+
+def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://ml-pipeline.example")
+    assert (done.status, "the host's name does not exist" in done.error, clock) == (2, True, []), done.error
+
+
+def test_a_host_that_drops_packets(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    from urllib3.util import connection
+
+    asked: list[float] = []
+
+    def dropped(_: Any, timeout: float, *__: Any, **___: Any) -> None:
+        asked.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(connection, "create_connection", dropped)
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://10.0.0.1:8888")
+    assert (done.status, "Connection to 10.0.0.1 timed out" in done.error) == (75, True), done.error
+    assert "Check --kubeflow-url" in done.error
+    # One connection per attempt, with a limit.
+    assert (asked, len(clock)) == ([10.0] * 4, 3)
+
+
+def test_an_address_that_is_none(clock: list[float]) -> None:
+    done = headrace("status", "--platform", "kubeflow", "--kubeflow-url", "http://[::1")
+    assert (done.status, "--kubeflow-url is not a URL" in done.error, clock) == (2, True, []), done.error
 
 
 @pytest.mark.parametrize("namespace", [[], ["--namespace", "ann"]])
@@ -96,6 +182,39 @@ def test_a_pod_without_a_log_is_said_at_once(kubeflow: Platform, status: int, cl
     assert "train: epoch 1" in told.output.splitlines()
     assert "preprocess: WARNING the API server has no log of this task" in told.output
     assert "Failed to read logs" not in told.output
+
+
+def test_a_log_that_breaks_off_says_so(kubeflow: Platform, clock: list[float]) -> None:
+    server: KubeflowPipelines = kubeflow.server
+    name = kubeflow.submit("--wait").output.splitlines()[0].split()[0].rstrip(":")
+    (run,) = server.runs
+    pod = server.pod_name(run, "train")
+    for text in ("epoch 1\n", "epoch 1"):
+        server.pod_logs[pod], server.broken_logs = text, {pod}
+        told = headrace("logs", name, *kubeflow.options, "--task", "train")
+        first, warned = told.output.splitlines()
+        assert (told.status, first, clock) == (0, "train: epoch 1", [])
+        assert warned.startswith("train: WARNING the log breaks off here: BadRequestError: Failed to read logs for run")
+        assert "error_details" not in told.output
+    # What a program prints is its own.
+    printed = '{"error_message": "disk", "severity": "INFO"}'
+    server.pod_logs[pod], server.broken_logs = printed, set()
+    assert headrace("logs", name, *kubeflow.options, "--task", "train").output == f"train: {printed}\n"
+
+
+def test_the_log_of_evaluate_says_which_checks_failed(kubeflow: Platform) -> None:
+    server: KubeflowPipelines = kubeflow.server
+    result = {
+        "checks": [{"passed": False}, {"passed": True}, {"passed": None}],
+        "reasons": ["root_mean_squared_error is 1.5, and may be 1.2 at most.", "fine.", "too few rows."],
+    }
+    event = {"severity": "INFO", "message": "done", "headrace": {"record": {"step": "evaluate", "result": result}}}
+    kubeflow.do.by_task = {"evaluate": {"Output": False}}
+    server.at_end = lambda run: server.pod_logs.update({server.pod_name(run.run_id, "evaluate"): json.dumps(event)})
+    done = kubeflow.submit("--wait")
+    assert done.status == 3
+    assert "the gate refused the model, and nothing was deployed (1 of 3 checks failed)." in done.error
+    assert "Received: root_mean_squared_error is 1.5, and may be 1.2 at most. Why: headrace logs" in done.error
 
 
 def test_a_failed_step_tells_its_own_error_by_its_log(kubeflow: Platform) -> None:

@@ -77,12 +77,18 @@ def test_a_request_starts_a_run_and_answers_its_id_and_state(service: Service, a
     assert len(service.counted.started) == 1
 
 
-def test_a_request_without_data_is_one_until_a_run_takes_it(service: Service, ann: dict[str, str]) -> None:
+def test_a_request_without_data_is_one_until_its_run_ended(service: Service, ann: dict[str, str]) -> None:
     first, second = (service.post({}, ann)[1] for _ in range(2))
     assert (first["did"], second["did"]) == ("started", "running")
+    # A client that did not hear of the answer sends it again, and the page's button is pressed.
+    assert second["arrival"] == first["arrival"]
     assert service.send("POST", "/runs", headers=ann)[0] == 202
-    # The run under way does not take what is requested now.
-    assert len(service.settings.ledger.inbox.versions()) == 2
+    ledger = service.settings.ledger
+    assert ledger.inbox.versions() == first["run"]["versions"]
+    ledger.claim(first["run"]["id"], "holder")
+    ledger.end(first["run"]["id"], 1, "kept")
+    third = service.post({}, ann)[1]
+    assert (third["did"], third["run"]["epoch"], len(ledger.inbox.versions())) == ("started", 2, 2)
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/runs"), ("GET", "/runs"), ("GET", "/")])

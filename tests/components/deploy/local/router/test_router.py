@@ -27,8 +27,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients have as long as a busy machine needs."""
-    monkeypatch.setattr(front_module, "HEAD_TIMEOUT_S", LONG_S)
-    monkeypatch.setattr(front_module, "BODY_TIMEOUT_S", LONG_S)
+    monkeypatch.setattr(front_module, "ARRIVAL_TIMEOUT_S", LONG_S)
 
 
 class Version:
@@ -95,6 +94,17 @@ async def _response(reader: asyncio.StreamReader, *, bodiless: bool = False) -> 
     headers = dict(line.split(": ", 1) for line in lines)
     content = b"" if bodiless else await reader.readexactly(int(headers["content-length"]))
     return int(first.split()[1]), headers, content
+
+
+def _receiving(front: Front) -> tuple[int, int]:
+    """The number of connections with a part of a head, and with a part of a body."""
+    clients = list(front.connections)
+    return sum(bool(one._buffer) for one in clients), sum(one._body is not None for one in clients)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
@@ -322,6 +332,32 @@ def test_slow_clients_are_cut_and_shut_nobody_out(monkeypatch: pytest.MonkeyPatc
             assert all(end.startswith(b"HTTP/1.1 408 Request Timeout\r\nconnection: close") for end in told)
             for _, writer in slow:
                 writer.close()
+
+    asyncio.run(story())
+
+
+def test_headers_and_body_have_one_deadline_and_each_request_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        time, ahead = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: time() + ahead)
+        async with stage({"v1": 100}, {"v1": Version("v1").serve}) as here:
+            reader, writer = await here.connect()
+            for _ in range(3):
+                writer.write(b"POST / HTTP/1.1\r\nContent-Le")
+                await _until(lambda: _receiving(here.front) == (1, 0))
+                ahead += 0.75 * LONG_S
+                writer.write(b"ngth: 2\r\n\r\nx")
+                await _until(lambda: _receiving(here.front) == (0, 1))
+                writer.write(b"x")
+                assert b'"body": "xx"' in await reader.readuntil(b"}")
+            writer.write(b"POST / HTTP/1.1\r\nContent-Le")
+            await _until(lambda: _receiving(here.front) == (1, 0))
+            ahead += 0.75 * LONG_S
+            writer.write(b"ngth: 2\r\n\r\nx")
+            await _until(lambda: _receiving(here.front) == (0, 1))
+            ahead += 0.75 * LONG_S
+            assert (await reader.read()).startswith(b"HTTP/1.1 408 Request Timeout\r\nconnection: close")
 
     asyncio.run(story())
 

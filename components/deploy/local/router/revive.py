@@ -1,0 +1,45 @@
+"""Revival of an endpoint's router that died, as a program: the processes of versions run it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrace.components.deploy.local import control
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.core.errors import HeadraceError
+from headrace.core.storage.lock import locked
+
+# A deployment that is under way starts the router itself; after it, nothing is left to do.
+_LOCK_TIMEOUT_S = 120.0
+
+_log = logging.getLogger("headrace.router")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Starts the router again, unless it runs or the endpoint was stopped or removed.
+
+    Args:
+        arguments: the router's folder in that of the endpoint.
+
+    Returns:
+        The exit status: 0, also where nothing was to be done, 2 or 75 for an error.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    folder = EndpointFolder(str(Path(arguments[0]).parent))
+    try:
+        if folder.path.is_dir():
+            with locked(folder.uri, timeout_s=_LOCK_TIMEOUT_S):
+                state = folder.read()
+                if state is not None and state.port and not state.stopped:
+                    control.ensure(folder, state.port, lambda: None)
+    except HeadraceError as error:
+        _log.error("%s", error.paragraph)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

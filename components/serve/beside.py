@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +16,37 @@ _WORK_S = 0.0005
 _REST_S = 0.0095
 
 
+class _ShortInterval:
+    """The interpreter's switch interval, which is short while one thread or several ones load."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loading = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._loading:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, _SWITCH_S))
+            self._loading += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._loading -= 1
+            if not self._loading:
+                sys.setswitchinterval(self._before)
+
+
+_SHORT_INTERVAL = _ShortInterval()
+
+
 @contextmanager
 def beside(
     busy: Callable[[], bool],
     *,
     clock: Callable[[], float] = time.perf_counter,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[None]:
     """Lets this thread work for a twentieth of the time while others are busy, in slices of half a millisecond.
 
@@ -30,7 +56,8 @@ def beside(
 
     Args:
         busy: whether others are, at this moment.
-        clock, sleep: of time, in seconds.
+        clock: of time, in seconds.
+        sleep: waits so many seconds, or for less: until the others are not busy any more.
     """
     if sys.getprofile() is not None:
         yield
@@ -44,12 +71,10 @@ def beside(
                 sleep(_REST_S)
             resumed = clock()
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(min(interval, _SWITCH_S))
-    # It is called where this thread, and no other, enters and leaves a function.
-    sys.setprofile(rest)
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-        sys.setswitchinterval(interval)
+    with _SHORT_INTERVAL:
+        # It is called where this thread, and no other, enters and leaves a function.
+        sys.setprofile(rest)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)

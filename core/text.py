@@ -40,5 +40,5 @@ def parse_duration(text: str) -> float:
     """
     found = _DURATION.match(text)
     if found is None:
-        raise ValueError(f"{text!r} is no duration, such as 30m, 1h or 90s")
+        raise ValueError(f"{text!r} is not a duration such as 30m, 1h or 90s")
     return float(found[1]) * _SECONDS[found[2]]

@@ -26,7 +26,7 @@ def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
         registry: of its versions; "" for the one that the endpoint knows.
 
     Raises:
-        UsageError: the name is not valid, or there are no credentials for the cluster.
+        UsageError: the name is not valid, or credentials for the cluster are missing.
     """
     if is_remote(name):
         return open_service(name, registry=registry)
@@ -66,7 +66,7 @@ def _cluster() -> Services:
             config.load_kube_config()
         except config.ConfigException as error:
             raise UsageError(
-                "there are no credentials for the cluster",
+                "credentials for the cluster are missing",
                 where="kserve://",
                 expected="a pod of the cluster, or a kubeconfig",
                 received=str(error),

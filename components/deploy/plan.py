@@ -56,7 +56,7 @@ def rollback_plan(
     target = to or (state.live if canary is not None else state.before(unusable))
     if target is None:
         raise UsageError(
-            "there is no previous version to roll back to",
+            "the endpoint has no previous version to roll back to",
             where=where,
             expected="a version that was live before and is not marked as bad, or --to VERSION",
             received=f"{state.live} is the first version" if len(state.history) < 2 else f"{state.live} alone",

@@ -171,7 +171,9 @@ def _judge_one(
         passed = value <= limit if bound == "at most" else value >= limit
         beyond = "above" if bound == "at most" else "below"
         text, limit_text = _distinct(value, limit)
-        verdict = f"{bound} {limit_text} was asked: passed" if passed else f"{beyond} the {limit_text} allowed: failed"
+        verdict = (
+            f"{bound} {limit_text} was configured: passed" if passed else f"{beyond} the {limit_text} allowed: failed"
+        )
         checks.append(Check(where, gate.metric, value, asked, passed, f"{subject} is {text}, {verdict}."))
     # A missing champion is reported once, not for every slice.
     if gate.champion_tolerance is not None and (champion is not None or rows is None):
@@ -214,7 +216,7 @@ def _against_champion(
     tolerance = gate.champion_tolerance or 0.0
     allowance = f"within {100 * tolerance:g} % of the champion" if tolerance else "no worse than the champion"
     if champion is None:
-        reason = f"{subject} is not compared: there is no champion."
+        reason = f"{subject} is not compared: no champion exists."
         return Check(where, gate.metric, value, allowance, None, reason)
     best = _defined(champion.get(gate.metric))
     if value is None:

@@ -246,8 +246,8 @@ def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]
                 f'the model needs an input "{name}" that the Examples do not have',
                 where=model.uri,
                 expected=f"a feature {name} of dtype {dtype}",
-                received="no such feature" if name not in have else f"dtype {have[name]}",
-                fix="Train with the Problem file that the Examples were made with, or leave this model out",
+                received="no feature" if name not in have else f"dtype {have[name]}",
+                fix="Train with the Problem file of the Examples, or leave this model out",
             )
     missing = [name for name in _outputs(problem.task) if name not in loaded.outputs]
     if missing:
@@ -275,7 +275,7 @@ def _unusable(
         where=model.uri,
         expected=expected,
         received=received,
-        fix="Train again: a lower learning rate keeps a model from diverging",
+        fix="Train again: a lower learning rate prevents divergence",
     )
 
 

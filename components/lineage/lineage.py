@@ -129,7 +129,7 @@ class Lineage:
             name for name, one in self._state.versions.items() if one.epoch <= until and one.status == "registered"
         ]
         newest_first = sorted(registered, key=lambda name: (self._state.versions[name].epoch, name), reverse=True)
-        why = "there is no earlier version"
+        why = "no earlier version exists"
         for version in newest_first:
             fault = self.fault(version, schema, catalog, withdrawn)
             seen = self.seen(version)
@@ -142,7 +142,7 @@ class Lineage:
                         "", "", f"from scratch: the last {trained} versions were warm started from one another"
                     )
                 return Start(version, self._registry.path(version), f"warm start from {version}")
-            why = fault if why == "there is no earlier version" else why
+            why = fault if why == "no earlier version exists" else why
         return Start("", "", f"from scratch: {why}")
 
     def fault(

@@ -73,7 +73,7 @@ class MessagesConfig:
         check_count(self.duplicates_seconds, "duplicates_seconds", minimum=1, maximum=86_400, where=where)
         check_count(self.settle_seconds, "settle_seconds", minimum=0, maximum=86_400, where=where)
         if not self.columns:
-            raise UsageError("there are no columns", where=where, expected="columns of a Problem")
+            raise UsageError("the columns are missing", where=where, expected="columns of a Problem")
         for option, table in (("--table", self.table), ("--dead-letter-table", self.dead_letter_table)):
             if table:
                 from headrace.core.sources.bigquery_load import check_table

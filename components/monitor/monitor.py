@@ -93,7 +93,7 @@ def monitor(
     windows = measure(_batches(problem, rows, join), columns | outputs, config.window, config.data, report)
     if not windows.counts:
         raise DataError(
-            "there are no rows to measure",
+            "the data has no rows to measure",
             where=config.data,
             expected="one row or more, with a time",
             received=f"{windows.untimed:,} rows without a time" if windows.untimed else "no rows",

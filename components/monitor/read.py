@@ -129,7 +129,7 @@ class MonitoredRows:
                 expected=f"columns among {', '.join(column.name for column in problem.columns)}",
             )
         if time and TIME not in outputs:
-            raise DataError(f'there is no column "{time}"', where=data, expected="the time of each row")
+            raise DataError(f'the column "{time}" does not exist', where=data, expected="the time of each row")
         if version and _VERSION not in outputs:
             raise DataError("the data has no versions", where=data, expected=f"the column {' or '.join(_VERSIONS)}")
         outputs -= frozenset() if version else {_VERSION}

@@ -76,7 +76,7 @@ class Reference:
                 f'the reference cannot be compared in the column "{declared.name}"',
                 where=self.uri,
                 expected=f"a {'numeric' if numeric else 'categorical'} column",
-                received="no such column" if kind is None else f"a {kind} one",
+                received="no column" if kind is None else f"a {kind} one",
                 fix="Pass Examples, or a Model, of the same Problem",
             )
         if isinstance(declared, Numeric):

@@ -86,7 +86,7 @@ def measure(
         for name, column in columns.items():
             values = batch.columns.get(name, batch.outputs.get(name))
             if values is None:
-                raise ValueError(f"there is no column {name}")
+                raise ValueError(f"the column {name} does not exist")
             of_columns[name] = column.count(values if order is None else values.take(order), local, len(numbers))
         sizes = np.bincount(local, minlength=len(numbers)).tolist()
         for at, window in enumerate(numbers):

@@ -88,7 +88,7 @@ def kept_statistics(examples: Path | str, manifest: Manifest) -> TableStatistics
     try:
         content = storage.read_bytes(where)
     except FileNotFoundError as error:
-        raise _damaged(where, "no such file") from error
+        raise _damaged(where, "the file does not exist") from error
     if f"{google_crc32c.value(content):08x}" != sketch.crc32c:
         raise _damaged(where, "another checksum")
     try:
@@ -106,7 +106,7 @@ def kept_fingerprints(examples: Path, manifest: Manifest, file: str) -> Fingerpr
     sketch = _sketch(manifest, file)
     path = examples / file
     if not path.is_file() or path.stat().st_size != sketch.bytes:
-        raise _damaged(str(path), "no such file, or one of another size")
+        raise _damaged(str(path), "the file does not exist, or has another size")
     if not sketch.bytes:
         return np.zeros(0, np.uint64)
     return np.memmap(path, _FINGERPRINT, "r")
@@ -137,7 +137,7 @@ def _sketch(manifest: Manifest, file: str) -> Sketch:
 
 def _damaged(where: str, received: str) -> DataError:
     return DataError(
-        "what is kept for adding rows is damaged",
+        "the append index is damaged",
         where=where,
         expected="the file of the manifest",
         received=received,

@@ -102,7 +102,9 @@ def look(
     if not rows and len(empty) == len(paths) == 1:
         raise empty[0]
     if not rows:
-        raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
+        raise DataError(
+            "the data has no rows", where=data, expected="one row or more below the header", received="none"
+        )
     return paths, unreadable
 
 
@@ -121,7 +123,9 @@ def _prepared(problem: Problem, part: Part) -> Iterator[Rows]:
 def nothing_to_do(data: str) -> NothingToDo:
     """The error, or the end, of a run whose data has no rows."""
     return NothingToDo(
-        "nothing to do: there are no rows", where=data, fix='no_rows="refuse" in the Problem file makes this an error'
+        "nothing to do: the data has no rows",
+        where=data,
+        fix='no_rows="refuse" in the Problem file makes this an error',
     )
 
 
@@ -227,7 +231,8 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
     close = difflib.get_close_matches(name.lower(), by_case, n=1)
     fix = f'Perhaps the column "{by_case[close[0]]}" is meant' if close else None
     fix = separator_hint(names) or fix
-    what = f'there is no column "{name}", which is the {role}' if role != "feature" else f'there is no column "{name}"'
+    which = "" if role == "feature" else f", which is the {role},"
+    what = f'the column "{name}"{which} does not exist'
     return DataError(
         what + (f", and {len(gone) - 1} more {'are' if len(gone) > 2 else 'is'} gone" if len(gone) > 1 else ""),
         where=path,
@@ -240,7 +245,7 @@ def _missing(problem: Problem, path: str, columns: Sequence[tuple[str, pa.DataTy
                 [
                     column,
                     roles.get(column, "feature"),
-                    str(kinds[column]) if column in kinds else "no such column",
+                    str(kinds[column]) if column in kinds else "no column",
                     expected,
                     "ok" if column in kinds else "missing",
                 ]

@@ -118,7 +118,7 @@ _MORE_ROWS = {
     "key": "Give more rows, or give the split a larger fraction in the Problem file",
     "group": "Give rows of more groups, or give the split a larger fraction in the Problem file",
     "time": "Correct eval_from and test_from in the Problem file, or give rows of more times",
-    "files": "Give the split a file with rows that keep the Problem's rules",
+    "files": "Give the split a file with rows that follow the Problem's rules",
 }
 
 

@@ -124,7 +124,7 @@ def _not_comparable(name: str, kind: str, before: Mapping[str, Any] | None) -> D
         f'the baseline cannot be compared in the column "{name}"',
         where="--baseline",
         expected=f"a {kind} column with values",
-        received="no such column"
+        received="no column"
         if before is None
         else f"a {before['kind']} column with {counted(before['count'], 'value')}",
         fix="Give the statistics.json of the same problem",

@@ -32,7 +32,7 @@ def check_replaceable(output: str) -> None:
     if there.spans:
         names = [span.span for span in there.spans]
         raise UsageError(
-            f"the Examples there are made of {counted(len(names), 'span')}, which this would replace",
+            f"the Examples there consist of {counted(len(names), 'span')}, which this would replace",
             where=output,
             expected="--span to add to them, or another --output",
             received=f"the {'spans' if len(names) > 1 else 'span'} {listed(names)}, {counted(there.rows_in, 'row')}",

@@ -112,7 +112,7 @@ class PreprocessConfig:
         if not self.identity:
             raise UsageError("the identity is empty", expected="16 hexadecimal digits", received=repr(self.identity))
         if not isinstance(self.runner, RunnerOptions):
-            raise UsageError("there is no such runner", expected="RunnerOptions", received=repr(self.runner))
+            raise UsageError("the runner is not valid", expected="RunnerOptions", received=repr(self.runner))
         self.runner.check_places(self.data, self.output)
 
 

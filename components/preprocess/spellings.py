@@ -55,7 +55,7 @@ def check_spellings(
                 expected="one category a value",
                 received=shown + (": some files have it as text, others as booleans or numbers" if mixed else ""),
                 fix=f'Write them alike, or declare Categorical("{name}", vocabulary=[...]): a typed value is then the '
-                "category that says it, and text is the category that it is",
+                "category with its text, and text is the category itself",
             )
         warnings.append(f'warning: "{name}" has categories that are one number: {shown}; text stays as it is written')
     return warnings

@@ -31,7 +31,7 @@ def open_registry(name: str, *, who: str = "", claim: Claim | None = None, new: 
         return VertexRegistry(name, who=who, claim=claim)
     if not new and not storage.exists(storage.join(name, REGISTRY.state)):
         raise UsageError(
-            "there is no registry",
+            "the registry does not exist",
             where=name,
             expected=f"a folder with {REGISTRY.state}, such as ROOT/registry/NAME, or projects/P/locations/L/models/ID",
             received="a folder without it" if storage.exists(name) else "nothing",

@@ -60,6 +60,6 @@ def request_log_of(folder: str | None, share: float | None) -> RequestLogConfig 
     """
     if folder is None:
         if share is not None:
-            raise UsageError("the share of the request log has no log", expected="--request-log DIR as well")
+            raise UsageError("the request log has a fraction and no folder", expected="--request-log DIR as well")
         return None
     return RequestLogConfig(folder, SHARE if share is None else share)

@@ -172,7 +172,7 @@ def set_back(folder: str, bad: str, version: str) -> str:
     target = publishing.last_not_of(folder, bad)
     if target is None:
         raise GateRefused(
-            "all published predictions were made by the bad version",
+            "all published predictions are of the bad version",
             where=folder,
             expected="earlier ones of another version",
             received=f"predictions of {bad}",

@@ -159,7 +159,7 @@ class _Step:
             refuse_marked(self._endpoint.where, state, version)
         last = next((change for change in reversed(state.history) if change.version == version), None)
         if state.rollout is None and last is not None and last.action in _ENDED and not self._config.again:
-            why = last.why if last.action == "withdraw" else "Somebody took the canary's traffic away."
+            why = last.why if last.action == "withdraw" else "The canary's traffic was removed by hand."
             return self._result(state, "withdrawn", (why,))
         return None
 

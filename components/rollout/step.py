@@ -113,7 +113,7 @@ def deploy_or_roll_out(
         return RolloutResult(version, "rolled back", state.live, str(state.url), (why,))
     if settings is None:
         done = deploy(config, report)
-        result = RolloutResult(version, "live", version, done.url, ("There is no canary.",))
+        result = RolloutResult(version, "live", version, done.url, ("Deployed without a canary.",))
     else:
         _leave_other(folder, version, report)
         result = roll_out(RolloutConfig(config, settings, poll_s, once), report, now=now, sleep=sleep)

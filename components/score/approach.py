@@ -36,7 +36,7 @@ class Situation:
         data_in_cloud: the rows lie in Cloud Storage or BigQuery.
         copied: why they would have to be copied for a job; "" where they lie there as it reads them, or nobody looked.
         files_wanted: the predictions are to be files of the artifact.
-        runner: a Beam runner was asked for.
+        runner: a Beam runner was requested.
         rows: about how many there are; None where nobody looked.
         accelerators: of this machine.
         job_machine: the type of a job's machines.
@@ -71,29 +71,31 @@ def choose(situation: Situation) -> Choice:
     """The approach for a situation, by the rules above.
 
     Raises:
-        UsageError: there is nothing to score with.
+        UsageError: a model to score with is missing.
     """
     if not situation.model_here:
         if situation.endpoint:
             return Choice("endpoint", "the model is reachable only there; requests are the slow way for a batch")
         raise UsageError(
-            "there is nothing to score with",
+            "a model to score with is missing",
             where="--model",
             expected="a Model or a SavedModel, or an endpoint (--endpoint)",
         )
     if situation.runner:
-        return Choice("direct", "a Beam runner was asked for, and its workers load the model")
+        return Choice("direct", "a Beam runner was requested, and its workers load the model")
     if not situation.job:
         return Choice("direct", "the model can be loaded here, which is faster than any request for predictions")
     if not situation.data_in_cloud:
-        return Choice("direct", "the rows do not lie where a job reads them, and direct needs no copy of them")
+        return Choice("direct", "the rows are not where a job reads them, and direct needs no copy of them")
     if situation.copied:
         return Choice("direct", f"a job would need a copy of the rows: {situation.copied}")
     if not situation.files_wanted:
-        return Choice("direct", "the predictions go elsewhere than into files, which a job would only take to a bucket")
+        return Choice(
+            "direct", "the predictions go elsewhere than into files, which a job would only write to a bucket"
+        )
     if situation.job_accelerated and not situation.accelerators:
         machines = f"its machines ({situation.job_machine}) have accelerators, and this one has none"
-        return Choice("job", f"{machines}; it reads the rows as they lie")
+        return Choice("job", f"{machines}; it reads the rows where they are")
     if situation.rows is not None and situation.rows >= JOB_ROWS:
-        return Choice("job", f"there are about {situation.rows:,} rows, which a job reads as they lie")
+        return Choice("job", f"there are about {situation.rows:,} rows, which a job reads where they are")
     return Choice("direct", f"there are fewer than {JOB_ROWS:,} rows, scored before a job would have started")

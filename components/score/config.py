@@ -106,7 +106,7 @@ class ScoreConfig:
                 raise UsageError(f"{name} is wrong", expected=f"a whole number, 0 to {greatest}", received=repr(value))
         budget = self.quarantine_budget
         if budget is not None and not 0 <= budget <= 1:
-            raise UsageError("quarantine_budget is wrong", expected="a share, 0 to 1", received=repr(budget))
+            raise UsageError("quarantine_budget is wrong", expected="a fraction, 0 to 1", received=repr(budget))
         check_mode(self.rules)
         self._check_sink()
         self._check_approach()
@@ -125,7 +125,7 @@ class ScoreConfig:
     def _check_approach(self) -> None:
         if self.approach not in ("auto", *APPROACHES):
             raise UsageError(
-                "there is no such approach",
+                "the approach does not exist",
                 where="--approach",
                 expected=f"auto, {', '.join(APPROACHES)}",
                 received=repr(self.approach),
@@ -143,7 +143,7 @@ class ScoreConfig:
             if self.runner is not None:
                 # Each worker would have its own request limit; a job has Vertex AI's workers.
                 raise UsageError(
-                    f"the approach {approach} takes no Beam runner", where="--runner", expected="--approach direct"
+                    f"the approach {approach} accepts no Beam runner", where="--runner", expected="--approach direct"
                 )
 
     def _check_batch(self) -> None:
@@ -151,7 +151,7 @@ class ScoreConfig:
             raise UsageError(
                 f"the approach {self.approach} is sent rows, and no inputs of shape []",
                 where="--constant",
-                expected="--approach direct for a model that takes such inputs",
+                expected="--approach direct for a model with such inputs",
                 received=", ".join(self.constants),
             )
         if self.batch not in BATCH_MODES:
@@ -177,7 +177,7 @@ class ScoreConfig:
 
     def _check_sink(self) -> None:
         if self.sink not in SINKS:
-            raise UsageError("there is no such sink", expected=f"one of {', '.join(SINKS)}", received=repr(self.sink))
+            raise UsageError("the sink does not exist", expected=f"one of {', '.join(SINKS)}", received=repr(self.sink))
         if (self.sink == "bigquery") != bool(self.table):
             raise UsageError(
                 "the sink bigquery and its table go together",

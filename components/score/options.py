@@ -66,7 +66,7 @@ class EndpointOptions:
         _check_address(self.url, secret=bool(self.token_variable))
         if self.form not in get_args(Form):
             raise UsageError(
-                "there is no such form", expected=f"one of {', '.join(get_args(Form))}", received=repr(self.form)
+                "the form does not exist", expected=f"one of {', '.join(get_args(Form))}", received=repr(self.form)
             )
         if self.token_variable and not _VARIABLE.fullmatch(self.token_variable):
             # It is not shown: it may be the token itself.
@@ -162,9 +162,9 @@ def options_from(kind: type[Any], text: str, where: str) -> Any:
     names = [field.name for field in dataclasses.fields(kind)]
     try:
         plain = json.loads(text)
-        unknown = sorted(set(plain) - set(names)) if isinstance(plain, dict) else ["it is no object"]
+        unknown = sorted(set(plain) - set(names)) if isinstance(plain, dict) else ["it is not an object"]
     except ValueError as error:
-        raise UsageError("that is not JSON", where=where, expected='{"NAME": VALUE, ...}') from error
+        raise UsageError("the text is not JSON", where=where, expected='{"NAME": VALUE, ...}') from error
     if unknown:
         raise UsageError("an option is unknown", where=where, expected=f"{', '.join(names)}", received=unknown[0])
     try:
@@ -178,16 +178,18 @@ def _check_address(url: str, *, secret: bool) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError("that is no address", where="--endpoint-url", expected="https://HOST/...") from error
+        raise UsageError("the URL is not valid", where="--endpoint-url", expected="https://HOST/...") from error
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError(
-            "the address holds more than an address",
+            "the URL must not contain credentials, a query or a fragment",
             where="--endpoint-url",
             expected="neither a user and password, nor a query: addresses are logged",
             fix="Give a token by --endpoint-token-variable",
         )
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise UsageError("that is no address", where="--endpoint-url", expected="https://HOST/...", received=repr(url))
+        raise UsageError(
+            "the URL is not valid", where="--endpoint-url", expected="https://HOST/...", received=repr(url)
+        )
     if secret and parts.scheme == "http" and host not in _LOCAL:
         raise UsageError(
             "a token would be sent for everybody to read", where="--endpoint-url", expected="https://", received=url

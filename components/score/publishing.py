@@ -132,7 +132,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
             target = before["current"]
         if target is None:
             raise UsageError(
-                "there are no predictions to go back to",
+                "no earlier predictions exist to return to",
                 where=destination,
                 expected="a previous publication",
                 received=f"{before['current']} is the first",
@@ -140,14 +140,14 @@ def rollback(destination: str, to: str | None = None) -> Published:
             )
         uri = version_uri(destination, target)
         if not target.isalnum() or not is_there("Predictions", uri):
-            raise UsageError("there are no such predictions", where=uri, received=target)
+            raise UsageError("the predictions do not exist", where=uri, received=target)
         manifest = check(uri).manifest
         if manifest.destination is not None:
             raise UsageError(
                 "the predictions are in a table, which later ones have replaced",
                 where=manifest.destination,
                 expected="predictions whose files are published",
-                fix="Restore the table as its service allows, or score again with the model that made them, "
+                fix="Restore the table as its service allows, or score again with the model that predicted them, "
                 f"version {manifest.model_version}",
             )
         fled = before.get("rolled_back_from") if target == before["current"] else before["current"]

@@ -76,7 +76,7 @@ def approach_of(config: ScoreConfig) -> Choice:
             )
         return Choice("direct", "all rows are one call of the model")
     if config.constants and config.approach == "auto":
-        return Choice("direct", "the model takes inputs of shape [], which neither a job nor an endpoint is sent")
+        return Choice("direct", "the model has inputs of shape [], which neither a job nor an endpoint is sent")
     if config.approach == "endpoint":
         return Choice("endpoint", "asked for; it is the slow way for a batch, as each request takes some hundred rows")
     if config.approach != "auto":

@@ -137,7 +137,7 @@ def _load_model(
 ) -> tuple[Dynamic, Current[OnlineModel]]:
     report(f"loading {source.name} {source.version}")
     if source.prepared:
-        report("requests must hold the columns that prepare of the Problem file makes: it does not run here")
+        report("requests must hold the columns that prepare of the Problem file returns: it does not run here")
     from headrace.components.serve import models
     from headrace.components.serve.modes.dynamic import Dynamic
     from headrace.core.scoring.online.current import Current

@@ -35,7 +35,7 @@ class TrainConfig:
         batch_size, epochs, steps, learning_rate, seed: used instead of the problem's, unless None.
 
     Raises:
-        UsageError: a path that is empty, an identity that is none, an override outside its range.
+        UsageError: a path that is empty, an identity is not 16 hexadecimal digits, an override outside its range.
     """
 
     examples: str

@@ -108,7 +108,7 @@ def prepare(
         kept: the folder of the run's checkpoints, or "": a run that goes on takes its rows in the order of before.
 
     Raises:
-        UsageError: the machine cannot do what is asked, the model takes strings where there are none, or the warm
+        UsageError: the machine cannot do what is asked, the model reads strings where there are none, or the warm
             start does not fit.
         DataError: a shard is damaged, or a split has no weight above 0.
         ProblemError: the user's model cannot be trained.
@@ -209,7 +209,7 @@ def _check_strings(problem_file: ProblemFile, model: Model, chosen: Strategy) ->
     strings = [column.name for column in columns if isinstance(column, Categorical) and column.name in model.inputs]
     if problem_file.build_model is not None and strings and (chosen.xla or chosen.name == "TPU"):
         raise UsageError(
-            "the model takes strings, which XLA cannot compile",
+            "the model reads strings, which XLA cannot compile",
             where="--xla" if chosen.xla else f"the TPU {chosen.tpu}",
             expected="a build_model of numbers alone, or a model that Training(model=...) names",
             received=f"{', '.join(strings)} in {problem_file.path}",

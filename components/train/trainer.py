@@ -81,7 +81,7 @@ def train(
         prepared = prepare(problem_file, config, training, examples, report, kept=kept)
         source = prepared.source
         if problem_file.problem.reads:
-            tell(f"the Model expects rows that prepare of the Problem file makes: {PREPARED_NOTE}")
+            tell(f"the Model expects rows that prepare of the Problem file returns: {PREPARED_NOTE}")
         for warning in absent_classes(problem_file.problem, examples.statistics, source.eval_labels):
             notes.append(warning)
             report(warning, lasting=True)

@@ -98,12 +98,12 @@ def tuning_of(file: ProblemFile, request: Request | None = None) -> Tuning:
 
     Raises:
         UsageError: an option and the search set the same parameter.
-        ProblemError: there is nothing to tune, or nothing reads a parameter.
+        ProblemError: the Problem has nothing to tune, or nothing reads a parameter.
     """
     tuning = file.problem.tuning
     if tuning is None:
         raise ProblemError(
-            "there is nothing to tune",
+            "the Problem has nothing to tune",
             where=file.path,
             expected='Problem(..., tuning=Tuning(space={"learning_rate": Range(1e-4, 1e-1, log=True)}))',
             received="a Problem without tuning",

@@ -130,7 +130,7 @@ def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
     _check_columns(uri, Schema.read(uri), problem)
     if manifest.schema_digest != problem.schema_digest:
         raise DataError(
-            "these Examples were made from another declaration of the problem",
+            "these Examples have another declaration of the problem",
             where=storage.join(uri, "manifest.json"),
             expected=f'problem "{problem.name}" with schema digest {problem.schema_digest[:12]}',
             received=f'problem "{manifest.problem}" with schema digest {manifest.schema_digest[:12]}',

@@ -103,7 +103,7 @@ class LedgerState:
             raise UsageError(
                 "the ledger is full",
                 expected=f"at most {MOST_VERSIONS:,} data versions",
-                fix="Start another ledger: move this one's folder away; the registry keeps the champion",
+                fix="Start another ledger: move this one's folder away; the registry still has the champion",
             )
         epoch, attempt = self.next_fence
         return replace(self, attempt=attempt, run=Run(run_id, epoch, attempt, chosen))
@@ -298,6 +298,6 @@ def damaged(uri: str, received: str) -> DataError:
         where=uri,
         expected=f"a ledger of format {_FORMAT}",
         received=received,
-        fix="Restore the file from a backup. Without one, move it and the folder epochs beside it away: the next run "
+        fix="Restore the file from a backup. Without one, move it and the folder epochs next to it away: the next run "
         "then trains on all data that ever arrived, and is compared with the champion",
     )

@@ -51,7 +51,7 @@ def check_features(features: Sequence[Feature], label: Numeric | Categorical, ke
     """Raises ProblemError for features that are invalid, or conflict with each other, the label or the key."""
     if not features:
         raise ProblemError(
-            "there are no features", where="Problem.features", expected="a list of one or more", received="none"
+            "the Problem has no features", where="Problem.features", expected="a list of one or more", received="none"
         )
     seen: dict[str, Feature] = {}
     for feature in features:
@@ -101,7 +101,7 @@ def check_gate(gate: Gate | None, task: Task, columns: Sequence[Numeric | Catego
     known = METRICS[task]
     if gate.metric and gate.metric not in known:
         raise ProblemError(
-            "there is no such metric",
+            "the metric does not exist",
             where="Problem.gate",
             expected=f"for {task}, one of {', '.join(known)}",
             received=f'"{gate.metric}"',
@@ -110,7 +110,7 @@ def check_gate(gate: Gate | None, task: Task, columns: Sequence[Numeric | Catego
     for name in gate.slices:
         if name not in by_name:
             raise ProblemError(
-                f'there is no feature "{name}" to slice by',
+                f'the feature "{name}" to slice by does not exist',
                 where="Problem.gate.slices",
                 expected=f"names among {', '.join(by_name)}",
                 received=f'"{name}"',
@@ -151,7 +151,7 @@ def check_drift(drift: Drift | None, columns: Sequence[Numeric | Categorical]) -
     for name, own in drift.columns.items():
         if name not in by_name:
             raise ProblemError(
-                f'there is no column "{name}" to compare',
+                f'the column "{name}" to compare does not exist',
                 where="Problem.drift",
                 expected=f"names among {', '.join(by_name)}",
                 received=f'"{name}"',
@@ -175,7 +175,7 @@ def check_monitor(monitor: Monitor | None, columns: Sequence[Numeric | Categoric
     for name in monitor.columns:
         if name not in names:
             raise ProblemError(
-                f'there is no feature "{name}" to monitor',
+                f'the feature "{name}" to monitor does not exist',
                 where="Problem.monitor",
                 expected=f"names among {', '.join(names)}",
                 received=f'"{name}"',

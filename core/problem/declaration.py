@@ -165,7 +165,7 @@ class Problem:
             raise ProblemError(
                 "quarantine_budget is wrong",
                 where="Problem",
-                expected="a share between 0 and 1",
+                expected="a fraction between 0 and 1",
                 received=repr(self.quarantine_budget),
             )
         check_word(self.duplicate_rows, "duplicate_rows", get_args(DuplicateRows), where="Problem", error=ProblemError)

@@ -266,7 +266,7 @@ def check_cross(cross: Crossed, features: Mapping[str, Feature]) -> None:
         if crossed is None or isinstance(crossed, Crossed):
             known = sorted(n for n, f in features.items() if not isinstance(f, Crossed))
             raise ProblemError(
-                f'there is no feature "{name}" to cross',
+                f'the feature "{name}" to cross does not exist',
                 where=where,
                 expected=f"names among {', '.join(known)}",
                 received=f'"{name}"',

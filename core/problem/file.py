@@ -18,7 +18,7 @@ from headrace.core.problem.user_modules import UserModule, UserModules, check_pl
 
 # The part of a Problem file that a step reads: the whole file, or the part that determines its result.
 # The note on a Model that expects the columns of `prepare`.
-PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare makes"
+PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare returns"
 Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
 

@@ -185,7 +185,7 @@ class Splits:
         """
         if self.column == label:
             raise ProblemError(
-                "the splits cannot be made by this column",
+                "the splits cannot be defined by this column",
                 where="Splits",
                 expected="a column of the table, or a derived one, other than the label",
                 received=f'"{self.column}", which is the label',
@@ -211,7 +211,7 @@ def _order(bound: str | float, name: str) -> float:
     found = NumpyEvaluator({"time": column}, 1)(timestamp(Column("time", "text")))
     if found.missing[0]:
         raise ProblemError(
-            f"{name} is no time",
+            f"{name} is not a time",
             where="Splits",
             expected='a time such as "2026-05-01" or "2026-05-01 12:30+02:00"',
             received=repr(bound),

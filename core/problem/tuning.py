@@ -104,7 +104,7 @@ class Choice:
             ) from error
         if len(distinct) < 2 or len(distinct) != len(listed):
             raise ProblemError(
-                "there are not enough options",
+                "the options are too few",
                 where="Choice",
                 expected="a list of two or more different values",
                 received=repr(options),

@@ -16,7 +16,7 @@ from headrace.core.values.columns import as_text, is_text
 
 # As many rows as a table may have by mistake.
 _STRAY_ROWS, _STRAY_SHARE = 1, 0.001
-_NO_OPTION = "Write the column as numbers where the table is made, or convert it in `prepare` of the Problem file"
+_NO_OPTION = "Write the column as numbers where the table is written, or convert it in `prepare` of the Problem file"
 _COUNT = re.compile(r"marked (.*?) in (.*)\Z", re.DOTALL)
 
 

@@ -185,7 +185,7 @@ def prepared_columns(reads: Sequence[str], wanted: Sequence[str], available: Seq
     for name in reads:
         if available.count(name) != 1:
             raise DataError(
-                f'there is no column "{name}", which prepare reads'
+                f'the column "{name}", which prepare reads, does not exist'
                 if name not in available
                 else f'there are several columns named "{name}", which prepare reads',
                 where=where,

@@ -133,7 +133,7 @@ def check_files(problem: Problem, data: str, paths: Sequence[str]) -> None:
             raise DataError(
                 f"no file is in the {name} split",
                 where=data,
-                expected=f'a file whose path ends as "{pattern}", as Splits(files=...) says',
+                expected=f'a file whose path ends as "{pattern}", as Splits(files=...) declares',
                 received=", ".join(PurePosixPath(path).name for path in paths[:5])
                 + (", ..." if len(paths) > 5 else ""),
                 fix="Correct the pattern, or give a --data that covers the files of all splits",

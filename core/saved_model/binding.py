@@ -96,6 +96,8 @@ def with_optional(takes: Takes, optional: Collection[str]) -> Takes:
     names = [taken.name for taken in takes.inputs]
     for name in optional:
         if name not in names:
-            raise UsageError("the model has no such input", expected=f"one of {', '.join(names)}", received=name)
+            raise UsageError(
+                "the input does not exist in the model", expected=f"one of {', '.join(names)}", received=name
+            )
     inputs = tuple(replace(taken, optional=taken.optional or taken.name in optional) for taken in takes.inputs)
     return replace(takes, inputs=inputs)

@@ -27,7 +27,7 @@ def constants_from(texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(
                 "the option is not valid",
                 where="--constant",
-                expected="INPUT=VALUE, once for each input",
+                expected="INPUT=VALUE, one per input",
                 received=repr(text),
             )
         named[name] = value
@@ -48,7 +48,7 @@ def with_constants(takes: Takes, values: Mapping[str, Any]) -> Takes:
     for name in values:
         if name not in names:
             raise UsageError(
-                "the model has no such input of shape []",
+                "an input of shape [] with this name does not exist in the model",
                 where="--constant",
                 expected=f"one of {', '.join(names)}" if names else "none: each input has a value per row",
                 received=name,
@@ -56,7 +56,7 @@ def with_constants(takes: Takes, values: Mapping[str, Any]) -> Takes:
     missing = [f"{c.name} ({c.dtype})" for c in takes.constants if c.name not in values]
     if missing:
         raise UsageError(
-            "the model takes one value for all rows that is not given",
+            "a value for all rows is missing",
             where="--constant",
             expected=f"NAME=VALUE for {', '.join(missing)}",
             received=", ".join(values) or "none",

@@ -69,7 +69,7 @@ def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -
     if storage.exists(storage.join(uri, "saved_model.pb")):
         return Source(uri, checked_name(name or _last_part(uri)), _UNKNOWN_VERSION, None)
     raise UsageError(
-        "there is no model to serve",
+        "the model to serve does not exist",
         where=uri,
         expected="an endpoint's folder, a Model, or a SavedModel",
         received="a folder without endpoint.json or saved_model.pb" if storage.exists(uri) else "nothing",

@@ -180,7 +180,7 @@ def _refusal(found: _Difference, where: str, *, random: bool) -> DataError:
             "call, with --batch whole",
         )
     return DataError(
-        "the model's rows are not independent: its answer to a row depends on the rows beside it",
+        "the model's rows are not independent: its answer to a row depends on the other rows of a batch",
         where=where,
         expected=f"one value of the output {found.output} for a row, whatever rows it is scored with",
         received=f"{found.one}, and {found.other} among other rows",

@@ -180,7 +180,10 @@ class Takes:
         for name in feeding:
             if name not in names:
                 raise UsageError(
-                    "the model has no such input", expected=_either(names), received=name, fix=_close(name, names)
+                    "the input does not exist in the model",
+                    expected=_either(names),
+                    received=name,
+                    fix=_close(name, names),
                 )
         return replace(self, inputs=tuple(_fed(taken, feeding.get(taken.name)) for taken in self.inputs))
 
@@ -195,7 +198,7 @@ class Takes:
             raise UsageError(
                 "columns without the name of an input go to a model with one dense input",
                 expected="INPUT=COLUMN,COLUMN,... for each input",
-                received=f"a model that takes {', '.join(f'{i.name} {i.dtype} {i.shape}' for i in self.inputs)}",
+                received=f"a model with the inputs {', '.join(f'{i.name} {i.dtype} {i.shape}' for i in self.inputs)}",
             )
         return self.fed({wide[0].name: tuple(columns)})
 
@@ -280,7 +283,7 @@ def _no_column(name: str, needed_by: str, available: Iterable[str]) -> DataError
     names = list(available)
     if name == EXAMPLE_COLUMN:
         return DataError(
-            "the signature takes serialized tf.train.Examples, which these rows are not",
+            "the signature reads serialized tf.train.Examples, which these rows are not",
             expected=f"TFRecord files, for {needed_by}",
             received=f"columns {', '.join(names)}",
             fix="Score TFRecord files, choose another signature (--signature), or name a column that holds serialized "

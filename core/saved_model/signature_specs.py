@@ -65,7 +65,7 @@ def takes_of(
             constants.append(Constant(name, dtype))
     if not fed:
         raise DataError(
-            "the signature takes no rows",
+            "the signature reads no rows",
             where=where,
             expected=f"an input of {_ROWS}",
             received=", ".join(f"{c.name} {c.dtype} of shape []" for c in constants) or "no input",
@@ -158,7 +158,7 @@ def _unfit(where: str, what: str, received: str) -> DataError:
         where=where,
         expected=_ROWS,
         received=received,
-        fix="Export a signature that takes and gives such tensors, and reshapes, pads or densifies them inside",
+        fix="Export a signature that reads and returns such tensors, and reshapes, pads or densifies them inside",
     )
 
 

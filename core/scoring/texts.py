@@ -70,7 +70,7 @@ def as_strings(name: str, taken: ModelInput, column: pa.Array) -> pa.Array:
         text = as_text(plain).cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise DataError(
-            f"a column of {kind} is not what the model takes",
+            f"a column of {kind} is not what the model accepts",
             where=name,
             expected=f"text, numbers or booleans, for the model's input {taken.name} string",
             received=f"a column of {kind}",

@@ -210,7 +210,7 @@ def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]
     column = numbers_as_texts(column) if is_mixed(column.type) else logical(column)
     if not _may_be_number(column.type):
         raise DataError(
-            f"a column of {column.type} is not what the model takes",
+            f"a column of {column.type} is not what the model accepts",
             where=name,
             expected=f"numbers, booleans or text that holds them, for the model's input {taken.name} {taken.dtype}",
             received=f"a column of {column.type}",

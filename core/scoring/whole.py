@@ -33,13 +33,13 @@ def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) ->
         return Answered(np.arange(0), made.arrays, {}, made.faults)
     if len({_shape(feeds) for feeds in pieces}) > 1 or any(feed.lengths is not None for feed in pieces[0]):
         raise DataError(
-            "the rows' lists are of several lengths, which one call of the model cannot take",
+            "the rows' lists are of several lengths, which one call of the model cannot hold",
             where=where,
             expected="lists of one length, with --batch whole",
         )
     if scorer.takes.batch not in (None, rows):
         raise DataError(
-            "the model takes another number of rows in a call than there are",
+            "the model accepts another number of rows per call than the data has",
             where=where,
             expected=f"{scorer.takes.batch} rows, with --batch whole",
             received=f"{rows:,} rows without a fault",

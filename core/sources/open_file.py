@@ -41,7 +41,7 @@ def _check_text(path: str, file: pa.NativeFile) -> None:
     file.seek(0)
     for magic, (kind, fix) in _OTHER_FORMATS.items():
         if head.startswith(magic):
-            raise UnreadableFile(f"the file is {kind}, and not what its name says", where=path, fix=fix)
+            raise UnreadableFile(f"the file is {kind}, and not what its name states", where=path, fix=fix)
 
 
 @contextmanager

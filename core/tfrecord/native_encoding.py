@@ -107,10 +107,10 @@ def checksums(compiled: Any, content: bytes, starts: Integers, stops: Integers) 
         starts, stops: [rows], of the records' bytes.
 
     Raises:
-        ValueError: a record does not lie within the content.
+        ValueError: a record is not within the content.
     """
     if len(starts) and (starts.min() < 0 or stops.max() > len(content) or (stops < starts).any()):
-        raise ValueError("a record does not lie within the content")
+        raise ValueError("a record is not within the content")
     found = np.empty(len(starts), np.uint32)
     source = np.frombuffer(content, np.uint8)
     compiled.headrace_checksums(

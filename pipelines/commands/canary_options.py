@@ -82,14 +82,14 @@ def _options(heading: str) -> Sequence[Callable[..., Any]]:
             "--canary",
             default="",
             metavar="PERCENTS",
-            help="Try the version on a part of the traffic first, such as 10 or 5,25,50, and promote it or go back by "
-            "itself.",
+            help="Try the version on a part of the traffic first, such as 10 or 5,25,50, and promote it or roll "
+            "it back.",
         ),
         option(
             "--watch",
             type=Duration(),
             metavar="DURATION",
-            help="Deadline of the canary, such as 30m or 2h: without enough evidence it goes back (default: 1h).",
+            help="Deadline of the canary, such as 30m or 2h: without enough evidence it is withdrawn (default: 1h).",
         ),
         option(
             "--minimum-requests",

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     "--prediction-table",
     "table",
     metavar="TABLE",
-    help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does, or alone; none "
-    "for none (default: what the Model's Problem declares, else what the endpoint has).",
+    help="Folder of published tables to answer from first, as --mode hybrid of `headrace serve` does, or alone; 'none' "
+    "for no table (default: what the Model's Problem declares, else what the endpoint has).",
 )
 @option(
     "--answer-cache",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--port",
     default=0,
     type=click.IntRange(0, 65535),
-    help="Port of the endpoint, which it keeps for life (default: the one that it has, or a free one).",
+    help="Port of the endpoint, for its life (default: the one that it has, or a free one).",
 )
 @canary_options.options
 @option(
@@ -150,7 +150,7 @@ def _pinned(table: str | None, cache_rows: int, folder: str) -> str:
     """The folder of a version that is a table alone."""
     if not table or table == "none" or cache_rows:
         raise UsageError(
-            "there is nothing to deploy" if not cache_rows else "a cache belongs to a model",
+            "a model or a table to deploy is missing" if not cache_rows else "a cache belongs to a model",
             where="--model",
             expected="--model DIR_OR_RUN, or --prediction-table TABLE alone",
         )

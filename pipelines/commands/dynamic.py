@@ -99,7 +99,7 @@ def dynamic() -> None:
 @_canary(
     "--watch-by-ticks",
     is_flag=True,
-    help="Let each `headrace tick` take a step of the canary, so that no process waits for it: for a long watch.",
+    help="Let each `headrace tick` make a step of the canary, so that no process waits for it: for a long watch.",
 )
 @_canary(
     "--request-log-share",
@@ -121,7 +121,7 @@ def dynamic() -> None:
     default=5,
     show_default=True,
     type=click.IntRange(1),
-    help="Failed runs of a data version before it is given up.",
+    help="Maximum number of failed runs of a data version.",
 )
 @click.option(
     "--announce",

@@ -26,7 +26,7 @@ from headrace.pipelines.commands.platform_options import PLATFORM_ALIASES
     "--backend",
     metavar="VERSION",
     default="",
-    help="Version of the Kubeflow Pipelines backend, such as 2.15: what only newer ones take is refused.",
+    help="Version of the Kubeflow Pipelines backend, such as 2.15: what only newer ones support is rejected.",
 )
 @json_option
 def lint(spec: str, platform: str, backend: str, as_json: bool) -> None:

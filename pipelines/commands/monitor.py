@@ -61,7 +61,7 @@ from headrace.pipelines.commands.run_argument import EVALUATION, EXAMPLES
     "--label-time",
     default="",
     metavar="COLUMN",
-    help="Time when a label came, in --labels; of several labels of a key, the latest counts.",
+    help="Time when a label arrived, in --labels; of several labels of a key, the latest counts.",
 )
 @click.option(
     "--label-wait",

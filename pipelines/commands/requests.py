@@ -30,7 +30,7 @@ def show(folder: str, as_json: bool) -> None:
     files = log_files(folder)
     if not files:
         raise UsageError(
-            "there are no complete files of a request log",
+            "the request log has no complete files",
             where=folder,
             expected="the folder of `headrace serve --request-log`, some seconds after its first requests",
         )

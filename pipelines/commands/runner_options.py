@@ -70,7 +70,7 @@ def _added(command: Callable[..., Any], default: str, here: str) -> Callable[...
                 metavar="KEY=VALUE",
                 help="DataflowRunner: label of the job, for billing (repeatable).",
             ),
-            _rare("--no-public-addresses", is_flag=True, help="DataflowRunner: keep workers inside the network."),
+            _rare("--no-public-addresses", is_flag=True, help="DataflowRunner: give workers no public IP addresses."),
             _rare(
                 "--beam-option",
                 multiple=True,

@@ -170,8 +170,8 @@ def evaluate(problem: str, examples: str, model: str, champion: str, output: str
 )  # fmt: skip
 @option(
     "--engine", default="tensorflow", show_default=True, type=click.Choice(("tensorflow", "litert")), rare=True,
-    help="Engine of the model: litert computes a Model behind its text features, if its predictions are TensorFlow's within a relative 1e-5 "
-    "at the start; else TensorFlow does, and the log has the reason.",
+    help="Engine: litert computes a Model behind its text features, if its predictions are TensorFlow's within a "
+    "relative 1e-5 at the start; else TensorFlow does, and the log has the reason.",
 )  # fmt: skip
 @option("--signature", default="serving_default", show_default=True, rare=True, help="Signature of the SavedModel.")
 @score_options.constant

@@ -33,7 +33,7 @@ _OPTIONS = (
         default="",
         type=MODEL,
         metavar="MODEL_OR_RUN",
-        help="Model whose weights training starts from, or the run that made it.",
+        help="Model whose weights training starts from, or its run.",
     ),
     _training("--batch-size", type=int, metavar="N", help="Number of rows per step, over all replicas."),
     _training("--epochs", type=int, metavar="N", help="Maximum passes over the train split."),
@@ -71,7 +71,7 @@ _OPTIONS = (
         type=_words(Sharding),
         default="auto",
         show_default=True,
-        help="How several workers share the rows: whole files each, or records of every file.",
+        help="Distribution of the rows over several workers: whole files each, or records of every file.",
     ),
     _input(
         "--deterministic/--any-order",
@@ -96,7 +96,7 @@ _OPTIONS = (
         default=2,
         show_default=True,
         rare=True,
-        help="Number of newest checkpoints to keep.",
+        help="Number of newest checkpoints that are stored.",
     ),
     _budget(
         "--max-hours", type=float, metavar="X", help="Maximum time in hours, including earlier attempts of the run."

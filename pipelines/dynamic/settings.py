@@ -125,7 +125,7 @@ class DynamicSettings:
                 received=self.traffic_log or "no traffic log",
             )  # fmt: skip
         if self.watch_by_ticks and self.canary is None:
-            raise UsageError("there is no canary for ticks to watch", where=where, expected="a canary")
+            raise UsageError("ticks have no canary to watch", where=where, expected="a canary")
         if self.place is not None and self.place.platform != self.platform:
             raise UsageError("the place is of another platform", where=where, received=self.place.platform)
         # They check themselves.
@@ -164,9 +164,9 @@ class DynamicSettings:
             raise UsageError(
                 "the canary does not fit into the deadline",
                 where=where,
-                expected=f"at most {left:,.0f} s for its steps: the deadline without the training's share",
+                expected=f"at most {left:,.0f} s for its steps: the deadline without the training's fraction",
                 received=f"{needed:,.0f} s",
-                fix="Give a longer deadline, a smaller share of training, or shorter steps",
+                fix="Give a longer deadline, a smaller fraction for training, or shorter steps",
             )
 
     @property
@@ -325,7 +325,7 @@ def read(uri: str) -> DynamicSettings:
     if len(names) == 1:
         return read(storage.join(uri, "dynamic", names[0]))
     raise UsageError(
-        "there are several dynamic trainings" if names else "there is no dynamic training",
+        "the root has several dynamic trainings" if names else "the root has no dynamic training",
         where=uri,
         expected="a root, or ROOT/dynamic/NAME",
         received=", ".join(names) or None,

@@ -72,7 +72,7 @@ def _executor_config() -> Any:
             "the spec has settings of kfp-kubernetes, which is not installed",
             where="platforms.kubernetes",
             expected="the package kfp-kubernetes",
-            received="no such package",
+            received="no package",
             fix="pip install 'headrace[kubeflow]'",
         ) from error
     return kubernetes_executor_config_pb2.KubernetesExecutorConfig

@@ -126,7 +126,7 @@ class TrainingOptions:
         if self.disk_type and self.disk_type not in disks:
             raise vertex_rules.refuse(
                 "disk_of_machine",
-                "the machine does not take this boot disk",
+                "the machine does not support this boot disk",
                 f"{self.disk_type} on {self.machine_type}",
                 fix=f"{self.machine_type} takes {' or '.join(disks)}; leave disk_type out",
             )

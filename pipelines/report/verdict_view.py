@@ -62,7 +62,7 @@ def _succeeded(artifacts: Artifacts) -> Verdict:
     sentence = f"Version {version} answers" + (f" at {url}." if url else ".")
     previous = text(deployed.get("previous"))
     if previous is not None and previous != version:
-        sentence += f" Version {previous} is kept for a rollback."
+        sentence += f" Version {previous} stays available for a rollback."
     blessed = artifacts.evaluation.get("blessed") is True
     judged = artifacts.evaluation.get("gate") is not None
     title = "Blessed and deployed" if blessed and judged else "Deployed, ungated" if blessed else "Deployed"
@@ -75,7 +75,7 @@ def _published(artifacts: Artifacts) -> Verdict:
     sentence = f"{formats.count(number(artifacts.manifest.get('rows_out')))} predictions of version "
     sentence += f"{text(artifacts.manifest.get('model_version')) or formats.ABSENT} are at {where or formats.ABSENT}."
     if previous is not None:
-        sentence += f" Those of {previous} are kept for a rollback."
+        sentence += f" Those of {previous} stay available for a rollback."
     return Verdict("good", "check", "Scored and published", sentence)
 
 

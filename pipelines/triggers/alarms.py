@@ -24,14 +24,16 @@ def latest_alarms(monitoring: str) -> list[Alarm]:
         monitoring: the folder that `headrace monitor` wrote, or its alarms.jsonl.
 
     Raises:
-        DataError: there is no Monitoring, or the file is damaged.
+        DataError: the Monitoring does not exist, or the file is damaged.
     """
     uri = monitoring if monitoring.endswith(".jsonl") else storage.join(monitoring, FILE)
     try:
         with storage.open_input(uri) as file:
             lines = file.read().splitlines()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError("there is no Monitoring", where=uri, expected="the output of `headrace monitor`") from error
+        raise DataError(
+            "the Monitoring does not exist", where=uri, expected="the output of `headrace monitor`"
+        ) from error
     try:
         alarms = [_alarm(json.loads(line)) for line in lines]
         last = max((alarm.at for alarm in alarms if alarm.window), default="")

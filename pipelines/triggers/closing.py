@@ -106,7 +106,7 @@ def waits_for(span: Span, closing: Closing, manifest: bytes | None, quiet_s: flo
         return _by_manifest(span, closing.name, manifest)
     if closing.kind == "object":
         if span.folder:
-            raise DataError("a folder is no span where each object is one", where=span.data)
+            raise DataError("a folder is not a span where each object is one", where=span.data)
         return None
     return _by_quiet(span, closing.quiet_s, quiet_s)
 

@@ -112,7 +112,7 @@ def test_a_problem_with_nothing_to_search_is_refused_before_any_work(tmp_path: P
     given = ["--problem", str(NATALITY / "natality.py"), "--data", str(NATALITY / "births.csv")]
     done = CliRunner().invoke(cli, ["run", "tuned", *given, "--root", str(tmp_path / "out")])
     assert isinstance(done.exception, ProblemError)
-    assert "there is nothing to tune" in done.exception.paragraph
+    assert "the Problem has nothing to tune" in done.exception.paragraph
     assert not (tmp_path / "out" / "runs").exists()
 
 

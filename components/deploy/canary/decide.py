@@ -215,7 +215,7 @@ def _latency(evidence: Evidence, settings: CanarySettings) -> Finding | None:
         slow, total = sum(each[above] for each in canary), sum(each for each, _ in totals)
         others, other_total = sum(each[at] for each in stable), sum(each for _, each in totals)
         text = (
-            f"Latency: {_percent(slow, total)} of the canary's requests take more than"
+            f"Latency: {_percent(slow, total)} of the canary's requests last more than"
             f" {_milliseconds(edges[above])}, {_percent(others, other_total)} of the stable version's more than"
             f" {_milliseconds(edges[at])}."
         )

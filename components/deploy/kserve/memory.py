@@ -133,7 +133,7 @@ def canary_spec(found: Mapping[str, Any], memory: Memory, traffic: Mapping[str, 
         where: the endpoint, for messages.
 
     Raises:
-        UsageError: the versions do not run beside each other.
+        UsageError: the versions cannot run at the same time.
     """
     spec = found["spec"]
     entries = {version_of(one["predictor"]): one for one in spec.get("canary", [])}
@@ -145,7 +145,7 @@ def canary_spec(found: Mapping[str, Any], memory: Memory, traffic: Mapping[str, 
     canary = next((version for version in traffic if version in canaries and version != stable), None)
     if canary is None or set(traffic) != {canary, stable}:
         raise UsageError(
-            "the versions do not run beside each other",
+            "the versions cannot run at the same time",
             where=where,
             expected=f"{' and '.join(traffic)}: one that has all traffic, and one that is deployed with 0 %",
             received=f"{stable or 'no version'} rolled out, {', '.join(canaries - {stable}) or 'none'} deployed",

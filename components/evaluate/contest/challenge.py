@@ -55,7 +55,9 @@ class Challenge:
         """
         unknown = sorted(set(content) - {field.name for field in fields(Challenge)})
         if unknown:
-            raise UsageError("the challenge has no such option", where="Challenge", received=", ".join(unknown))
+            raise UsageError(
+                "the option of the challenge does not exist", where="Challenge", received=", ".join(unknown)
+            )
         given = dict(content)
         # Engines keep whole numbers of a JSON object as floats.
         if isinstance(given.get("stale_after"), float) and given["stale_after"].is_integer():

@@ -105,4 +105,6 @@ def _wait(operation: Any, where: str) -> None:
     try:
         operation.result(timeout=_CREATION_S)
     except (RuntimeError, TimeoutError) as error:
-        raise PlatformError("the model monitor was not made", where=where, received=errors.message_of(error)) from error
+        raise PlatformError(
+            "the model monitor was not created", where=where, received=errors.message_of(error)
+        ) from error

@@ -151,7 +151,9 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
         current = _current(folder, problem, config.output)
         if current is None:
             raise UsageError(
-                "there are no Examples to append to", where=config.output, expected="Examples of `headrace preprocess`"
+                "the Examples to append to do not exist",
+                where=config.output,
+                expected="Examples of `headrace preprocess`",
             )
         names = [s.span for s in current.spans]
         if (names or span) and (not span or span_name(span) not in names):

@@ -91,7 +91,9 @@ def first_rows(data: str, limit: int, csv: CsvDialect = RFC_4180) -> FirstRows:
             received=f"{count:,}",
         )
     if not count:
-        raise DataError("there are no rows", where=data, expected="one row or more below the header", received="none")
+        raise DataError(
+            "the data has no rows", where=data, expected="one row or more below the header", received="none"
+        )
     _check_blanks(data, names, batches[0])
     columns: dict[str, pa.ChunkedArray] = {}
     for place, name in enumerate(names):

@@ -138,7 +138,7 @@ class SourceText:
             arguments += [f"minimum={low}", f"maximum={high}"]
             notes.append(f"{column.low:.6g} to {column.high:.6g}")
             if column.wrong:
-                kind = "value is no number, and goes" if column.wrong == 1 else "values are no numbers, and go"
+                kind = "value is not a number, and goes" if column.wrong == 1 else "values are not numbers, and go"
                 notes.append(f"{column.wrong:,} {kind} to quarantine")
         elif as_label or column.distinct <= _VOCABULARY:
             values = _classes(column.values) if as_label else column.values
@@ -296,8 +296,7 @@ def _class_order(value: str) -> tuple[bool, float, str]:
 def _about_key(candidates: Sequence[Inferred], chosen: Inferred | None, asked: bool) -> str:
     if chosen is None:
         return (
-            "No column identifies rows: each is numbered by its content, and keeps its number and split when rows are "
-            "added."
+            "No column identifies rows: each is numbered by its content; its number and split stay when rows are added."
         )
     others = [quoted(c.name) for c in candidates if c is not chosen]
     said = "Every row has a value of its own in it."

@@ -70,7 +70,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
     if not rows_in and damaged:
         raise next(iter(damaged.values()))
     if not rows_in and scored.learned.no_rows == "refuse":
-        raise DataError("there are no rows", where=config.data, expected="one row or more", received="none")
+        raise DataError("the data has no rows", where=config.data, expected="one row or more", received="none")
     if scored.rows not in (None, rows_in):
         raise DataError(
             "there are more or fewer rows than when they were given to the model",

@@ -82,7 +82,7 @@ def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     if partition_by and partition_by not in columns and partition_by not in given:
         if partition_by not in available:
             raise DataError(
-                "there is no such column to partition by",
+                "the column to partition by does not exist",
                 where=part.path,
                 expected=f"one of {', '.join([*available, *sorted(given)])}",
                 received=partition_by,

@@ -92,7 +92,7 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
         definitions = metadata["metadata"]["signature_def"]["signature_def"]
         if signature not in definitions:
             raise DataError(
-                "the endpoint's model has no such signature",
+                "the signature does not exist in the endpoint's model",
                 where=where,
                 expected=f"one of {', '.join(sorted(definitions))}",
                 received=signature,

@@ -97,7 +97,7 @@ class PartWriter:
             for file in self._open.values():
                 with suppress(OSError, pa.ArrowException):
                     file.writer.close()
-            self._stack.__exit__(RuntimeError, RuntimeError("the part was given up"), None)
+            self._stack.__exit__(RuntimeError, RuntimeError("the part was abandoned"), None)
 
     def _write_block(self, rows: int) -> pa.RecordBatch:
         taken = self._take(rows)

@@ -103,7 +103,7 @@ def _misfit(columns: Mapping[str, pa.DataType], takes: Takes) -> str:
         kind = columns.get(taken.name)
         if kind is None:
             if not taken.optional:
-                return f"there is no column {taken.name}"
+                return f"the column {taken.name} does not exist"
         elif not (_fits(kind, taken.dtype) or (taken is key and pa.types.is_integer(kind))):
             return f"the column {taken.name} has a type that a job may convert"
     return ""

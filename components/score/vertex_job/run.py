@@ -102,7 +102,7 @@ def prepared(
             "a batch prediction job cannot prepare rows",
             where=config.model,
             expected="a Model whose columns are in the table",
-            received="one that expects columns which prepare of its Problem file makes",
+            received="one that expects columns which prepare of its Problem file returns",
             fix="Score with --approach direct",
         )
     model = jobs.model()

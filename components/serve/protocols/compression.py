@@ -28,10 +28,10 @@ def gunzip(body: bytes, most: int) -> bytes:
     try:
         content = reader.decompress(body, most + 1)
     except zlib.error as error:
-        raise DataError("the body is not gzip, as Content-Encoding says", received=str(error)) from error
+        raise DataError("the body is not gzip, as Content-Encoding states", received=str(error)) from error
     if len(content) > most:
         raise TooLarge
     if not reader.eof or reader.unused_data:
         received = "data after its end" if reader.eof else "an incomplete one"
-        raise DataError("the body is not gzip, as Content-Encoding says", expected="one member", received=received)
+        raise DataError("the body is not gzip, as Content-Encoding states", expected="one member", received=received)
     return content

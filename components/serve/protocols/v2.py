@@ -111,7 +111,10 @@ def _head(tensor: Any, where: str, description: Description) -> tuple[str, list[
     known = description.interface.names
     if not isinstance(name, str) or name not in known:
         raise DataError(
-            "the model has no such input", where=f"{where}.name", expected=", ".join(known), received=shown(name)
+            "the input does not exist in the model",
+            where=f"{where}.name",
+            expected=", ".join(known),
+            received=shown(name),
         )
     sizes = shape if isinstance(shape, list) else []
     given = _tensor_input(description, name)
@@ -229,7 +232,7 @@ def _requested(content: Mapping[str, Any], description: Description) -> dict[str
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in known:
             raise DataError(
-                "the model has no such output",
+                "the output does not exist in the model",
                 where=f"outputs[{place}]",
                 expected=", ".join(known),
                 received=shown(output if name is None else name),

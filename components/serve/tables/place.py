@@ -135,7 +135,7 @@ def _manifest(uri: str, version: str | None) -> tuple[str, PredictionsManifest]:
     """The folder of a version, or of the current one, and its manifest."""
     if not published.is_published(uri):
         raise UsageError(
-            "there is no table to serve",
+            "the table to serve does not exist",
             where=f"--prediction-table {uri}",
             expected="a folder of published predictions, with current.json",
             received="other files" if storage.exists(uri) else "nothing",

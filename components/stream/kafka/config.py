@@ -205,7 +205,7 @@ def properties_from(texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(
                 "the option is not valid",
                 where="--property",
-                expected="NAME=VALUE, once for each property",
+                expected="NAME=VALUE, one per property",
                 received=name or repr(""),
             )
         named[name] = value

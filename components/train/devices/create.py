@@ -86,7 +86,7 @@ def _tpu(name: str) -> Any:
     # Without a TPU, libtpu searches for minutes and then aborts the process with a failed check.
     if name == "local" and not any(path for pattern in _TPU_DEVICES for path in Path("/dev").glob(pattern)):
         raise PlatformError(
-            "there is no TPU on this machine",
+            "this machine has no TPU",
             where="TPU local",
             expected="/dev/accel* or /dev/vfio/*, the device files of a TPU's driver",
             received="neither",

@@ -58,7 +58,7 @@ def bound_of(*, input_share: float, cache: str, device: str, precision: str, xla
         "more memory: rows are read from disk" if cache == "disk" else "",
     ]
     if not any(advice):
-        advice = ["a larger model, which takes no more time until the input is no longer the bottleneck"]
+        advice = ["a larger model, which costs no more time until the input is no longer the bottleneck"]
     return Bound("input", _with(f"bound by input: {waiting}", advice))
 
 

@@ -144,7 +144,7 @@ class _Loop:
             raise PlatformError(
                 "the workers do not see the same checkpoints",
                 where=checkpoints.folder,
-                expected=f"the checkpoint of step {step}, in a folder or bucket that all workers share",
+                expected=f"the checkpoint of step {step}, in a folder or bucket that all workers can access",
                 received=f"the checkpoint of step {own_step}",
             )
         if checkpoint is None:
@@ -258,7 +258,7 @@ class _Loop:
 
     def interrupt(self) -> NoReturn:
         """Saves the state and raises the error that explains how to resume."""
-        fix = "Nothing was saved, because there is no folder for checkpoints: set --checkpoints DIR next time"
+        fix = "Nothing was saved, because no folder for checkpoints is set: set --checkpoints DIR next time"
         if self.checkpoints is not None:
             self.save()
             try:

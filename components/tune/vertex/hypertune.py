@@ -54,5 +54,5 @@ class MetricFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text("".join(self._lines), encoding="utf-8")
         except OSError as error:
-            message = f"{metric} {value:.6g} at step {step}, which Vertex AI cannot be told: {error}"
+            message = f"{metric} {value:.6g} at step {step}, which Vertex AI does not accept: {error}"
             emit("progress", "trial", message, severity="WARNING", lasting=True)

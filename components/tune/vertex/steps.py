@@ -77,7 +77,8 @@ def take_best(
     with running("tune", root=root) as step:
         if not search:
             raise PlatformError(
-                "there is no search to choose the best trial of", fix="Read the error of the step that failed before"
+                "the search whose best trial is chosen does not exist",
+                fix="Read the error of the step that failed before",
             )
         step.identity = step_identity(search, trials, Request())
         file = load_problem(problem, digest=tuning_digest, part="tuning")

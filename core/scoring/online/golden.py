@@ -43,7 +43,7 @@ def check_golden(model: OnlineModel) -> int:
         for name, values in alone.items():
             if not _same_bits(values, together[name][row : row + 1]):
                 raise DataError(
-                    "the model's prediction for a row depends on the rows beside it",
+                    "the model's prediction for a row depends on the other rows of a batch",
                     where=f"{where}, golden row {row}, {name}",
                     expected=str(together[name][row]),
                     received=str(values[0]),

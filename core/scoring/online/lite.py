@@ -85,8 +85,8 @@ class LiteModel:
             begin, end: the rows.
 
         Returns:
-            The outputs, [end - begin, ...]; None where the rows have so many new texts that TensorFlow is faster, or one
-            that is too long to be cached.
+            The outputs, [end - begin, ...]; None where the rows have so many new texts that TensorFlow is faster, or a
+            text that is too long to be cached.
         """
         rows, filled = end - begin, filled_rows(end - begin)
         texts = {name: columns[name][begin:end].tolist() for name in self._texts}

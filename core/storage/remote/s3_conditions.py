@@ -124,7 +124,7 @@ def _check_conditions(uri: str) -> None:
             where=uri,
             expected=f"a store that honours {header} on PUT, as Amazon S3 and MinIO do",
             received="a write that had to be refused was made",
-            fix="Update the store; or keep registries, endpoints and ledgers on a disk or on gs://",
+            fix="Update the store; or store registries, endpoints and ledgers on a disk or on gs://",
         )
     with _LOCK:
         _CHECKED.add(key)

@@ -60,7 +60,7 @@ def checked_health(ask: Callable[[], Any]) -> Any:
             return health
         received = "a response without multi_user"
     raise UsageError(
-        "there is no Kubeflow Pipelines API at --kubeflow-url",
+        "no Kubeflow Pipelines API responds at --kubeflow-url",
         where="/apis/v2beta1/healthz",
         expected="the health of Kubeflow Pipelines 2",
         received=received,

@@ -187,7 +187,7 @@ class Login:
             if email.lower() not in self._allow:
                 raise Forbidden(f"{email} is not on the allow-list")
             return email.lower()
-        raise Unauthenticated("there is no ID token")
+        raise Unauthenticated("the ID token is missing")
 
 
 def _verified(value: bytes, issuer: Issuer, audience: str, keys: Keys) -> Mapping[str, object]:
@@ -195,7 +195,7 @@ def _verified(value: bytes, issuer: Issuer, audience: str, keys: Keys) -> Mappin
 
     text = value.decode("latin-1")
     if text[: len(issuer.scheme)].lower() != issuer.scheme.lower():
-        raise Unauthenticated(f"there is no {issuer.scheme.strip()} token")
+        raise Unauthenticated(f"the {issuer.scheme.strip()} token is missing")
     token = text[len(issuer.scheme) :].strip()
     try:
         header = jwt.decode_header(token)  # type: ignore[no-untyped-call]

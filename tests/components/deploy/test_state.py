@@ -89,7 +89,9 @@ def test_a_rollback_goes_to_the_last_version_that_is_not_bad() -> None:
 
 def test_refusals() -> None:
     state = first()
-    with pytest.raises(UsageError, match=r"there is no previous version to roll back to.*v1 is the first version"):
+    with pytest.raises(
+        UsageError, match=r"the endpoint has no previous version to roll back to.*v1 is the first version"
+    ):
         rollback_plan(state, BY, where="here")
     state = deployed(state, "v2")
     plan = rollback_plan(state, BY, where="here")

@@ -86,7 +86,7 @@ def test_without_a_champion_nothing_is_worse() -> None:
     decision = judge(gate, of(1.0, ("single", 100, 1.0)))
     assert decision.blessed
     assert verdicts(decision) == [("all rows", True), ("all rows", None), ("plurality=single", True)]
-    assert decision.reasons[1] == "root_mean_squared_error on all rows is not compared: there is no champion."
+    assert decision.reasons[1] == "root_mean_squared_error on all rows is not compared: no champion exists."
 
 
 def test_slices() -> None:
@@ -152,7 +152,7 @@ def test_the_baseline_comes_before_the_bounds() -> None:
             "root_mean_squared_error on all rows is 1; that of the baseline, the mean of the train labels, is 2; "
             "the 90 % interval of the difference is -1.5 to -0.5 on 40 test rows: passed."
         ),
-        "root_mean_squared_error on all rows is 1, at most 1.5 was asked: passed.",
+        "root_mean_squared_error on all rows is 1, at most 1.5 was configured: passed.",
     )
 
 
@@ -162,7 +162,7 @@ def test_the_baseline_comes_before_the_bounds() -> None:
         (
             Gate(RMSE, at_most=1.2),
             of(1.10434),
-            "root_mean_squared_error on all rows is 1.104, at most 1.2 was asked: passed.",
+            "root_mean_squared_error on all rows is 1.104, at most 1.2 was configured: passed.",
         ),
         (
             Gate(RMSE, at_most=1.2),

@@ -204,7 +204,7 @@ def test_a_bad_span_is_quarantined_whole(tmp_path: Path) -> None:
     days.ingest(days.arrival(day(0), rows_of(day(0))))
     before = days.window()
     arrivals = {
-        'there is no column "x"': days.arrival(day(1), rows_of(day(1)), 1, "id,speed,c,y"),
+        'the column "x" does not exist': days.arrival(day(1), rows_of(day(1)), 1, "id,speed,c,y"),
         "the quarantine budget is spent": days.arrival(day(2), spoiled(day(2), 5), 2),
         'the column "x" has drifted': days.arrival(day(3), rows_of(day(3), scale=9), 3),
         "no file, folder or match": dataclasses.replace(days.arrival(day(4), rows_of(day(4)), 4), data="gone.csv"),
@@ -402,7 +402,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         days.ingest(arrival)
     days.output = str(tmp_path / "spanned")
     add_span(days.file, PreprocessConfig(arrival.data, days.output, "0" * 16), "2026-01-01")
-    with pytest.raises(UsageError, match="made of 1 span, which this would replace"):
+    with pytest.raises(UsageError, match="consist of 1 span, which this would replace"):
         days.ingest(arrival)
     days.output = str(tmp_path / "window")
     with pytest.raises(DataError, match="none fell into"):

@@ -113,7 +113,7 @@ def test_a_damaged_file_is_merged_again(leaves: list[Leaf], tmp_path: Path) -> N
     assert to_bytes(again) == to_bytes(whole)
     assert [path.read_bytes() for path in stored if path.read_bytes() in before]
     Path(leaves[0].uri, STATISTICS).rename(Path(leaves[0].uri, "gone"))
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="the file does not exist"):
         merged_statistics(str(tmp_path), leaves)
     Path(leaves[0].uri, "gone").rename(Path(leaves[0].uri, STATISTICS))
 

@@ -61,7 +61,7 @@ def three(models: Models) -> Models:
 
 
 def test_the_first_version_starts_from_scratch(models: Models) -> None:
-    assert models.start() == Start("", "", "from scratch: there is no earlier version")
+    assert models.start() == Start("", "", "from scratch: no earlier version exists")
 
 
 def test_the_last_version(three: Models) -> None:

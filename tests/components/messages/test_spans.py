@@ -125,7 +125,7 @@ def pa_buffer(content: bytes) -> object:
         ({"subscription": "births"}, "the name is not valid"),
         ({"stream": "1"}, "the name of the stream is not valid"),
         ({"output": ""}, "the output is empty"),
-        ({"columns": ()}, "there are no columns"),
+        ({"columns": ()}, "the columns are missing"),
         ({"duplicates_seconds": 0}, "duplicates_seconds is wrong"),
         ({"table": "demo.births"}, "it is not a table of BigQuery"),
         ({"table": "bigquery://demo-project.d.t", "dead_letter_table": "bigquery://demo-project.d.t"}, "of their own"),

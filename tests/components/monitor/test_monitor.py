@@ -275,7 +275,7 @@ def test_a_feature_that_the_data_lacks_is_named(tmp_path: Path, reference: str) 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"time": "when"}, DataError, 'no column "when"'),
+        ({"time": "when"}, DataError, 'the column "when" does not exist'),
         ({"window": 60}, DataError, "too many windows"),
         ({"labels": "data", "prediction": "guess"}, DataError, "without the column prediction"),
         ({"reference": "nowhere"}, DataError, "no file, folder or match"),

@@ -99,5 +99,5 @@ def test_data_without_a_feature_or_without_the_time_is_refused(tmp_path: Path) -
     with pytest.raises(DataError, match="no feature of the Problem") as caught:
         opened(path)
     assert caught.value.expected == "columns among time, kind"
-    with pytest.raises(DataError, match='no column "at"'):
+    with pytest.raises(DataError, match='the column "at" does not exist'):
         opened(write(tmp_path / "t.parquet", pa.table({"time": np.zeros(1)})), time="at")

@@ -154,7 +154,7 @@ def test_derived_features_of_columns_of_any_name_without_a_key(tmp_path: Path) -
 def test_a_column_is_asked_for_by_its_name_in_the_table(tmp_path: Path) -> None:
     file = problem_file(tmp_path, DERIVED)
     (tmp_path / "a.csv").write_text(",Body Mass (g),y,z\n" + "s,1,2,3\n" * 20)
-    with pytest.raises(DataError, match=r'there is no column "Goal \(m\)", which is the label'):
+    with pytest.raises(DataError, match=r'the column "Goal \(m\)", which is the label, does not exist'):
         run(file, tmp_path / "a.csv", tmp_path / "out")
     (tmp_path / "a.csv").write_text(",Body Mass (g),Goal (m),z\n" + "s,heavy,2,3\n" * 20)
     with pytest.raises(DataError, match=r'the column "Body Mass \(g\)" is of the wrong type'):

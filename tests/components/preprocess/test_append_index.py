@@ -183,7 +183,7 @@ def test_what_is_damaged_is_said(tmp_path: Path, file: str) -> None:
     path = tmp_path / "examples" / "spans" / "1" / file
     path.write_bytes(path.read_bytes()[:-8])
     before = contents(tmp_path / "examples")
-    with pytest.raises(DataError, match="what is kept for adding rows is damaged") as error:
+    with pytest.raises(DataError, match="the append index is damaged") as error:
         add(tmp_path, "2", BIRTHS[700:])
     assert str(error.value.where).endswith(file)
     assert contents(tmp_path / "examples") == before
@@ -250,7 +250,7 @@ def test_what_was_built_up_is_not_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as error:
         check_replaceable(str(examples))
     assert error.value.paragraph == (
-        f"{examples}: the Examples there are made of 2 spans, which this would replace. Expected --span to add to "
+        f"{examples}: the Examples there consist of 2 spans, which this would replace. Expected --span to add to "
         "them, or another --output. Received: the spans 2026-11-20, 2026-11-21, 1,450 rows. Give --replace if they "
         "are to go."
     )

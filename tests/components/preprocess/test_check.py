@@ -56,7 +56,7 @@ def test_it_needs_no_beam() -> None:
     [
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
-        (f"{HEADER}\n", "there are no rows"),
+        (f"{HEADER}\n", "the data has no rows"),
         (TEXT.encode("utf-16"), "the file is not UTF-8"),
         (TEXT.encode()[:5000] + b"\xe9" + TEXT.encode()[5000:], "the file is not UTF-8"),
     ],
@@ -75,7 +75,7 @@ def test_an_empty_day_is_nothing_to_do(tmp_path: Path, contents: list[str]) -> N
     with pytest.raises(NothingToDo) as end:
         check_data(PROBLEM, str(tmp_path))
     assert (end.value.exit_status, end.value.where) == (0, str(tmp_path))
-    assert end.value.what == "nothing to do: there are no rows"
+    assert end.value.what == "nothing to do: the data has no rows"
 
 
 def test_a_file_without_rows_among_others_is_no_fault(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_an_optional_column_may_be_absent_from_json_lines_where_another_file_has
     rows = pacsv.read_csv(EXAMPLE / "births.csv").slice(0, 50).to_pylist()
     without = [{name: value for name, value in row.items() if name != "cigarette_use"} for row in rows]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in without))
-    assert refusal(tmp_path).what == 'there is no column "cigarette_use"'
+    assert refusal(tmp_path).what == 'the column "cigarette_use" does not exist'
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(check_data(PROBLEM, str(tmp_path))) == 2
 
@@ -99,7 +99,7 @@ def test_or_from_tfrecords(tmp_path: Path) -> None:
     texts = pacsv.ConvertOptions(true_values=[], false_values=[])
     rows = pacsv.read_csv(EXAMPLE / "births.csv", convert_options=texts).slice(0, 50).combine_chunks()
     (tmp_path / "a.tfrecord").write_bytes(frame(encode(rows.drop_columns(["cigarette_use"]).to_batches()[0])))
-    assert refusal(tmp_path).what == 'there is no column "cigarette_use"'
+    assert refusal(tmp_path).what == 'the column "cigarette_use" does not exist'
     (tmp_path / "b.tfrecord").write_bytes(frame(encode(rows.to_batches()[0])))
     assert len(check_data(PROBLEM, str(tmp_path))) == 2
 
@@ -143,22 +143,22 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_a_column_that_is_missing(tmp_path: Path) -> None:
     label = refusal(tmp_path / "a.csv", TEXT.replace("weight_pounds", "weight_lbs", 1))
-    assert label.what == 'there is no column "weight_pounds", which is the label'
+    assert label.what == 'the column "weight_pounds", which is the label, does not exist'
     assert label.received == HEADER.replace("weight_pounds", "weight_lbs", 1).replace(",", ", ")
     assert label.fix == 'Perhaps the column "weight_lbs" is meant'
     key = refusal(tmp_path / "a.csv", TEXT.replace("record_id", "Record_ID", 1))
-    assert key.what == 'there is no column "record_id", which is the key'
+    assert key.what == 'the column "record_id", which is the key, does not exist'
     assert key.fix == 'Perhaps the column "Record_ID" is meant'
     feature = refusal(tmp_path / "a.csv", TEXT.replace("plurality", "zzz", 1))
-    assert (feature.what, feature.fix) == ('there is no column "plurality"', None)
+    assert (feature.what, feature.fix) == ('the column "plurality" does not exist', None)
     semicolons = refusal(tmp_path / "a.csv", TEXT.replace(",", ";"))
     assert semicolons.fix == "The fields seem to be separated by ';': give --csv delimiter=';'"
-    assert semicolons.what == 'there is no column "record_id", which is the key, and 9 more are gone'
+    assert semicolons.what == 'the column "record_id", which is the key, does not exist, and 9 more are gone'
 
 
 def test_columns_that_are_gone_are_told_in_a_table(tmp_path: Path) -> None:
     gone = refusal(tmp_path / "a.csv", TEXT.replace("plurality", "zzz", 1).replace("mother_age", "age", 1))
-    assert gone.what == 'there is no column "mother_age", and 1 more is gone'
+    assert gone.what == 'the column "mother_age" does not exist, and 1 more is gone'
     assert gone.table is not None
     assert len(gone.table) == 11
     chosen = ("column", "record_id", "weight_pounds", "mother_age", "gestation_weeks", "plurality", "is_male")
@@ -166,12 +166,12 @@ def test_columns_that_are_gone_are_told_in_a_table(tmp_path: Path) -> None:
         ["column", "role", "seen", "expected", ""],
         ["record_id", "key", "string", "text", "ok"],
         ["weight_pounds", "label", "string", "numbers", "ok"],
-        ["mother_age", "feature", "no such column", "numbers", "missing"],
+        ["mother_age", "feature", "no column", "numbers", "missing"],
         ["gestation_weeks", "feature", "string", "numbers", "ok"],
-        ["plurality", "feature", "no such column", "text", "missing"],
+        ["plurality", "feature", "no column", "text", "missing"],
         ["is_male", "feature", "string", "text", "ok"],
     ]
-    assert "  mother_age          feature  no such column  numbers   missing" in gone.text
+    assert "  mother_age          feature  no column  numbers   missing" in gone.text
 
 
 def test_a_column_that_stands_there_twice(tmp_path: Path) -> None:

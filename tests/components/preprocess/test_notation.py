@@ -66,7 +66,7 @@ def test_texts_of_other_formats_are_refused_with_what_helps_there(tmp_path: Path
     said = done.stdout + done.stderr
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False), said
     assert 'the column "x" has numbers in another notation' in said
-    assert "1,000 rows of 3,000 in quarantine. Write the column as numbers where the table is made" in said
+    assert "1,000 rows of 3,000 in quarantine. Write the column as numbers where the table is written" in said
 
 
 def test_rows_that_are_added_are_judged_alike(tmp_path: Path) -> None:

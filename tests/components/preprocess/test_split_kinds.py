@@ -263,7 +263,7 @@ DAYS = [f"{1 + n % 12}/1/2024" for n in range(50)]
         (Splits(time="x", eval_from=500, test_from=1000), "made by the time x"),
         (Splits(time="one"), "too few different times"),
         (Splits(time="day"), 'Received: fewer, and "1/1/2024", "2/1/2024", "3/1/2024". Write the times so'),
-        (Splits(by="absent"), 'no column "absent", which is the column to split by'),
+        (Splits(by="absent"), 'the column "absent", which is the column to split by, does not exist'),
     ],
 )
 def test_an_empty_split_is_refused(tmp_path: Path, splits: Splits, said: str) -> None:
@@ -327,7 +327,7 @@ def test_another_kind_of_split_is_another_schema() -> None:
         ({"by": ""}, "by is wrong"),
         ({"time": "t", "eval_from": "2026-01-01"}, "incomplete"),
         ({"eval_from": 1, "test_from": 2}, "incomplete"),
-        ({"time": "t", "eval_from": "2026-02-30", "test_from": "2026-03-01"}, "eval_from is no time"),
+        ({"time": "t", "eval_from": "2026-02-30", "test_from": "2026-03-01"}, "eval_from is not a time"),
         ({"time": "t", "eval_from": "2026-03-01", "test_from": "2026-03-01"}, "must be before"),
         ({"time": "t", "eval_from": 2, "test_from": "2026-03-01"}, "a number and a time"),
         ({"files": {"train": "a"}}, "files is wrong"),
@@ -342,7 +342,7 @@ def test_refused_declarations(arguments: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize("derive", [{}, {"y": col("x") * 0.5}])
 def test_the_label_does_not_decide(derive: dict[str, Any]) -> None:
-    with pytest.raises(ProblemError, match="cannot be made by this column"):
+    with pytest.raises(ProblemError, match="cannot be defined by this column"):
         problem(Splits(by="y"), derive=derive)
 
 
@@ -385,5 +385,5 @@ def test_a_derived_column_decides_as_the_column_of_the_table_would(tmp_path: Pat
     file = ProblemFile(declared, "problem.py", "", "", None)
     append(file, dataclasses.replace(config(rest, appended), data_version="b"))
     assert keys(appended) == keys(tmp_path / "derived0")
-    with pytest.raises(DataError, match='there is no column "at"'):
+    with pytest.raises(DataError, match='the column "at" does not exist'):
         run(by_moment, write(tmp_path, "c.parquet", table(count)), tmp_path / "none")

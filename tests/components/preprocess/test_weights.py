@@ -140,7 +140,7 @@ def test_a_table_without_the_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("id,x,bought,weight\nk,1,no,2\n")
     with pytest.raises(DataError) as caught:
         check_data(file_of().problem, str(tmp_path / "data.csv"))
-    assert caught.value.what == 'there is no column "weight of it", which is the weight'
+    assert caught.value.what == 'the column "weight of it", which is the weight, does not exist'
     assert caught.value.fix == 'Perhaps the column "weight" is meant'
 
 

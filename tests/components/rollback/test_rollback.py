@@ -243,7 +243,7 @@ def test_versions_that_cannot_be_returned_to(registry: Registry) -> None:
     with pytest.raises(UsageError, match="the version does not exist"):
         rollback(endpoint, to="v3")
     registry.mark_bad("v1")
-    with pytest.raises(UsageError, match=r"there is no previous version to roll back to.*not marked as bad"):
+    with pytest.raises(UsageError, match=r"the endpoint has no previous version to roll back to.*not marked as bad"):
         rollback(endpoint)
     with pytest.raises(GateRefused, match="the version is marked as bad"):
         rollback(endpoint, to="v1")
@@ -254,5 +254,5 @@ def test_versions_that_cannot_be_returned_to(registry: Registry) -> None:
 def test_predictions_of_the_bad_version_alone(published: dict[str, str]) -> None:
     assert module.set_back("published", "v9", "v1") == "published shows predictions of version v2: nothing to change"
     published["model_version"] = "v1"
-    with pytest.raises(GateRefused, match="all published predictions were made by the bad version"):
+    with pytest.raises(GateRefused, match="all published predictions are of the bad version"):
         module.set_back("published", "v1", "v0")

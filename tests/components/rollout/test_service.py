@@ -187,7 +187,7 @@ def test_a_canary_that_a_person_took_the_traffic_from_is_over(on_kserve: Story) 
     endpoint: Any = on_kserve.case.open()
     endpoint.split({A: 100}, lambda *_, **__: None)
     ended = on_kserve.step()
-    assert (ended.outcome, ended.reasons) == ("withdrawn", ("Somebody took the canary's traffic away.",))
+    assert (ended.outcome, ended.reasons) == ("withdrawn", ("The canary's traffic was removed by hand.",))
 
 
 def test_a_step_begins_again_where_a_person_changed_the_traffic(on_kserve: Story) -> None:
@@ -204,7 +204,7 @@ def test_a_step_begins_again_where_a_person_changed_the_traffic(on_kserve: Story
 
 def test_a_version_that_is_not_deployed(on_kserve: Story) -> None:
     endpoint: Any = on_kserve.case.open()
-    with pytest.raises(UsageError, match="the versions do not run beside each other"):
+    with pytest.raises(UsageError, match="the versions cannot run at the same time"):
         endpoint.split({A: 90, C: 10}, lambda *_, **__: None)
     assert on_kserve.case.served() == {A: 100}
 

@@ -33,8 +33,8 @@ FIT = {"model_here": True, "job": True, "data_in_cloud": True, "rows": JOB_ROWS}
         ({"model_here": False, "endpoint": True}, "endpoint", "only there"),
         ({"model_here": False, "endpoint": True, "job": True, "data_in_cloud": True}, "endpoint", "only there"),
         (FIT, "job", "about 50,000,000 rows"),
-        ({**FIT, "runner": True}, "direct", "a Beam runner was asked for"),
-        ({**FIT, "data_in_cloud": False}, "direct", "do not lie where"),
+        ({**FIT, "runner": True}, "direct", "a Beam runner was requested"),
+        ({**FIT, "data_in_cloud": False}, "direct", "are not where a job reads"),
         ({**FIT, "copied": "it is a view"}, "direct", "a job would need a copy of the rows: it is a view"),
         ({**FIT, "files_wanted": False}, "direct", "elsewhere than into files"),
         ({**FIT, "rows": JOB_ROWS - 1}, "direct", "fewer than 50,000,000 rows"),
@@ -51,7 +51,7 @@ def test_the_rules(situation: dict[str, Any], approach: str, why: str) -> None:
 
 
 def test_nothing_to_score_with() -> None:
-    with pytest.raises(UsageError, match="there is nothing to score with"):
+    with pytest.raises(UsageError, match="a model to score with is missing"):
         choose(Situation(model_here=False, job=True))
 
 
@@ -109,7 +109,7 @@ def test_a_table_is_read_as_it_lies_or_not(
     asked = config(model, f"bigquery://{make_table(rows)}", job=job)
     assert (situation_of(asked).copied, situation_of(asked).rows) == ("", 2)
     monkeypatch.setattr(approach, "JOB_ROWS", 2)
-    assert approach_of(asked) == Choice("job", "there are about 2 rows, which a job reads as they lie")
+    assert approach_of(asked) == Choice("job", "there are about 2 rows, which a job reads where they are")
     query = config(model, "bigquery://demo-project?query=SELECT 1", job=job)
     assert approach_of(query).reason == "a job would need a copy of the rows: they are the result of a query"
 
@@ -142,7 +142,7 @@ def test_a_model_that_is_not_there_is_not_taken_for_one_behind_the_endpoint(
     [
         ({"approach": "endpoint"}, "the approach endpoint needs more"),
         ({"approach": "job"}, "the approach job needs more"),
-        ({"approach": "quick"}, "there is no such approach"),
+        ({"approach": "quick"}, "the approach does not exist"),
     ],
 )
 def test_an_approach_without_what_it_needs(tmp_path: Path, options: dict[str, Any], said: str) -> None:
@@ -162,7 +162,7 @@ def test_options_in_a_pipelines_parameter() -> None:
     text = json.dumps({"url": ENDPOINT.url, "concurrency": 8})
     assert options_from(EndpointOptions, text, "endpoint") == EndpointOptions(ENDPOINT.url, concurrency=8)
     for wrong, said in (
-        ("{", "that is not JSON"),
+        ("{", "the text is not JSON"),
         ("[]", "an option is unknown"),
         ('{"adress": 1}', "an option is unknown"),
         ('{"concurrency": 8}', "an option is missing"),

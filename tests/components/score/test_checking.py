@@ -143,7 +143,7 @@ def test_going_back(tmp_path: Path) -> None:
         rollback(place)
     assert not (tmp_path / "place").exists()
     first = publish(str(made(tmp_path)), place)
-    with pytest.raises(UsageError, match="there are no predictions to go back to") as caught:
+    with pytest.raises(UsageError, match="no earlier predictions exist to return to") as caught:
         rollback(place)
     assert caught.value.received == f"{IDENTITY} is the first"
     publish(str(made(tmp_path, "other", "f" * 16, sink="csv")), place)
@@ -155,7 +155,7 @@ def test_going_back(tmp_path: Path) -> None:
         assert now["rolled_back_from"] == "f" * 16
         publish(str(tmp_path / "out"), place)
     for wrong in ("a" * 16, "../out"):
-        with pytest.raises(UsageError, match="there are no such predictions"):
+        with pytest.raises(UsageError, match="the predictions do not exist"):
             rollback(place, wrong)
     assert rollback(place, "f" * 16).identity == current(place)["current"] == "f" * 16
     assert publish(str(tmp_path / "out"), place).previous == "f" * 16

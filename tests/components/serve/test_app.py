@@ -414,9 +414,9 @@ def test_a_gzip_body_is_bounded_after_decompression(model: Any) -> None:
     assert weights(answer.json()["predictions"]) == WEIGHTS
     for wrong, status, message in (
         (gzip.compress(b" " * (1 << 20) + b"{}"), 413, "the body is too large. Expected at most 1048576 bytes."),
-        (b"x", 400, "the body is not gzip, as Content-Encoding says"),
-        (gzip.compress(body)[:-5], 400, "the body is not gzip, as Content-Encoding says. Expected one member."),
-        (gzip.compress(body) + b"x", 400, "the body is not gzip, as Content-Encoding says. Expected one member."),
+        (b"x", 400, "the body is not gzip, as Content-Encoding states"),
+        (gzip.compress(body)[:-5], 400, "the body is not gzip, as Content-Encoding states. Expected one member."),
+        (gzip.compress(body) + b"x", 400, "the body is not gzip, as Content-Encoding states. Expected one member."),
     ):
         response = post(app, "/predict", wrong, headers=gzip_header)
         assert response.status_code == status

@@ -271,7 +271,7 @@ def test_the_environment_is_read_as_vertex_writes_it() -> None:
     assert logged == ServeConfig("", request_log=RequestLogConfig("/log", 0.5))
     with pytest.raises(UsageError, match="HEADRACE_REQUEST_LOG_SHARE is not valid"):
         config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "half"})
-    with pytest.raises(UsageError, match="the share of the request log has no log"):
+    with pytest.raises(UsageError, match="the request log has a fraction and no folder"):
         config_from_environment({"HEADRACE_REQUEST_LOG_SHARE": "0.5"})
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
         config_from_environment({"HEADRACE_RULES": "off"})

@@ -100,7 +100,7 @@ NO_CONFIG = """
     [
         (LOG, "the model predicts NaN or infinity for "),
         (NO_CONFIG, "the model cannot be saved as model.keras"),
-        (OF_THE_BATCH, "its answer to a row depends on the rows beside it"),
+        (OF_THE_BATCH, "its answer to a row depends on the other rows of a batch"),
         (RANDOM, "gives other answers to the same rows each time"),
     ],
     ids=["NaN for negative numbers", "no get_config", "statistics of the batch", "dropout at all times"],

@@ -146,7 +146,7 @@ def test_batches_run_prepare_and_the_endpoint_takes_prepared_columns(made: Made,
     assert [feature.name for feature in source.interface.inputs] == ["area", "color"]
     assert source.prepared
     notes = json.loads((made.model / "training.json").read_text())["notes"]
-    assert any("requests must hold the columns that prepare makes" in note for note in notes)
+    assert any("requests must hold the columns that prepare returns" in note for note in notes)
 
 
 def test_code_that_changed_is_not_executed(made: Made, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_quarantine_holds_rows_as_they_were_before(made: Made, tmp_path: Path) -
         ("return batch.to_pydict()", "builtins.dict"),
         (f"return batch.append_column('area', {FIRST_HEIGHT})", "another batch"),
         ("return batch.append_column('area', batch.column('color'))", "line 3"),
-        ("return batch", 'no column "area"'),
+        ("return batch", 'the column "area" does not exist'),
     ],
 )
 def test_what_prepare_may_not_do(made: Made, tmp_path: Path, body: str, said: str) -> None:
@@ -237,7 +237,8 @@ def test_a_failing_prepare_in_a_batch_names_its_line(made: Made, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("reads", "said"), [("", "prepare needs the columns"), ('reads=["absent"], ', 'no column "absent"')]
+    ("reads", "said"),
+    [("", "prepare needs the columns"), ('reads=["absent"], ', '"absent", which prepare reads, does not exist')],
 )
 def test_reads_and_prepare_belong_together(made: Made, tmp_path: Path, reads: str, said: str) -> None:
     (tmp_path / "shapes.py").write_text(MODULE)

@@ -231,7 +231,7 @@ def test_an_option_may_not_set_what_the_search_chooses(file: ProblemFile) -> Non
 def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) -> None:
     natality = load_problem(str(NATALITY / "natality.py"))
     for unfit, said in (
-        (natality, "there is nothing to tune. Expected Problem(..., tuning=Tuning("),
+        (natality, "the Problem has nothing to tune. Expected Problem(..., tuning=Tuning("),
         (dataclasses.replace(file, build_model=print), 'build_model does not receive "hidden_units"'),
     ):
         with pytest.raises(ProblemError) as caught:

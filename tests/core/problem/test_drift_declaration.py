@@ -28,7 +28,7 @@ def make(**declared: Any) -> Problem:
         (lambda: Drift(columns={"a": 0.1}), "columns are wrong"),  # type: ignore[dict-item]
         (lambda: Drift(columns={"a": Drift(columns={"b": Drift()})}), "columns are wrong"),
         (lambda: make(drift=0.1), "drift is wrong"),
-        (lambda: make(drift=Drift(columns={"none": Drift()})), 'no column "none" to compare'),
+        (lambda: make(drift=Drift(columns={"none": Drift()})), 'the column "none" to compare does not exist'),
         (lambda: make(drift=Drift(columns={"age": Drift(l_infinity=0.1)})), "no L-infinity distance"),
         (lambda: make(duplicate_rows="drop"), '"allow" or "quarantine"'),
         (

@@ -42,7 +42,7 @@ def test_a_threshold_outside_its_range_is_refused(fields: dict[str, Any], what: 
 
 
 def test_a_threshold_of_an_unknown_column_is_refused() -> None:
-    with pytest.raises(ProblemError, match='no feature "weight" to monitor') as caught:
+    with pytest.raises(ProblemError, match='the feature "weight" to monitor does not exist') as caught:
         make(Monitor(columns={"weight": 0.1}))
     assert caught.value.expected == "names among age, plurality"
     with pytest.raises(ProblemError, match="monitor is wrong"):

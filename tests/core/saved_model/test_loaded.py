@@ -160,9 +160,11 @@ def test_columns_are_chosen_for_inputs() -> None:
         UsageError, match=r"x: the number of columns does not match.*Expected 3 columns, or one of lists"
     ):
         DENSE.dense(["a", "b"])
-    with pytest.raises(UsageError, match=r'no such input. Expected one of a, b. Received: aa. Perhaps "a"'):
+    with pytest.raises(
+        UsageError, match=r'does not exist in the model. Expected one of a, b. Received: aa. Perhaps "a"'
+    ):
         TWO.fed({"aa": "x"})
-    with pytest.raises(UsageError, match=r"Expected INPUT=COLUMN.*Received: a model that takes a int64 \[rows\], b"):
+    with pytest.raises(UsageError, match=r"Expected INPUT=COLUMN.*: a model with the inputs a int64 \[rows\], b"):
         TWO.dense(["x"])
     with pytest.raises(
         UsageError, match=r"a: the number of columns does not match.*Expected 1 column. Received: 2: x, y"

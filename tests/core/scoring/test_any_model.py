@@ -202,7 +202,7 @@ def test_rows_that_are_no_examples_are_refused_and_a_column_of_them_is_not(estim
     import tensorflow as tf
 
     scorer = Scorer(estimator)
-    with pytest.raises(DataError, match=r"takes serialized tf.train.Examples, which these rows are not.*--signature"):
+    with pytest.raises(DataError, match=r"reads serialized tf.train.Examples, which these rows are not.*--signature"):
         scorer.takes.columns_among(["age", "word"])
     value = tf.train.Example()
     value.features.feature["age"].float_list.value.append(2.0)
@@ -260,7 +260,9 @@ def test_inputs_of_one_value_for_all_rows_are_constants(save: Save, rows_of: Row
     assert "threshold  float32  []      the constant 1.5" in scorer.takes.text()
     with pytest.raises(UsageError, match=r"--constant.*Expected NAME=VALUE for on \(bool\), unit \(string\)"):
         Scorer(path, constants={"threshold": 1})
-    with pytest.raises(UsageError, match=r"no such input of shape \[\].*Expected one of on, threshold, unit. Rec.*: x"):
+    with pytest.raises(
+        UsageError, match=r"shape \[\] with this name does not exist.*Expected one of on, threshold, unit. Rec.*: x"
+    ):
         Scorer(path, constants={"x": 1})
     for value in ("1e39", "nan", "much", ""):
         with pytest.raises(UsageError, match=r"the value of threshold is not of its dtype\. Expected a float32"):
@@ -268,7 +270,7 @@ def test_inputs_of_one_value_for_all_rows_are_constants(save: Save, rows_of: Row
 
 
 def test_no_rows_at_all_are_refused(save: Save) -> None:
-    with pytest.raises(DataError, match=r"the signature takes no rows.*Received: x float32 of shape \[\]"):
+    with pytest.raises(DataError, match=r"the signature reads no rows.*Received: x float32 of shape \[\]"):
         Scorer(save(lambda x: {"y": x}, spec(())))
 
 

@@ -442,11 +442,11 @@ def test_a_device_without_memory_is_no_fault_of_a_row(
 
 def test_what_the_user_says_is_checked(save: Save, tmp_path: Path, rows_of: RowsOf) -> None:
     path = save(lambda x: {"y": x}, spec())
-    with pytest.raises(UsageError, match="there is no model"):
+    with pytest.raises(UsageError, match="the model to serve does not exist"):
         Scorer(str(tmp_path))
     with pytest.raises(UsageError, match=r"two columns of the predictions have the same name.*Received: y"):
         Scorer(path, key="y")
-    with pytest.raises(UsageError, match=r"the model has no such input. Expected one of x. Received: z"):
+    with pytest.raises(UsageError, match=r"the input does not exist in the model. Expected one of x. Received: z"):
         Scorer(path, optional=["z"])
     scorer = Scorer(path, key="id", optional=["x"])
     with pytest.raises(DataError, match=r"id: the key's column is missing from the rows"):

@@ -203,7 +203,7 @@ def test_what_is_missing_in_a_dictionary(column: pa.Array) -> None:
     ],
 )
 def test_a_column_that_cannot_be_what_the_model_takes_is_refused(column: Any, dtype: str, kind: str) -> None:
-    with pytest.raises(DataError, match=rf"x: a column of {kind}.* is not what the model takes.*input x {dtype}"):
+    with pytest.raises(DataError, match=rf"x: a column of {kind}.* is not what the model accepts.*input x {dtype}"):
         feed(column, dtype)
 
 

@@ -87,10 +87,10 @@ def test_preprocess_a_table(births: str, tmp_path: Path) -> None:
 
 def test_early_refusals(births: str, make_table: Make) -> None:
     without = make_table(TABLE.drop_columns(["plurality"]))
-    with pytest.raises(DataError, match='there is no column "plurality"'):
+    with pytest.raises(DataError, match='the column "plurality" does not exist'):
         check_data(PROBLEM_FILE.problem, f"bigquery://{without}")
     empty = make_table(TABLE.slice(0, 0))
-    with pytest.raises(NothingToDo, match="there are no rows"):
+    with pytest.raises(NothingToDo, match="the data has no rows"):
         check_data(PROBLEM_FILE.problem, f"bigquery://{empty}")
     with pytest.raises(DataError, match="the table does not exist"):
         check_data(PROBLEM_FILE.problem, f"{births}_gone")

@@ -76,7 +76,7 @@ def test_json_has_the_counts_of_labels_and_every_alarm(tmp_path: Path, arguments
     [
         (["--window", "1y"], "the period is not valid"),
         (["--now", "soon"], "the time is not valid"),
-        (["--time", "when"], 'there is no column "when"'),
+        (["--time", "when"], 'the column "when" does not exist'),
         (["--labels", "nowhere.csv"], "nowhere.csv"),
         (["--csv", "delimiter"], "delimiter"),
     ],

@@ -24,7 +24,7 @@ def arguments(tmp_path: Path) -> list[str]:
 def test_preprocess_leaves_what_is_there(arguments: list[str], tmp_path: Path) -> None:
     done = headrace("preprocess", *arguments, "--output", tmp_path / "examples")
     assert done.returncode == 0
-    assert "day.csv: nothing to do: there are no rows" in done.stderr
+    assert "day.csv: nothing to do: the data has no rows" in done.stderr
     assert not (tmp_path / "examples").exists()
 
 
@@ -32,11 +32,11 @@ def test_a_run_ends_without_a_model_and_says_so(arguments: list[str], tmp_path: 
     root = tmp_path / "root"
     done = headrace("run", "static", *arguments, "--root", root)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "nothing to do: there are no rows" in done.stdout
+    assert "nothing to do: the data has no rows" in done.stdout
     (folder,) = (root / "runs").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "succeeded"
-    assert "there are no rows" in summary["nothing_to_do"]
+    assert "the data has no rows" in summary["nothing_to_do"]
     assert [(step["step"], step["status"]) for step in summary["steps"]] == [
         ("preprocess", "succeeded"),
         ("train", "skipped"),
@@ -45,7 +45,7 @@ def test_a_run_ends_without_a_model_and_says_so(arguments: list[str], tmp_path: 
         ("deploy", "skipped"),
     ]
     assert "Nothing to do" in (folder / "report.html").read_text()
-    assert "nothing to do: there are no rows" in headrace("status", root).stdout
+    assert "nothing to do: the data has no rows" in headrace("status", root).stdout
     assert not (root / "registry").exists()
 
 
@@ -55,4 +55,4 @@ def test_a_problem_may_refuse_such_data(arguments: list[str], tmp_path: Path) ->
         words = [command, "static"] if command == "run" else [command]
         done = headrace(*words, *arguments, *place)
         assert done.returncode == 2
-        assert "there are no rows" in done.stderr
+        assert "the data has no rows" in done.stderr

@@ -114,5 +114,5 @@ def test_one_span_is_said_as_one(tmp_path: Path, capfd: pytest.CaptureFixture[st
     CliRunner().invoke(cli, [*arguments, "--span", "7"], catch_exceptions=False)
     told = capfd.readouterr().out
     assert told.startswith("1,450 rows added; now 1,450 rows in = 1,449 out + 1 quarantined, 1 span: ")
-    with pytest.raises(UsageError, match="made of 1 span, which this would replace"):
+    with pytest.raises(UsageError, match="consist of 1 span, which this would replace"):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)

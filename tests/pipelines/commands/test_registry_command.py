@@ -130,7 +130,7 @@ def test_a_damaged_version(place: str) -> None:
 
 
 def test_what_is_not_there(place: str, tmp_path: Path) -> None:
-    assert "there is no registry" in refused("list", str(tmp_path)).text
-    assert "there is no registry" in refused("list", str(tmp_path / "nowhere")).text
+    assert "the registry does not exist" in refused("list", str(tmp_path)).text
+    assert "the registry does not exist" in refused("list", str(tmp_path / "nowhere")).text
     for command in ("show", "promote", "archive", "restore"):
         assert "Expected one of v1, v2, v3. Received: 'v9'" in refused(command, place, "v9").text

@@ -44,7 +44,7 @@ def _given(tmp_path: Path, **more: str) -> list[str]:
     [
         ({"models": ""}, "the model is not named"),
         ({"endpoint-url": "http://localhost:1/v1/models/a:predict"}, "the model is named twice"),
-        ({"models": "", "endpoint-url": "ftp://a"}, "that is no address"),
+        ({"models": "", "endpoint-url": "ftp://a"}, "the URL is not valid"),
         ({"prediction-topic": ""}, "the destination of predictions is missing"),
         ({"app": "1"}, "the name of the application is not valid"),
         ({"dead-letters": f"{TOPIC}/weights"}, "need different topics"),

@@ -55,4 +55,4 @@ def test_a_topic_that_does_not_exist_and_options_that_are_wrong(kafka: Broker, t
     done = headrace("trigger", "alarm-topic", *options, "alarms", "--property", "group.id=x")
     assert (done.returncode, "the property cannot be set" in done.stderr) == (2, True)
     done = headrace("trigger", "alarm-topic", "--settings", tmp_path / "nothing", *options[2:], "alarms")
-    assert (done.returncode, "there is no dynamic training" in done.stderr) == (2, True)
+    assert (done.returncode, "the root has no dynamic training" in done.stderr) == (2, True)

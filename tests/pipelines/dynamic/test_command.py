@@ -124,9 +124,9 @@ def test_withdrawals_requests_and_retries(settings: DynamicSettings, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["tick"], "there is no dynamic training"),
-        (["run", "dynamic", "--root"], "there is no dynamic training"),
-        (["dynamic", "status"], "there is no dynamic training"),
+        (["tick"], "the root has no dynamic training"),
+        (["run", "dynamic", "--root"], "the root has no dynamic training"),
+        (["dynamic", "status"], "the root has no dynamic training"),
     ],
 )
 def test_without_settings(tmp_path: Path, arguments: list[str], error: str) -> None:

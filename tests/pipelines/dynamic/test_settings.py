@@ -84,7 +84,7 @@ def test_json() -> None:
         ({"platform": "vertex", "place": Place("vertex"), "canary": CanarySettings()}, "belong together"),
         ({"platform": "vertex", "place": Place("vertex"), "traffic_log": "gs://b/t"}, "belong together"),
         ({"platform": "vertex", "place": Place("vertex"), "log_share": 0.5}, "the fraction that is logged is of"),
-        ({"watch_by_ticks": True}, "there is no canary for ticks to watch"),
+        ({"watch_by_ticks": True}, "ticks have no canary to watch"),
         ({"csv": ("delimiter",)}, "--csv is wrong"),
         ({"last_spans": 3, "last_days": 3}, "the window has two limits"),
         ({"half_life": -1.0}, "half_life is wrong"),
@@ -227,13 +227,13 @@ class TestStored:
 
     def test_there_are_none_or_several(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
-        with pytest.raises(UsageError, match="there is no dynamic training"):
+        with pytest.raises(UsageError, match="the root has no dynamic training"):
             read(str(root))
         for name in ("days", "nights"):
             folder = tmp_path / name
             folder.mkdir()
             initialize(problem_file(folder, PROBLEM.replace('"days"', f'"{name}"')).path, str(root))
-        with pytest.raises(UsageError, match="there are several dynamic trainings") as refused:
+        with pytest.raises(UsageError, match="the root has several dynamic trainings") as refused:
             read(str(root))
         assert refused.value.received == "days, nights"
         assert read(str(root / "dynamic" / "nights")).name == "nights"

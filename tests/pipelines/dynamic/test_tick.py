@@ -161,7 +161,7 @@ def test_a_damaged_ledger_says_what_to_do(tmp_path: Path, content: bytes) -> Non
         with pytest.raises(DataError, match="the ledger is damaged") as damaged:
             call()
         assert damaged.value.where == str(ledger)
-        assert "Without one, move it and the folder epochs beside it away" in str(damaged.value.fix)
+        assert "Without one, move it and the folder epochs next to it away" in str(damaged.value.fix)
     assert ledger.read_bytes() == content
     ledger.rename(tmp_path / "ledger.json")
     assert tick(settings, NOW, runs=Recorded()).did == "started"

@@ -129,13 +129,13 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
         (
             TrainingOptions,
             {"machine_type": "n4-standard-8", "disk_type": "pd-ssd"},
-            "does not take this boot disk",
+            "does not support this boot disk",
             "take hyperdisk-balanced only",
         ),
         (
             TrainingOptions,
             {"machine_type": "n2-standard-8", "disk_type": "hyperdisk-balanced"},
-            "does not take this boot disk",
+            "does not support this boot disk",
             "do not take it",
         ),
         (TrainingOptions, {"disk_gigabytes": 50}, "disk_gigabytes is not valid", "100 to 64000"),
@@ -386,7 +386,7 @@ def test_each_machine_has_a_boot_disk_that_it_takes(
         if kind in taken:
             assert TrainingOptions(**machine, disk_type=kind).boot_disk()["boot_disk_type"] == kind
         else:
-            with pytest.raises(UsageError, match="does not take this boot disk"):
+            with pytest.raises(UsageError, match="does not support this boot disk"):
                 TrainingOptions(**machine, disk_type=kind)
 
 

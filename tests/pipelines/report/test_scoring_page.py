@@ -17,7 +17,7 @@ from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifes
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.pipelines.report.page import render
 
-REASON = "there are about 60,000,000 rows, which a job reads as they lie"
+REASON = "there are about 60,000,000 rows, which a job reads where they are"
 QUARANTINE = "quarantine/part-00000-of-00001.jsonl"
 
 
@@ -95,7 +95,7 @@ def test_the_key_numbers_are_on_the_page(tmp_path: Path, predicted: dict[str, An
     for expected in (
         "Scored and published",
         "97 predictions of version 3f2a91bc07de4455 are at out/predictions/natality/versions/0123456789abcdef.",
-        "Those of fedcba9876543210 are kept for a rollback.",
+        "Those of fedcba9876543210 stay available for a rollback.",
         "100 in = 97 out + 3 quarantined",
         "The model failed on the row",
         "3.00 % of the rows; the maximum is 5 %",

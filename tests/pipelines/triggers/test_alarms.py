@@ -73,5 +73,5 @@ def test_alarms_that_are_damaged_are_refused(tmp_path: Path, content: bytes) -> 
 
 
 def test_a_folder_without_a_monitoring_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no Monitoring"):
+    with pytest.raises(DataError, match="the Monitoring does not exist"):
         latest_alarms(str(tmp_path / "nothing"))

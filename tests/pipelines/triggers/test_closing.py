@@ -128,7 +128,7 @@ def test_a_file_outside_a_folder_has_no_marker(rule: Closing) -> None:
 
 def test_an_object_of_a_store_is_whole_and_a_folder_is_not_an_object() -> None:
     assert waits_for(span(False, day__csv=(9, 1)), Closing("object"), None, 0) is None
-    with pytest.raises(DataError, match="a folder is no span where each object is one"):
+    with pytest.raises(DataError, match="a folder is not a span where each object is one"):
         waits_for(span(day__csv=(9, 1)), Closing("object"), None, 0)
 
 

@@ -157,7 +157,7 @@ def test_an_option_that_is_wrong_makes_events_wait(bucket: str, put: Put, tmp_pa
     broken = Function(f"gs://{bucket}/root", f"gs://{bucket}/in", tmp_path, HEADRACE_SETTINGS=f"gs://{bucket}/other")
     try:
         assert broken.finalized(bucket, "in/2026-11-20.csv") == 500
-        assert "there is no dynamic training" in broken.log
+        assert "the root has no dynamic training" in broken.log
     finally:
         broken.stop()
 

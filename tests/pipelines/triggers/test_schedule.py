@@ -122,7 +122,7 @@ def test_a_training_on_this_machine_has_cron(tmp_path: Path) -> None:
 def test_a_tick_that_fails_fails_as_the_command_does(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the tick failed") as raised:
         command.headrace("trigger", "cron", "--settings", str(tmp_path))
-    assert "there is no dynamic training" in str(raised.value.received)
+    assert "the root has no dynamic training" in str(raised.value.received)
 
 
 @pytest.mark.parametrize("status", [1, 75])

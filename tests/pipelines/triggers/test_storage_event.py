@@ -83,7 +83,7 @@ def test_an_object_is_a_span_where_the_rule_says_so(bucket: str, put: Put) -> No
     put("in/2026-11-20.csv", b"a\n1\n")
     assert events.deliver("in/2026-11-20.csv").startswith("span 2026-11-20 arrived as ")
     put("in/2026-11-21/a.csv", b"a\n1\n")
-    with pytest.raises(DataError, match="a folder is no span"):
+    with pytest.raises(DataError, match="a folder is not a span"):
         events.deliver("in/2026-11-21/a.csv")
 
 

@@ -149,7 +149,7 @@ class Client(asyncio.Protocol):
         self._front.buffered += body.size - self._held
         self._held = body.size
         if self._front.buffered > _MAX_BUFFERED_BYTES:
-            raise BadMessage(503, "the bodies that are being received take too much memory")
+            raise BadMessage(503, "the bodies that are being received need too much memory")
         if not body.done:
             return
         self._buffer += rest

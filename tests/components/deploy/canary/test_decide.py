@@ -115,7 +115,7 @@ def test_slower_requests_roll_back_and_a_tolerated_factor_does_not() -> None:
     assert decision.action == "roll back"
     assert decision.reasons[0].startswith("The canary is worse: latency;")
     assert decision.reasons[1].startswith("Latency: ")
-    assert "requests take more than" in decision.reasons[1]
+    assert "requests last more than" in decision.reasons[1]
     tolerated = step(stable, traffic(1_000, 0, latencies(random, 1_000, 0.006)))
     assert decide(canary(), tolerated, SOON).action == "stay"
     assert decide(canary(settings=CanarySettings(latency_tolerance=2.6)), slower, SOON).action == "stay"

@@ -82,7 +82,7 @@ def test_what_is_refused(endpoint: str, tmp_path: Path) -> None:
         ended = headrace("deploy", "--endpoint", endpoint, *options)
         assert (ended.returncode, "--model" in ended.stderr) == (2, True), options
     ended = headrace("deploy", "--endpoint", endpoint, "--prediction-table", str(tmp_path / "nowhere"))
-    assert (ended.returncode, "there is no table to serve" in ended.stderr) == (2, True)
+    assert (ended.returncode, "the table to serve does not exist" in ended.stderr) == (2, True)
     assert not Path(endpoint).exists()
 
 
@@ -123,7 +123,7 @@ def test_which_table_stands_for_a_model(tmp_path: Path, make_model: Callable[...
         static_table(unnamed, None)
     with pytest.raises(UsageError, match="this folder holds no Model"):
         static_table(str(tmp_path), None)
-    with pytest.raises(UsageError, match="there is no table to serve"):
+    with pytest.raises(UsageError, match="the table to serve does not exist"):
         static_table(unnamed, str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="the table is of another model") as caught:
         static_table(named, other)

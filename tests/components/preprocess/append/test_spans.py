@@ -136,7 +136,7 @@ def test_spans_that_are_refused(tmp_path: Path, births: Path) -> None:
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "spanned"), span="9")
     with pytest.raises(UsageError, match="have spans"):
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "spanned"))
-    with pytest.raises(UsageError, match="no Examples to append to"):
+    with pytest.raises(UsageError, match="the Examples to append to do not exist"):
         append(PROBLEM_FILE, config(tmp_path / "1.csv", tmp_path / "none"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("mine")

@@ -317,7 +317,7 @@ def test_physical_types_are_inferred_as_what_they_say(tmp_path: Path, values: pa
             'no column can be a feature.*"id": it is the key; "at": a unique value in every row',
         ),
         ({"id": ["a", "b"], "b": [1, 2]}, {}, "too few rows"),
-        ({"id": pa.array([], pa.string())}, {}, "there are no rows"),
+        ({"id": pa.array([], pa.string())}, {}, "the data has no rows"),
         ({"id": [[1]] * 12}, {}, "no column can be read.*several values per row"),
     ],
 )

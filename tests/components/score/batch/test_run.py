@@ -316,7 +316,7 @@ def test_data_that_cannot_be_scored(tmp_path: Path, change: Callable[[pa.Table],
 def test_what_is_not_there(tmp_path: Path, data: Path) -> None:
     with pytest.raises(DataError, match="no file, folder or match of the pattern exists"):
         run(tmp_path, tmp_path / "gone")
-    with pytest.raises(DataError, match="there is no such column to partition by"):
+    with pytest.raises(DataError, match="the column to partition by does not exist"):
         run(tmp_path, data, partition_by="size")
 
 
@@ -428,7 +428,7 @@ def test_from_a_bucket_to_a_bucket(tmp_path: Path, data: Path, store: str) -> No
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sink": "excel"}, "there is no such sink"),
+        ({"sink": "excel"}, "the sink does not exist"),
         ({"sink": "bigquery"}, "the sink bigquery and its table go together"),
         ({"table": "bigquery://my-project.d.t"}, "the sink bigquery and its table go together"),
         ({"sink": "table", "partition_by": "color"}, "only files can be partitioned"),

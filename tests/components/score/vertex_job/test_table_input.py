@@ -217,7 +217,7 @@ def test_why_a_table_is_prepared(make_table: Callable[[pa.Table], str]) -> None:
     assert why(make_table(rows(id=np.arange(60) / 2))).startswith("the column id has a type")
     assert why(make_table(rows(id=np.arange(60)))) == ""
     assert why(make_table(rows().drop_columns(["color"]))) == ""
-    assert why(make_table(rows().drop_columns(["weight"]))) == "there is no column weight"
+    assert why(make_table(rows().drop_columns(["weight"]))) == "the column weight does not exist"
     assert why(make_table(rows().slice(0, 0))) == "the table is empty"
     run_query(f"CREATE VIEW `{name}_view` AS SELECT * FROM `{name}`")
     assert why(f"{name}_view") == f"{name}_view is not a table but a view"

@@ -209,7 +209,7 @@ def test_readers_see_whole_tables_while_they_are_switched(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_served(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no table to serve") as caught:
+    with pytest.raises(UsageError, match="the table to serve does not exist") as caught:
         find(ServeConfig("", mode="static", table=str(tmp_path)))
     assert "headrace predictions table" in (caught.value.fix or "")
     place = table_by_hand(tmp_path, ["a"], "a" * 16)

@@ -140,7 +140,7 @@ def test_workers_agree_and_the_first_is_the_chief(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "what"), [(("accel*",), "there is no TPU on this machine"), (("null",), "the devices do not answer")]
+    ("devices", "what"), [(("accel*",), "this machine has no TPU"), (("null",), "the devices do not answer")]
 )
 def test_a_tpu_that_is_not_there_is_the_platforms_fault(
     devices: tuple[str, ...], what: str, monkeypatch: pytest.MonkeyPatch

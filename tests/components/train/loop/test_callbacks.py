@@ -76,7 +76,7 @@ def test_strings_are_refused_where_they_cannot_be_compiled(
     options = Options(distribution=Distribution(xla=True))
     with pytest.raises(UsageError) as caught:
         train_in(with_source(USERS), natality_examples, options=options)
-    assert "--xla: the model takes strings, which XLA cannot compile" in caught.value.paragraph
+    assert "--xla: the model reads strings, which XLA cannot compile" in caught.value.paragraph
     assert "plurality in" in caught.value.paragraph
 
 

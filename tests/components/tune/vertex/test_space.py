@@ -200,7 +200,7 @@ def test_a_metric_that_cannot_be_written_is_in_the_log(tmp_path: Path, capfd: py
     file.report("eval_loss", 0.25, 1)
     (event,) = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line]
     assert event["severity"] == "WARNING"
-    assert event["message"].startswith("eval_loss 0.25 at step 1, which Vertex AI cannot be told: ")
+    assert event["message"].startswith("eval_loss 0.25 at step 1, which Vertex AI does not accept: ")
     assert str(blocked) in event["message"]
     blocked.unlink()
     file.report("eval_loss", 0.125, 2)

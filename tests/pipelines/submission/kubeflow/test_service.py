@@ -157,7 +157,7 @@ def test_another_web_server(status: int, body: bytes, namespace: list[str], cloc
     with answering(server, lambda *_: (status, body), lambda *_: b""):
         for command in (["status"], ["status", "6f1c0e1e-2222-3333-4444-555555555555"], ["schedule", "list"]):
             done = headrace(*command, "--platform", "kubeflow", "--kubeflow-url", server.url, *namespace)
-            assert (done.status, "there is no Kubeflow Pipelines API at --kubeflow-url" in done.error) == (2, True), (
+            assert (done.status, "no Kubeflow Pipelines API responds at --kubeflow-url" in done.error) == (2, True), (
                 done.error
             )
     # Each command asks once: the answer will be the same.

@@ -177,7 +177,7 @@ def test_a_table_without_rows_starts_no_job(
     scoring.platform.inputs[scoring.platform.inputs.index("--data") + 1] = f"bigquery://{name}"
     done = scoring.platform.submit("--wait")
     assert done.status == 0
-    assert "nothing to do: there are no rows" in done.error
+    assert "nothing to do: the data has no rows" in done.error
     assert scoring.jobs() == []
 
 

@@ -115,7 +115,7 @@ def test_what_the_platform_cannot_reach_is_refused_before_it_is_asked(vertex: Pl
 def test_a_search_is_looked_at_before_the_platform_is_asked(vertex: Platform) -> None:
     vertex.spec = str(GOLDEN / "tuned_training_vertex.yaml")
     done = vertex.submit()
-    assert (done.status, "there is nothing to tune" in done.error) == (2, True)
+    assert (done.status, "the Problem has nothing to tune" in done.error) == (2, True)
     assert vertex.server.requests == []
 
 

@@ -142,7 +142,9 @@ def test_rows_in_a_bucket_become_predictions_in_a_bucket(
     for path in (place(tmp_path) / "data").iterdir():
         storage.write_bytes(f"gs://{bucket}/data/{path.name}", path.read_bytes())
     # What a run leaves that is killed while it publishes.
-    storage.write_bytes(f"gs://{bucket}/made/out/{folders.UNFINISHED}", b'["predictions/left-by-an-earlier-run.parquet"]')
+    storage.write_bytes(
+        f"gs://{bucket}/made/out/{folders.UNFINISHED}", b'["predictions/left-by-an-earlier-run.parquet"]'
+    )
     storage.write_bytes(f"gs://{bucket}/made/out/predictions/left-by-an-earlier-run.parquet", b"")
     config = ScoreConfig(
         "m", f"gs://{bucket}/data", f"gs://{bucket}/made/out", IDENTITY, runner=EMBEDDED, partition_by="color"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 
-from headrace.components.serve.start import freeze_imports
 from headrace.components.stream.kafka import clients
 from headrace.components.stream.kafka.by_endpoint import ByEndpoint
 from headrace.components.stream.kafka.config import KafkaConfig
@@ -26,6 +25,7 @@ from headrace.components.stream.records.codec import codec_of
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.problem import Problem
 from headrace.core.progress import Progress, silent
+from headrace.core.scoring.online.beside import freeze_imports
 from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.signals import stop_on_signals
 

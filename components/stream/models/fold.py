@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from headrace.components.serve.beside import beside
 from headrace.components.stream.models.app_models import AppModels
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
 from headrace.core.errors import DataError
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.scoring.online.beside import beside
 from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")

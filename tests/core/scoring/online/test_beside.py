@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from headrace.components.serve.beside import beside
+from headrace.core.scoring.online.beside import beside
 
 
 def step() -> None:

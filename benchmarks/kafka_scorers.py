@@ -202,47 +202,67 @@ class Run:
             each()
 
     def play(self, records: Sequence[bytes], times: np.ndarray, patience_s: float = PATIENCE_S) -> Latency:
-        """Produces records by the clock, and takes the times of their predictions."""
-        first, sent, done = self._sent, np.zeros(len(times)), np.zeros(len(times))
-        left, at, begin = len(times), 0, time.perf_counter()
-        while left:
-            now = time.perf_counter() - begin
-            if now > times[-1] + patience_s:
-                return Latency(float("inf"), float("inf"), 1 - left / len(times))
-            while at < len(times) and times[at] <= now:
-                sent[at] = time.perf_counter() - begin
-                self.send(records[at % len(records)])
-                at += 1
-            wait = 0.001 if at < len(times) else 0.05
-            for number, _ in self.receive(wait):
-                if number >= first:
-                    done[number - first] = time.perf_counter() - begin
-                    left -= 1
-        # From when it should have been produced: a driver that is late does not flatter.
-        taken = np.sort(done - times)
+        """Produces records by the clock, and notes the times of their predictions."""
+        taken = self._latencies(records, times, patience_s)
+        if np.isnan(taken).any():
+            return Latency(float("inf"), float("inf"), 1 - float(np.isnan(taken).mean()))
+        taken = np.sort(taken)
         return Latency(float(taken[len(taken) // 2]), float(taken[int(len(taken) * 0.99)]), 1.0)
 
-    def change(self, records: Sequence[bytes], event: ModelEvent) -> tuple[float, float]:
-        """Sends a model event, and some 200 records per second until a prediction of its version comes.
+    def change(self, records: Sequence[bytes], times: np.ndarray, event: ModelEvent) -> tuple[float, float]:
+        """Sends a model event, and records by the clock, as `play` does, until a prediction of its version comes.
 
         Returns:
             Seconds from the event to that prediction, and the largest latency of these records, in seconds.
         """
-        self.announce(event)
-        begin, deadline = time.perf_counter(), time.perf_counter() + START_TIMEOUT_S
-        sent: dict[int, float] = {}
-        slowest, changed = 0.0, 0.0
-        while time.perf_counter() < deadline:
-            if not changed:
-                sent[self.send(records[self._sent % len(records)])] = time.perf_counter()
-            for number, value in self.receive(0.005):
-                now = time.perf_counter()
-                slowest = max(slowest, now - sent.pop(number, now))
-                if not changed and json.loads(value)["model_version"] == event.version:
-                    changed = now - begin
-            if changed and not sent:
-                return changed, slowest
-        raise RuntimeError(f"{self._scorer.name} did not use version {event.version}; see {WORK}")
+        begin, changed = time.perf_counter(), 0.0
+        self._producer.produce(self._names["models"], event.encode(), key=b"flights")
+
+        def ended(value: bytes) -> bool:
+            nonlocal changed
+            if not changed and json.loads(value)["model_version"] == event.version:
+                changed = time.perf_counter() - begin
+            return bool(changed)
+
+        taken = self._latencies(records, times, PATIENCE_S, ended)
+        if not changed or np.isnan(taken).any():
+            raise RuntimeError(f"{self._scorer.name} did not use version {event.version}; see {WORK}")
+        return changed, float(taken.max())
+
+    def _latencies(
+        self,
+        records: Sequence[bytes],
+        times: np.ndarray,
+        patience_s: float,
+        ended: Callable[[bytes], bool] = lambda _: False,
+    ) -> np.ndarray:
+        """Latencies of records that are produced by the clock, in seconds; NaN for one whose prediction did not come.
+
+        Args:
+            records: to repeat.
+            times: at which they are produced, in seconds from now.
+            patience_s: maximum wait for predictions after the last record, in seconds.
+            ended: called with each prediction: whether no further record is produced.
+        """
+        first, done = self._sent, np.full(len(times), np.nan)
+        count, at, left, begin = len(times), 0, len(times), time.perf_counter()
+        while left:
+            now = time.perf_counter() - begin
+            if now > times[count - 1] + patience_s:
+                break
+            while at < count and times[at] <= now:
+                self.send(records[at % len(records)])
+                at += 1
+            for number, value in self.receive(0.001):
+                if number < first:
+                    continue
+                done[number - first] = time.perf_counter() - begin
+                left -= 1
+                if at < count and ended(value):
+                    left -= count - at
+                    count = at
+        # From when it should have been produced: a driver that is late does not flatter.
+        return np.asarray(done - times)[:count]
 
     def backlog(
         self, records: Sequence[bytes], count: int, servers: Sequence[psutil.Process] = ()

@@ -159,14 +159,14 @@ def main() -> int:
     return conclude("serve", tables, ratios(measured), {"quick": arguments.quick, "missing": dict(missing)})
 
 
-def train() -> None:
-    """A Model of the flights: our default one."""
+def train(problem: Path = PROBLEM) -> None:
+    """A Model of the flights: our default one, or that of another Problem file."""
     source = flights_table.parquet(DATA, 20_000)
     for command in (
         ["preprocess", "--data", str(source), "--output", str(WORK / "examples")],
         ["train", "--examples", str(WORK / "examples"), "--output", str(MODEL)],
     ):
-        measure([sys.executable, "-m", "headrace.pipelines.cli", *command, "--problem", str(PROBLEM)], log=WORK / "log")
+        measure([sys.executable, "-m", "headrace.pipelines.cli", *command, "--problem", str(problem)], log=WORK / "log")
 
 
 def requests_file() -> Path:

@@ -22,10 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 import serve
 from common import Ratio, Rows, conclude
 
-from headrace.components.serve.beside import beside
-from headrace.components.serve.start import freeze_imports
 from headrace.core.saved_model.find import find_source, verify_source
 from headrace.core.saved_model.json.columns import columns_from_instances
+from headrace.core.scoring.online.beside import beside, freeze_imports
 from headrace.core.scoring.online.current import Current
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.model import OnlineModel

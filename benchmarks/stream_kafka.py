@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/stream_kafka.py [--quick]
 
-The model and the records of benchmarks/stream.py, by the processes of benchmarks/kafka_scorers.py. A backlog is there
-before the scorer starts, and its rate is per CPU second of the scorer. Both score the same SavedModel, and their
-predictions are compared.
+The records of benchmarks/stream.py, by the processes of benchmarks/kafka_scorers.py, and its model with a SavedModel of
+1 MB. A backlog is there before the scorer starts, and its rate is per CPU second of the scorer. Both score the same
+SavedModel, and their predictions are compared. A model that changes has these files under another version: within a
+second of its event it predicts, and no record meanwhile waits for longer than twice the p99 of the stream before.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import serve
-from common import PeerMissing, Ratio, Rows, conclude, prove
+from common import BENCHMARKS, PeerMissing, Ratio, Rows, conclude, prove
 from kafka_scorers import RATES, WORK, Latency, Run, Scorer, broker, event_of, ours, schedule
 from serve_swaps import registered
 
 # A backlog, and the records whose predictions are compared.
 BACKLOG, COMPARED = 50_000, 500
+PROBLEM = BENCHMARKS / "problems" / "flights_stream.py"
+# A model that is not used after so many seconds never is.
+CHANGE_S = 60
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ def main() -> int:
     shutil.rmtree(serve.WORK, ignore_errors=True)
     for folder in (WORK, serve.WORK / "swaps", serve.DATA):
         folder.mkdir(parents=True, exist_ok=True)
-    serve.train()
+    serve.train(PROBLEM)
+    size = sum(file.stat().st_size for file in (serve.MODEL / "saved_model").rglob("*") if file.is_file())
+    prove("the SavedModel has 1 MB or more", size >= 1_000_000)
     records = [json.dumps(json.loads(line)["instances"][0]).encode() for line in serve.requests_file().open()]
     registry, versions = registered()
     events = [event_of(registry.path(version), version, epoch) for epoch, version in enumerate(versions, 1)]
@@ -75,14 +81,15 @@ def main() -> int:
                         latencies[scorer.name][rate].append(latency)
                         print(f"{scorer.name}, {rate}/s: {latency}", flush=True)
                     if scorer.takes_events:
-                        seconds_to, slowest = run.change(records, replace(events[1], epoch=2))
-                        changes.append(Change(seconds_to, slowest, latencies[scorer.name][min(RATES)][-1].p99))
+                        rate = min(RATES)
+                        found_change = run.change(records, schedule(rate, CHANGE_S), replace(events[1], epoch=2))
+                        changes.append(Change(*found_change, latencies[scorer.name][rate][-1].p99))
                         print(f"{scorer.name}: {changes[-1]}", flush=True)
                 drained = Run(address, scorer, f"b{number}-{scorers.index(scorer)}")
                 drained.announce(events[0])
                 rates[scorer.name].append(drained.backlog(records, BACKLOG)[1])
                 print(f"{scorer.name}, backlog: {rates[scorer.name][-1]:,.0f} records/CPU-s", flush=True)
-    found_tables = tables(latencies, rates, changes)
+    found_tables = tables(latencies, rates, changes, size)
     if missing:
         found_tables.append(Rows("Peers that are missing here", ("peer", "why"), missing))
     return conclude("stream_kafka", found_tables, ratios(latencies, rates, changes), {"missing": dict(missing)})
@@ -104,8 +111,9 @@ def tables(
     latencies: Mapping[str, Mapping[int, Sequence[Latency]]],
     rates: Mapping[str, Sequence[float]],
     changes: Sequence[Change],
+    size: int,
 ) -> list[Rows]:
-    """What people read."""
+    """What people read; `size` is that of the SavedModel, in bytes."""
     lines = []
     for name, found in latencies.items():
         cells = [f"{statistics.median(rates[name]):,.0f}"]
@@ -120,7 +128,7 @@ def tables(
         return statistics.median(getattr(change, name) for change in changes)
 
     event = Rows(
-        "From a model event to the first prediction of its version",
+        f"From the event of a SavedModel of {size / 1e6:.2f} MB to its first prediction, at {min(RATES)}/s",
         ("scorer", "s", "slowest record meanwhile, ms", "p99 before, ms"),
         [("headrace", f"{middle('event'):.2f}", f"{1000 * middle('slowest'):.1f}", f"{1000 * middle('p99'):.1f}")],
     )
@@ -132,7 +140,7 @@ def ratios(
     rates: Mapping[str, Sequence[float]],
     changes: Sequence[Change],
 ) -> dict[str, Ratio]:
-    """How much more we score, and how late; a second for a model event."""
+    """How much more we score, and how late; a second for a model event, and twice the p99 while it loads."""
     peer = "Quix Streams"
     there = peer in rates
 
@@ -147,8 +155,8 @@ def ratios(
     return {
         "stream_kafka.backlog_vs_quix": Ratio(more, 3.0, 3.0),
         "stream_kafka.p99_vs_quix": Ratio(late, 1.0, 1.0),
-        "stream_kafka.event_second": Ratio(1.0 / middle([change.event for change in changes]), 0.3, 1.0),
-        "stream_kafka.twice_p99_vs_slowest": Ratio(middle([2 * each.p99 / each.slowest for each in changes]), 0.5, 1.0),
+        "stream_kafka.event_second": Ratio(1.0 / middle([change.event for change in changes]), 1.0, 1.0),
+        "stream_kafka.twice_p99_vs_slowest": Ratio(middle([2 * each.p99 / each.slowest for each in changes]), 1.0, 1.0),
     }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.components.serve.beside import beside
 from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.follow import Follower
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import UsageError
 from headrace.core.saved_model.find import Source, find_source, verify_source
+from headrace.core.scoring.online.beside import beside
 from headrace.core.scoring.online.current import Current
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.model import OnlineModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.follow import Follower
 from headrace.core.progress import Progress
+from headrace.core.scoring.online.beside import freeze_imports
 
 if TYPE_CHECKING:
     from headrace.components.serve.app import App
@@ -153,20 +153,6 @@ def _load_model(
         check_golden(model)
     current = Current(model)
     return Dynamic(current, tell=app.metrics.add, log=request_log), current
-
-
-def freeze_imports() -> None:
-    """Takes what TensorFlow's import made out of garbage collections: 270,000 objects that live with the process.
-
-    A full collection that visits them stops all threads for 0.2 s. Models are loaded later and stay collectable: one
-    that is switched away is freed, and a collection visits models alone.
-    """
-    from headrace.core.saved_model import loaded  # noqa: F401 - what it imports is frozen, too
-    from headrace.core.tensorflow_import import import_tensorflow
-
-    import_tensorflow()
-    gc.collect()
-    gc.freeze()
 
 
 def _open_table(uri: str, report: Progress, version: str | None = None) -> ServedTable:

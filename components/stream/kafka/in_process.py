@@ -64,7 +64,8 @@ class InProcess:
         if loaded is None:
             return None, no_model(values, app)
         begin = time.perf_counter()
-        scored = score_records(values, loaded, self._codec, lambda counts: self._metrics.rules(app, counts))
+        with self._models.scoring():
+            scored = score_records(values, loaded, self._codec, lambda counts: self._metrics.rules(app, counts))
         self._metrics.batch(len(values), time.perf_counter() - begin)
         return loaded.used, scored
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 
@@ -26,9 +25,9 @@ from headrace.components.stream.records.codec import codec_of
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.problem import Problem
 from headrace.core.progress import Progress, silent
+from headrace.core.scoring.online.beside import freeze_imports
 from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.signals import stop_on_signals
-from headrace.core.tensorflow_import import import_tensorflow
 
 
 def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress = silent) -> None:
@@ -87,11 +86,7 @@ def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> S
     report("loading TensorFlow")
     # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import_tensorflow()
-    # What is there now stays for good: a collection after a switch of models then takes milliseconds, not tenths of a
-    # second, during which no record is scored.
-    gc.collect()
-    gc.freeze()
+    freeze_imports()
 
     def load(event: ModelEvent) -> OnlineModel:
         return load_model(event, rules=config.rules, roots=config.model_roots)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from headrace.components.stream.models.load import LoadedModel, Unreachable
 from headrace.components.stream.models.outcome import ModelOutcome, Tell
@@ -39,6 +40,7 @@ class AppModels:
         app: the application.
         load: loads and checks the Model of an event; see `load.load_model`.
         tell: called with each outcome, from the loading thread or from that of `add`.
+        beside: what the loading thread works in, from the load of a model to the end of the one that it replaces.
         clock: in seconds.
         chance: a number from 0 up to 1, for waits.
     """
@@ -49,12 +51,14 @@ class AppModels:
         load: Callable[[ModelEvent], OnlineModel],
         tell: Tell = lambda _: None,
         *,
+        beside: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.app = app
         self._load = load
         self._tell = tell
+        self._beside = beside
         self._clock = clock
         self._chance = chance
         self._candidates = Candidates()
@@ -107,12 +111,13 @@ class AppModels:
         """Loads the model of an event, and uses it; in the loading thread."""
         begin = time.monotonic()
         try:
-            loaded = self._reused(event) or LoadedModel(event, self._load(event))
-            with self._lock:
-                if self._candidates.overtaken(event):
-                    return
-                self._candidates.use(event)
-            self._current.switch(lambda: loaded)
+            with self._beside():
+                loaded = self._reused(event) or LoadedModel(event, self._load(event))
+                with self._lock:
+                    if self._candidates.overtaken(event):
+                        return
+                    self._candidates.use(event)
+                self._current.switch(lambda: loaded)
         except Unreachable as error:
             self._again(event, error.paragraph)
         except (PlatformError, MemoryError) as error:

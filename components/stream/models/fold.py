@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from headrace.components.stream.models.app_models import AppModels
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
 from headrace.core.errors import DataError
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.scoring.online.beside import beside
 from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")
@@ -37,10 +40,28 @@ class StreamModels:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outcomes: deque[ModelOutcome] = deque(maxlen=_OUTCOMES)
-        self._apps = {app: AppModels(app, load, self._outcomes.append, clock=clock) for app in apps}
+        # Set while no batch is scored.
+        self._idle = threading.Event()
+        self._idle.set()
+        self._apps = {
+            app: AppModels(app, load, self._outcomes.append, beside=self._beside, clock=clock) for app in apps
+        }
 
     def __getitem__(self, app: str) -> AppModels:
         return self._apps[app]
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Scores a batch: a model that is loading leaves it the interpreter and the CPU, and resumes at its end."""
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
+
+    def _beside(self) -> AbstractContextManager[None]:
+        # In a backlog, batch follows batch: a load then has a twentieth of the time.
+        return beside(lambda: not self._idle.is_set(), sleep=self._idle.wait)
 
     @property
     def in_use(self) -> dict[str, UsedModel | None]:

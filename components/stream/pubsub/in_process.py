@@ -139,7 +139,8 @@ class FollowedModels:
         loaded = self._models[self._options.app].model
         if loaded is None:
             return "", no_model(values, self._options.app)
-        return loaded.event.version, score_records(values, loaded, self._codec)
+        with self._models.scoring():
+            return loaded.event.version, score_records(values, loaded, self._codec)
 
     def alarms(self) -> list[bytes]:
         """Alarm events of models that were refused, or cannot be read."""

@@ -39,10 +39,12 @@ class Current(Generic[Model]):
         with self._lock:
             new = load()
             check(new)
-            self.previous, self.model = self.model, new
-        # A SavedModel is a circle of references: without a collection it stays in memory for a while. The server has
-        # frozen what imports made, so that the collection visits models alone.
-        gc.collect()
+            replaced, self.previous, self.model = self.previous, self.model, new
+        if replaced is not None:
+            # A SavedModel is a circle of references: without a collection it stays in memory for a while. The server
+            # has frozen what imports made, so that the collection visits models alone.
+            del replaced
+            gc.collect()
         return new
 
     def back(self) -> Model | None:

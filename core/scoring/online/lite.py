@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, npt.NDArray[Any]]
 # Within which predictions of both engines must agree: |a - b| <= ABSOLUTE + RELATIVE * |b|.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-# Combinations of texts that are cached per group.
+# Combinations of texts that are cached per group, and characters of a text: they bound the memory of the cache.
 _MAX_CACHED = 1 << 16
+_MAX_LENGTH = 256
 _UNKNOWN = "\ufffd a text that no vocabulary has"
 # Distinct primes tell from a table's size which texts are combined in it.
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
@@ -84,7 +85,8 @@ class LiteModel:
             begin, end: the rows.
 
         Returns:
-            The outputs, [end - begin, ...]; None where the rows have so many new texts that TensorFlow is faster.
+            The outputs, [end - begin, ...]; None where the rows have so many new texts that TensorFlow is faster, or a
+            text that is too long to be cached.
         """
         rows, filled = end - begin, filled_rows(end - begin)
         texts = {name: columns[name][begin:end].tolist() for name in self._texts}
@@ -130,7 +132,7 @@ class LiteModel:
         return constant, list(groups.values())
 
     def _learn(self, texts: Mapping[str, Sequence[Any]]) -> bool:
-        """Caches new combinations of texts by one call of TensorFlow; False where they are too many."""
+        """Caches new combinations of texts by one call of TensorFlow; False where they are too many or too long."""
         missing = [group.missing([texts[self._texts[at]] for at in group.columns]) for group in self._groups]
         if not any(missing):
             return True
@@ -138,6 +140,8 @@ class LiteModel:
         for group, combinations in zip(self._groups, missing, strict=True):
             for combination in combinations:
                 for at, text in zip(group.columns, combination, strict=True):
+                    if len(text) > _MAX_LENGTH:
+                        return False
                     words[at].setdefault(text, len(words[at]))
         for each in words:
             each.setdefault("", len(each))
@@ -154,7 +158,7 @@ class _Group:
 
     Attributes:
         columns: places of the columns among the text columns.
-        stored: by table, [combinations, values per combination].
+        stored: by table, [combinations and room for more, values per combination].
     """
 
     def __init__(self, columns: Group) -> None:
@@ -168,7 +172,6 @@ class _Group:
         new = [combination for combination in wanted if combination not in self._places]
         if new and len(self._places) + len(new) > _MAX_CACHED:
             self._places.clear()
-            self.stored = {name: values[:0] for name, values in self.stored.items()}
             return list(wanted)
         return new
 
@@ -185,9 +188,14 @@ class _Group:
         sizes = [len(words[at]) for at in self.columns]
         codes = [[words[at][each[i]] for each in combinations] for i, at in enumerate(self.columns)]
         at = np.ravel_multi_index(codes, sizes)
+        used, needed = len(self._places), len(self._places) + len(combinations)
         for name, values in self.stored.items():
-            new = tables[name].reshape(math.prod(sizes), -1)[at]
-            self.stored[name] = np.concatenate([values, new])
+            if needed > len(values):
+                # Twice as many, so that a text that comes alone does not copy those before it each time.
+                grown = np.empty((max(needed, 2 * len(values)), values.shape[1]), values.dtype)
+                grown[:used] = values[:used]
+                self.stored[name] = values = grown
+            values[used:needed] = tables[name].reshape(math.prod(sizes), -1)[at]
         for combination in combinations:
             self._places[combination] = len(self._places)
 

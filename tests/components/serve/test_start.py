@@ -10,7 +10,7 @@ PROGRAM = """
 import gc
 import weakref
 
-from headrace.components.serve import start
+from headrace.core.scoring.online import beside
 from headrace.core.scoring.online.current import Current
 
 
@@ -19,7 +19,7 @@ class Model:
         self.me = self  # A circle of references, as a SavedModel is one.
 
 
-start.freeze_imports()
+beside.freeze_imports()
 assert gc.get_freeze_count() > 100_000
 current = Current(Model())
 first = weakref.ref(current.model)

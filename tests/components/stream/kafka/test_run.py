@@ -43,7 +43,7 @@ def ended(stage: Stage) -> list[str]:
 
 
 def test_a_signal_while_tensorflow_is_imported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "import_tensorflow", terminate)
+    monkeypatch.setattr(running, "freeze_imports", terminate)
     said = ended(stage)
     assert said[-1] == "the batch is finished, and the group is left"
     assert not any("reading records" in text for text in said)
@@ -126,7 +126,7 @@ def test_a_topic_that_does_not_exist_is_reported_before_anything_is_loaded(
     def fail() -> None:
         raise AssertionError("TensorFlow is imported")
 
-    monkeypatch.setattr(running, "import_tensorflow", fail)
+    monkeypatch.setattr(running, "freeze_imports", fail)
     config = stage.config(dead_letters="no-such-topic")
     with pytest.raises(UsageError, match="topics do not exist") as error:
         score_stream(config, host="127.0.0.1", port=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -24,6 +25,17 @@ def test_a_switch_keeps_the_one_before_and_a_failed_one_changes_nothing() -> Non
     assert current.back() == "a"
     assert (current.model, current.previous) == ("a", "b")
     assert current.back() == "b"
+
+
+def test_garbage_is_collected_when_a_model_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    collections: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: collections.append(current.model))
+    current = Current("a")
+    current.switch(lambda: "b")
+    # The first model is still there, to go back to.
+    assert collections == []
+    current.switch(lambda: "c")
+    assert collections == ["c"]
 
 
 def test_switches_of_several_threads_are_one_after_the_other() -> None:

@@ -110,6 +110,16 @@ def test_many_new_texts_are_left_to_tensorflow(
     assert found.outputs["prediction"].tolist() == slow.predict(columns).outputs["prediction"].tolist()
 
 
+def test_a_long_text_is_left_to_tensorflow_and_not_cached(
+    models: tuple[OnlineModel, OnlineModel], calls: list[bool]
+) -> None:
+    slow, fast = models
+    columns = rows_of(fast, ["true", "x" * 257])
+    assert lite.worst_difference(fast.predict(columns), slow.predict(columns)) == ""
+    fast.predict(rows_of(fast, ["true", "x" * 256]))
+    assert calls == [False, True]
+
+
 def test_golden_rows_hold(models: tuple[OnlineModel, OnlineModel], calls: list[bool]) -> None:
     assert check_golden(models[1]) == len(models[1].source.warm_up)
     assert set(calls) == {True}

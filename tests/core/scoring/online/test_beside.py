@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
-from headrace.components.serve.beside import beside
+from headrace.core.scoring.online.beside import beside
 
 
 def step() -> None:
@@ -38,6 +39,27 @@ def test_others_wait_for_the_interpreter_for_half_a_millisecond_at_most() -> Non
         raise KeyError
     assert sys.getswitchinterval() == before
     assert sys.getprofile() is None
+
+
+def test_models_that_load_at_one_time_leave_the_interval_as_it_was() -> None:
+    before = sys.getswitchinterval()
+    one, other = beside(lambda: True), beside(lambda: True)
+    started, ended = threading.Event(), threading.Event()
+
+    def load() -> None:
+        with one:
+            started.set()
+            ended.wait(600)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    started.wait(600)
+    with other:
+        ended.set()
+        thread.join(600)
+        # The first one has ended before the second one.
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert sys.getswitchinterval() == before
 
 
 def test_a_profiler_stays() -> None:

@@ -1,0 +1,95 @@
+"""Loading beside: a thread that loads a model leaves the interpreter and most of the CPU to those that answer."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# By default a thread that computes keeps the interpreter for 5 ms against one that waits: longer than a call of a small
+# model, for which a request needs the interpreter several times.
+_SWITCH_S = 0.0005
+_WORK_S = 0.0005
+_REST_S = 0.0095
+
+
+class _ShortInterval:
+    """The interpreter's switch interval, which is short while one thread or several ones load."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loading = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._loading:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, _SWITCH_S))
+            self._loading += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._loading -= 1
+            if not self._loading:
+                sys.setswitchinterval(self._before)
+
+
+_SHORT_INTERVAL = _ShortInterval()
+
+
+@contextmanager
+def beside(
+    busy: Callable[[], bool],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[None]:
+    """Lets this thread work for a twentieth of the time while others are busy, in slices of half a millisecond.
+
+    A lower priority would not do: where other processes use the cores too, a thread of low priority that holds the
+    interpreter's lock stops all others. Here it sleeps without the lock. TensorFlow's own calls are not cut, and
+    nothing is changed under a profiler.
+
+    Args:
+        busy: whether others are, at this moment.
+        clock: of time, in seconds.
+        sleep: waits so many seconds, or for less: until the others are not busy any more.
+    """
+    if sys.getprofile() is not None:
+        yield
+        return
+    resumed = clock()
+
+    def rest(*_: Any) -> None:
+        nonlocal resumed
+        if clock() - resumed > _WORK_S:
+            if busy():
+                sleep(_REST_S)
+            resumed = clock()
+
+    with _SHORT_INTERVAL:
+        # It is called where this thread, and no other, enters and leaves a function.
+        sys.setprofile(rest)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+
+def freeze_imports() -> None:
+    """Takes what TensorFlow's import made out of garbage collections: 270,000 objects that live with the process.
+
+    A full collection that visits them stops all threads for 0.2 s. Models are loaded later and stay collectable: one
+    that is switched away is freed, and a collection visits models alone.
+    """
+    from headrace.core.saved_model import loaded  # noqa: F401 - what it imports is frozen, too
+    from headrace.core.tensorflow_import import import_tensorflow
+
+    import_tensorflow()
+    gc.collect()
+    gc.freeze()

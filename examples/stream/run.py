@@ -43,6 +43,8 @@ DRIFT = 1.25
 WINDOW_S, WAIT_S = 5, 4
 # A version is trained on the newest spans of labelled flights, of so many seconds.
 SPAN_S, SPANS = 5, 2
+# From a flight to its label.
+LABEL_S = (0.5, 2.5)
 DEADLINE_S = 600.0
 
 
@@ -129,17 +131,22 @@ def play(root: Path, bootstrap: str, settings: Any, flights: Sequence[Row], rate
     with (
         process(root, "stream", "kafka", *alarmed, *scorer),
         process(root, "stream", "labels", *alarmed, *joiner),
-        process(root, "trigger", "alarm-topic", *alarmed, *trigger),
         Reader(bootstrap, ["predictions", "metrics", ALARMS]) as reader,
+        contextlib.ExitStack() as later,
     ):
-        replay = Replay(bootstrap, flights, rate, air_time)
+        replay = Replay(bootstrap, flights, rate, air_time, LABEL_S)
         spans = Spans(settings, root / "spans", replay.labelled, SPAN_S)
         replay.start()
         try:
             wait_for(lambda: reader.windows(before) >= 3, reader, "a metric")
-            spans.start()
             state["drift"] = DRIFT
             happened(f"all routes take {DRIFT - 1:.0%} longer from now on")
+            # Labels of earlier flights, and spans of these alone, would train another version 1.
+            drifted = time.time()
+            wait_for(lambda: time.time() > drifted + max(LABEL_S), reader, "a label")
+            spans.start()
+            wait_for(lambda: len(spans.rows) >= SPANS, reader, "labels of longer flights")
+            later.enter_context(process(root, "trigger", "alarm-topic", *alarmed, *trigger))
             wait_for(lambda: any(a["alarm"] == "metric" for a in reader.values(ALARMS)), reader, "an alarm")
             alarm = next(a for a in reader.values(ALARMS) if a["alarm"] == "metric")
             happened(f"alarm: {alarm['metric']} is {alarm['value']:.1f}, the gate allows {alarm['threshold']:g}")

@@ -25,7 +25,7 @@ from common import Ratio, Rows, conclude
 from headrace.core.saved_model.find import find_source, verify_source
 from headrace.core.saved_model.json.columns import columns_from_instances
 from headrace.core.scoring.online.beside import beside, freeze_imports
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.model import OnlineModel
 
@@ -44,7 +44,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     freeze_imports()
     model = str(serve.MODEL)
-    current = Current(OnlineModel(find_source(model)))
+    current = CurrentModel(OnlineModel(find_source(model)))
     warm_up = current.model.source.warm_up
     rows = [warm_up[number % len(warm_up)] for number in range(ROWS)]
     pool = ThreadPoolExecutor(1)

@@ -24,7 +24,7 @@ import serve
 from common import Ratio, conclude, prove
 from process_usage import measure
 
-from headrace.core.artifacts.examples import Shard, Source
+from headrace.core.artifacts.examples import Shard, SourceFile
 from headrace.core.artifacts.predictions import PredictionsManifest
 
 WORK = serve.WORK / "modes"
@@ -126,7 +126,7 @@ def table(mode: str, scored: Path, keys: int) -> Path:
     dataclasses.replace(
         manifest,
         identity=f"{mode:0<16}",
-        source=(Source("rows.jsonl", 0, keys),),
+        source=(SourceFile("rows.jsonl", 0, keys),),
         rows_in=keys,
         rows_out=keys,
         files=(Shard(f"predictions/{file.name}", keys, len(content), f"{google_crc32c.value(content):08x}"),),

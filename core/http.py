@@ -32,7 +32,7 @@ class ResponseTooLarge(Exception):
 
 
 @dataclass(frozen=True)
-class Response:
+class HttpResponse:
     """A complete response.
 
     Attributes:
@@ -86,7 +86,7 @@ def send(
     headers: Mapping[str, str] | None = None,
     timeout_s: float,
     max_bytes: int,
-) -> Response:
+) -> HttpResponse:
     """Sends a request and reads the response, whatever its status.
 
     Args:
@@ -129,7 +129,7 @@ def send(
         raise failed(_message(error)) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise RequestFailed(_message(error)) from error
-    return Response(response.status, response.headers, content)
+    return HttpResponse(response.status, response.headers, content)
 
 
 class _Connection(urllib3.connection.HTTPConnection):

@@ -56,7 +56,7 @@ def raise_on_sigterm() -> Iterator[None]:
         yield
 
 
-class Forwarding:
+class SignalForwarder:
     """Passes this process's SIGTERM on to the process at work, which saves its state and ends with its own status.
 
     Attributes:
@@ -89,9 +89,9 @@ class Forwarding:
 
 
 @contextlib.contextmanager
-def forwarding_sigterm() -> Iterator[Forwarding]:
+def forwarding_sigterm() -> Iterator[SignalForwarder]:
     """Forwards SIGTERM within the block. Only the main thread can handle signals."""
-    forwarding = Forwarding()
+    forwarding = SignalForwarder()
     with handling(forwarding._receive, signal.SIGTERM):
         yield forwarding
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.components.train.request import Request, warm_start_version
+from headrace.components.train.request import TrainingRequest, warm_start_version
 from headrace.core import storage
 from headrace.core.artifacts.model import version_of
 from headrace.core.errors import NothingToDo, PlatformError, UsageError
@@ -42,7 +42,7 @@ _STEPS = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A run that was checked and may start.
 
     Attributes:
@@ -81,10 +81,10 @@ def plan_static(
     champion: str = "",
     baseline: str = "",
     csv: Sequence[str] = (),
-    training: Request | None = None,
+    training: TrainingRequest | None = None,
     rules: Mode = "enforce",
     canary: CanarySettings | None = None,
-) -> Plan:
+) -> RunPlan:
     """Checks all that can be checked before any work.
 
     With `rules`, the mode of the Model's rules at the endpoint, and `canary`, the settings of its canary.
@@ -114,7 +114,7 @@ def plan_static(
     baseline_version = measure_baseline(baseline)
     if champion:
         version_of(champion, option="--champion")
-    request = training or Request()
+    request = training or TrainingRequest()
     if request.warm_start:
         start = absolute(request.warm_start)
         request = dataclasses.replace(request, warm_start=start, warm_start_version=warm_start_version(start))
@@ -137,7 +137,7 @@ def plan_static(
     if not file.is_together:
         # The steps run in separate processes, which find modules next to the Problem file only.
         copies.write(copies.contents(file, root))
-    return Plan(
+    return RunPlan(
         pipeline="static",
         problem_name=file.problem.name,
         run_id=run_id,
@@ -169,11 +169,11 @@ def plan_tuned(
     champion: str = "",
     baseline: str = "",
     csv: Sequence[str] = (),
-    training: Request | None = None,
+    training: TrainingRequest | None = None,
     trials: int = 0,
     parallel: int = 1,
     rules: Mode = "enforce",
-) -> Plan:
+) -> RunPlan:
     """Checks all that can be checked before any work; `trials` of 0 uses the Problem's number.
 
     Raises:
@@ -190,7 +190,7 @@ def plan_tuned(
     return dataclasses.replace(plan, pipeline="tuned", run_id=run_id, arguments=arguments)
 
 
-def run_plan(plan: Plan, console: Console, processes: TaskProcesses | None = None) -> dict[str, Any]:
+def run_plan(plan: RunPlan, console: Console, processes: TaskProcesses | None = None) -> dict[str, Any]:
     """Compiles and runs a pipeline on this machine, and shows each of its steps.
 
     Args:

@@ -12,7 +12,7 @@ from headrace.core.problem.file import load_problem
 from headrace.core.steps import workspace
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
-from headrace.pipelines.local_run import Plan
+from headrace.pipelines.local_run import RunPlan
 from headrace.pipelines.runs.local_root import absolute, check_root, check_writable
 
 # A run's identity does not depend on its speed, or on its notifications.
@@ -39,7 +39,7 @@ def plan_batch(
     runner: str = "",
     rules: str = "enforce",
     webhook: str = "",
-) -> Plan:
+) -> RunPlan:
     """Checks a run before any work: the Problem file, the rows, the registry, and every option.
 
     Args:
@@ -105,4 +105,4 @@ def plan_batch(
     # An external table may have changed since: it is written again, though nothing else changed.
     cache = sink != "bigquery"
     check_writable(root)
-    return Plan("batch-scoring", name, run_id, root, {**arguments, "run_id": run_id, "cache": cache})
+    return RunPlan("batch-scoring", name, run_id, root, {**arguments, "run_id": run_id, "cache": cache})

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from headrace.components.train.request import Request
-    from headrace.pipelines.local_run import Plan
+    from headrace.components.train.request import TrainingRequest
+    from headrace.pipelines.local_run import RunPlan
     from headrace.pipelines.run_result import Run
 
 PathLike = str | os.PathLike[str]
@@ -173,7 +173,7 @@ def run_batch_scoring(
     return _run(plan, quiet=quiet)
 
 
-def _run(plan: Plan, *, quiet: bool) -> Run:
+def _run(plan: RunPlan, *, quiet: bool) -> Run:
     from rich.console import Console
 
     from headrace.pipelines.local_run import publish_report, raise_for, run_plan
@@ -188,11 +188,11 @@ def _run(plan: Plan, *, quiet: bool) -> Run:
     return Run(summary)
 
 
-def _request(training: Mapping[str, Any] | None) -> Request:
-    from headrace.components.train.request import Request
+def _request(training: Mapping[str, Any] | None) -> TrainingRequest:
+    from headrace.components.train.request import TrainingRequest
 
     plain = {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in (training or {}).items()}
-    return Request.from_json(plain)
+    return TrainingRequest.from_json(plain)
 
 
 def _path(value: PathLike, name: str) -> str:

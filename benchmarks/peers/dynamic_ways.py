@@ -53,7 +53,7 @@ def ingest(problem: str, root: str, output: str, last_spans: int, first: list[st
 
 def train(problem: str, trainings: list[dict[str, str]]) -> list[Any]:
     """Trains one model after another: each names `examples` and `output`, and perhaps `warm_start` and `target`."""
-    from headrace.components.train.request import Request
+    from headrace.components.train.request import TrainingRequest
     from headrace.core.problem.file import load_problem
     from headrace.core.tensorflow_import import import_tensorflow
 
@@ -64,7 +64,9 @@ def train(problem: str, trainings: list[dict[str, str]]) -> list[Any]:
     found = []
     for one in trainings:
         options = {name: one[name] for name in ("warm_start", "target") if name in one}
-        config = Request.from_json(options).config(file, examples=one["examples"], output=one["output"], checkpoints="")
+        config = TrainingRequest.from_json(options).config(
+            file, examples=one["examples"], output=one["output"], checkpoints=""
+        )
         _, cost = measured(lambda config=config: trainer.train(file, config))
         record = json.loads((Path(one["output"]) / "training.json").read_text())
         found.append({**cost, "history": record["history"]})

@@ -32,7 +32,7 @@ def profile(model, source, output, _):
         (Scorer, "finish", "check predictions, make columns"),
         (PartWriter, "write", "write Parquet, distribution"),
         (PartWriter, "close", "write Parquet, distribution"),
-        (score_part.Distribution, "measure", "write Parquet, distribution"),
+        (score_part.OutputDistributions, "measure", "write Parquet, distribution"),
     ):
         parts.time(owner, name, part)
     work = scored(model, source, output)

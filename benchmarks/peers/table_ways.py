@@ -22,7 +22,7 @@ def predictions(output, rows):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from headrace.core.artifacts.examples import Quarantine, Shard, Source
+    from headrace.core.artifacts.examples import Quarantine, Shard, SourceFile
     from headrace.core.artifacts.predictions import AnswerForm, OutputColumn, PredictionsManifest
 
     rows = int(rows)
@@ -41,7 +41,7 @@ def predictions(output, rows):
         approach="direct",
         signature="serving_default",
         data_version="0" * 64,
-        source=(Source("rows.parquet", 0, rows),),
+        source=(SourceFile("rows.parquet", 0, rows),),
         rows_in=rows,
         rows_out=rows,
         rows_quarantined=0,

@@ -64,14 +64,14 @@ def profile(prepared, arguments):
 
     from headrace.components.train.input.batches import Batches
     from headrace.components.train.input.examples import open_examples
-    from headrace.components.train.input.records import BLOCK_ROWS, Prepared
+    from headrace.components.train.input.records import BLOCK_ROWS, RowPreparer
     from headrace.components.train.input.row_cache import RowCache
     from headrace.components.train.input.row_order import Uniform
     from headrace.components.train.input.shard_stream import Shards
 
     problem = problem_of(arguments).problem
     train = open_examples(arguments.examples, problem).train
-    shards, prepare = Shards.of(problem, train, 1), Prepared(problem, prepared.model.prepare)
+    shards, prepare = Shards.of(problem, train, 1), RowPreparer(problem, prepared.model.prepare)
     numbers, order = range(shards.blocks), Uniform(train.rows, 1)
     cache = RowCache(prepare.specification, train.rows, int)
     found = {}
@@ -115,7 +115,7 @@ def turn(limit, ours, arguments, steps=0, uncounted=UNCOUNTED):
 def first_epoch(prepared, limit, arguments, folder, cache="auto"):
     """From the opening of the files to the end of the first epoch, between two calls of the limit."""
     from headrace.components.train.input import source as input_pipeline
-    from headrace.components.train.input.examples import Split, open_examples
+    from headrace.components.train.input.examples import SplitFiles, open_examples
     from headrace.components.train.model.distinct_values import ByValue
     from headrace.components.train.options import Input
 
@@ -126,7 +126,7 @@ def first_epoch(prepared, limit, arguments, folder, cache="auto"):
     examples = open_examples(folder, problem)
     # The limit evaluates nothing: of the eval split one shard is read here, not all.
     rows, file = examples.eval.shard_rows[0], examples.eval.files[0]
-    some = Split(rows, (file,), pathlib.Path(file).stat().st_size, (rows,))
+    some = SplitFiles(rows, (file,), pathlib.Path(file).stat().st_size, (rows,))
     examples = dataclasses.replace(examples, eval=some)
     # The model's own has looked up the strings of these rows already.
     prepare = ByValue(problem, examples.statistics, problem.training.model)

@@ -19,7 +19,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Announced:
+class AnnounceResult:
     """Result of an announcement.
 
     Attributes:
@@ -33,7 +33,7 @@ class Announced:
     failed: tuple[tuple[str, str], ...] = ()
 
 
-def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], record: str) -> Announced:
+def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], record: str) -> AnnounceResult:
     """Sends the event of the registry's champion to every destination that did not accept it before.
 
     A destination that fails is no error: the next call sends to it again.
@@ -50,7 +50,7 @@ def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], rec
     """
     event = event_of(registry, app) if destinations else None
     if event is None:
-        return Announced(None)
+        return AnnounceResult(None)
     known = _known(record)
     sent: list[str] = []
     failed: list[tuple[str, str]] = []
@@ -67,7 +67,7 @@ def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], rec
             continue
         _accept(record, destination, event.epoch)
         sent.append(name_of(destination))
-    return Announced(event, tuple(sent), tuple(failed))
+    return AnnounceResult(event, tuple(sent), tuple(failed))
 
 
 def _accept(record: str, destination: str, epoch: int) -> None:

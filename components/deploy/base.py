@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.components.deploy.state import Change, EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange, TrafficChange
 from headrace.components.registry.state import Origin
 from headrace.core.progress import Progress
 
@@ -68,7 +68,7 @@ class Endpoint(Protocol):
             DataError: it is damaged.
         """
 
-    def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
+    def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
         """Gives all traffic to the version of `pending`, checked first where that is possible; again, nothing changes.
 
         Returns:
@@ -91,7 +91,7 @@ class Endpoint(Protocol):
     def status(self) -> ServiceStatus:
         """What the service says now."""
 
-    def history(self) -> tuple[Change, ...]:
+    def history(self) -> tuple[TrafficChange, ...]:
         """The changes of the traffic, latest last."""
 
 

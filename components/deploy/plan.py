@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.registry.state import Origin
 from headrace.core.errors import GateRefused, UsageError
 
@@ -18,7 +18,7 @@ def rollback_plan(
     to: str | None = None,
     predictions: str = "",
     unusable: Collection[str] = (),
-) -> Pending | None:
+) -> PendingChange | None:
     """What a rollback is to do: finish a begun one, leave a canary, or return to the version before.
 
     Args:
@@ -62,4 +62,4 @@ def rollback_plan(
             received=f"{state.live} is the first version" if len(state.history) < 2 else f"{state.live} alone",
         )
     bad = canary if canary is not None and canary != target else state.live
-    return Pending("rollback", target, bad, predictions, by.who, by.at, by.why)
+    return PendingChange("rollback", target, bad, predictions, by.who, by.at, by.why)

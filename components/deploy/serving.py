@@ -13,7 +13,7 @@ from headrace.core.serving_mode import FOLLOW_S
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServerOptions:
     """Options of the servers.
 
     Args:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from headrace.components.deploy.rollout import Rollout
-from headrace.components.deploy.serving import Serving
+from headrace.components.deploy.serving import ServerOptions
 from headrace.components.registry.state import Origin
 from headrace.components.registry.version_name import check_version
 from headrace.core.errors import DataError
@@ -26,7 +26,7 @@ _HISTORY = 100
 
 
 @dataclass(frozen=True)
-class Change:
+class TrafficChange:
     """A change of the traffic.
 
     Attributes:
@@ -62,7 +62,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingChange:
     """A deployment, a promotion or a rollback whose steps are not all done.
 
     Attributes:
@@ -111,7 +111,7 @@ class EndpointState:
     name: str
     live: str
     previous: str | None
-    history: tuple[Change, ...] = ()
+    history: tuple[TrafficChange, ...] = ()
     rules: Mode = "enforce"
     table: str = ""
     cache_rows: int = 0
@@ -120,15 +120,15 @@ class EndpointState:
     epoch: int = 0
     registry: str = ""
     bad: Mapping[str, Mark] = field(default_factory=dict)
-    pending: Pending | None = None
+    pending: PendingChange | None = None
     rollout: Rollout | None = None
     port: int = 0
     stopped: bool = False
 
     @property
-    def serving(self) -> Serving:
+    def serving(self) -> ServerOptions:
         """Options of the servers."""
-        return Serving(self.rules, self.table, self.cache_rows, self.log_share)
+        return ServerOptions(self.rules, self.table, self.cache_rows, self.log_share)
 
     @property
     def canary(self) -> str | None:
@@ -157,7 +157,7 @@ class EndpointState:
         after = self._shifted({version: 100}, version, action, by, live=version, previous=previous, rollout=None)
         return after.settled("deploy")
 
-    def staged(self, pending: Pending, rollout: Rollout) -> EndpointState:
+    def staged(self, pending: PendingChange, rollout: Rollout) -> EndpointState:
         """The state with a canary that gets no traffic yet."""
         return replace(self, pending=pending, rollout=rollout)
 
@@ -177,11 +177,11 @@ class EndpointState:
     def _shifted(
         self, traffic: Mapping[str, int], version: str, action: Action, by: Origin, **fields: Any
     ) -> EndpointState:
-        change = Change(version, action, by.at, by.who, by.why, self.epoch + 1, traffic)
+        change = TrafficChange(version, action, by.at, by.who, by.why, self.epoch + 1, traffic)
         history = (*self.history, change)[-_HISTORY:]
         return replace(self, traffic=traffic, epoch=change.epoch, history=history, **fields)
 
-    def begun(self, pending: Pending) -> EndpointState:
+    def begun(self, pending: PendingChange) -> EndpointState:
         """The state with an intent, before its first effect. A rollback marks the version that it leaves as bad."""
         if pending.action != "rollback":
             return replace(self, pending=pending)
@@ -238,7 +238,7 @@ def state_of(content: Any, where: str) -> EndpointState:
                 fix="Use the release of headrace that wrote it, or a later one",
             )
         live = check_version(content["live"], where, DataError)
-        history = tuple(Change(**change) for change in content["history"])
+        history = tuple(TrafficChange(**change) for change in content["history"])
         pending = content.get("pending")
         return EndpointState(
             name=content["name"],
@@ -253,7 +253,7 @@ def state_of(content: Any, where: str) -> EndpointState:
             epoch=content.get("epoch", len(history)),
             registry=content.get("registry", ""),
             bad={version: Mark(**mark) for version, mark in content.get("bad", {}).items()},
-            pending=None if pending is None else Pending(**pending),
+            pending=None if pending is None else PendingChange(**pending),
             rollout=None if content.get("rollout") is None else Rollout.from_json(content["rollout"], where),
             port=content.get("port", 0),
             stopped=content.get("stopped", False),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from headrace.core import storage
 from headrace.core.artifacts import model
-from headrace.core.artifacts.open_examples import ExamplesArtifact, Split, open_examples
+from headrace.core.artifacts.open_examples import ExamplesArtifact, SplitFiles, open_examples
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.statistics.weighted import as_weighted
@@ -33,13 +33,13 @@ class EvaluatedSplit:
     uri: str
     identity: str
     name: SplitName
-    shards: Split
+    shards: SplitFiles
     statistics: Mapping[str, Any]
     label_statistics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Model:
+class EvaluatedModel:
     """A Model artifact.
 
     Attributes:
@@ -75,7 +75,7 @@ def open_newest(uri: str, problem: Problem) -> EvaluatedSplit | None:
     return _evaluated(examples, problem, "test", examples.newest_test())
 
 
-def _evaluated(examples: ExamplesArtifact, problem: Problem, name: SplitName, shards: Split) -> EvaluatedSplit:
+def _evaluated(examples: ExamplesArtifact, problem: Problem, name: SplitName, shards: SplitFiles) -> EvaluatedSplit:
     uri = examples.uri
     label = examples.statistics.get(problem.label.name)
     if label is None:
@@ -88,7 +88,7 @@ def _evaluated(examples: ExamplesArtifact, problem: Problem, name: SplitName, sh
     return EvaluatedSplit(uri, examples.manifest.identity, name, shards, examples.statistics, weighted)
 
 
-def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:
+def open_model(uri: str, problem: Problem, *, champion: bool = False) -> EvaluatedModel:
     """The Model at `uri`.
 
     Raises:
@@ -116,4 +116,4 @@ def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Model:
             fix="Train again with this Problem file",
         )
     files = LocalCopy(found.saved_model)
-    return Model(uri, found.version, files.path, files)
+    return EvaluatedModel(uri, found.version, files.path, files)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.evaluate import artifacts, bootstrap, curves, gate, warnings
-from headrace.components.evaluate.artifacts import Model
+from headrace.components.evaluate.artifacts import EvaluatedModel
 from headrace.components.evaluate.bootstrap import Interval, Resamples
-from headrace.components.evaluate.contest.challenge import Comparison
+from headrace.components.evaluate.contest.challenge import ChallengerComparison
 from headrace.components.evaluate.contest.newest import Contest, compare
 from headrace.components.evaluate.importance import importance
 from headrace.components.evaluate.measurement import Measurement, stored_or
@@ -58,7 +58,7 @@ class EvaluateConfig:
     model: str
     output: str
     champion: str | None = None
-    comparison: Comparison | None = None
+    comparison: ChallengerComparison | None = None
     identity: str = ""
     measurement: str = ""
     confidence: float = 0.95
@@ -109,7 +109,7 @@ class EvaluateResult:
 class _SliceReport:
     """A slice for the gate, with the intervals that the report adds."""
 
-    measured: gate.Slice
+    measured: gate.SliceMetrics
     intervals: Mapping[str, Interval]
 
 
@@ -172,7 +172,7 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     baseline = metrics.measure(constant)
     against = _baseline(rules, outcomes, constant, baseline, resamples, config.confidence)
     contest = _contest(problem, config, models, report)
-    decision = gate.judge(rules, gate.Measured(whole, tuple(p.measured for p in parts)), compared, against)
+    decision = gate.judge(rules, gate.ModelMetrics(whole, tuple(p.measured for p in parts)), compared, against)
     if contest is not None:
         decision = decision.joined(contest.passed, contest.checks)
     metric = rules.metric if rules is not None else next(iter(whole))
@@ -228,7 +228,9 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
     return EvaluateResult(decision.blessed, decision.reasons, whole, model.version, outcomes.rows)
 
 
-def _contest(problem: Problem, config: EvaluateConfig, models: list[Model], report: Progress) -> Contest | None:
+def _contest(
+    problem: Problem, config: EvaluateConfig, models: list[EvaluatedModel], report: Progress
+) -> Contest | None:
     """The comparison with the champion on the newest span; None without a champion or a rule."""
     if config.comparison is None or len(models) < 2:
         return None
@@ -252,7 +254,7 @@ def _baseline(
     measured: Mapping[str, float | None],
     resamples: Resamples,
     confidence: float,
-) -> gate.Baseline | None:
+) -> gate.ConstantBaseline | None:
     """The baseline for the gate; None if it does not compare with one."""
     if rules is None or not rules.beats_baseline:
         return None
@@ -261,17 +263,17 @@ def _baseline(
         name = f'the most frequent class of the train labels, "{outcomes.classes[int(constant.prediction[0])]}"'
     name += "" if outcomes.weight is None else ", by weight"
     interval = bootstrap.difference(outcomes, constant, resamples, rules.metric, confidence=confidence)
-    return gate.Baseline(name, measured[rules.metric], interval, confidence, outcomes.rows)
+    return gate.ConstantBaseline(name, measured[rules.metric], interval, confidence, outcomes.rows)
 
 
-def _measure_slice(outcomes: Outcomes, part: SliceRows) -> gate.Slice:
-    return gate.Slice(part.feature, part.value, len(part.rows), metrics.measure(outcomes, part.rows))
+def _measure_slice(outcomes: Outcomes, part: SliceRows) -> gate.SliceMetrics:
+    return gate.SliceMetrics(part.feature, part.value, len(part.rows), metrics.measure(outcomes, part.rows))
 
 
-def _measure_champion(rules: Gate | None, outcomes: Outcomes, slices: list[SliceRows]) -> gate.Measured:
+def _measure_champion(rules: Gate | None, outcomes: Outcomes, slices: list[SliceRows]) -> gate.ModelMetrics:
     judged = rules.slices if rules is not None else ()
     parts = tuple(_measure_slice(outcomes, part) for part in slices if part.feature in judged)
-    return gate.Measured(metrics.measure(outcomes), parts)
+    return gate.ModelMetrics(metrics.measure(outcomes), parts)
 
 
 def _slice_json(part: _SliceReport) -> dict[str, Any]:

@@ -15,7 +15,7 @@ UNGATED = "Ungated: the problem declares gate=None, so every model is blessed."
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceMetrics:
     """Metrics of a slice: the rows with one value of a feature.
 
     Attributes:
@@ -37,7 +37,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelMetrics:
     """Metrics of one model on the test split.
 
     Attributes:
@@ -46,11 +46,11 @@ class Measured:
     """
 
     metrics: Mapping[str, float | None]
-    slices: tuple[Slice, ...] = ()
+    slices: tuple[SliceMetrics, ...] = ()
 
 
 @dataclass(frozen=True)
-class Baseline:
+class ConstantBaseline:
     """The gate's metric of a constant prediction, compared with the model's on the same rows.
 
     Attributes:
@@ -69,7 +69,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """The check of one bound on one measurement.
 
     Attributes:
@@ -95,7 +95,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Decision:
+class GateDecision:
     """The gate's decision.
 
     Attributes:
@@ -104,19 +104,22 @@ class Decision:
     """
 
     blessed: bool
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
     reasons: tuple[str, ...]
 
-    def joined(self, passed: bool, checks: tuple[Check, ...]) -> Decision:
+    def joined(self, passed: bool, checks: tuple[GateCheck, ...]) -> GateDecision:
         """The decision with further checks, which must pass as well."""
         # A problem without a gate has a sentence instead of checks.
         reasons = (*(self.reasons if self.checks else ()), *(check.reason for check in checks))
-        return Decision(self.blessed and passed, (*self.checks, *checks), reasons)
+        return GateDecision(self.blessed and passed, (*self.checks, *checks), reasons)
 
 
 def judge(
-    gate: Gate | None, measured: Measured, champion: Measured | None = None, baseline: Baseline | None = None
-) -> Decision:
+    gate: Gate | None,
+    measured: ModelMetrics,
+    champion: ModelMetrics | None = None,
+    baseline: ConstantBaseline | None = None,
+) -> GateDecision:
     """Decides whether a model is blessed.
 
     On all rows, every bound of the gate is checked, and an undefined metric fails. The same bounds are checked for each
@@ -133,7 +136,7 @@ def judge(
         baseline: metric of a constant on the same rows, for a gate with `beats_baseline`.
     """
     if gate is None:
-        return Decision(True, (), (UNGATED,))
+        return GateDecision(True, (), (UNGATED,))
     checks = [] if baseline is None else [_against_baseline(gate, measured.metrics, baseline)]
     checks += _judge_one(gate, ALL_ROWS, measured.metrics, None if champion is None else champion.metrics)
     of_champion = {s.where: s.metrics for s in champion.slices} if champion is not None else {}
@@ -146,7 +149,7 @@ def judge(
             known = None if champion is None else of_champion.get(part.where, {})
             checks += _judge_one(gate, part.where, part.metrics, known, rows=part.rows)
     blessed = all(check.passed is not False for check in checks)
-    return Decision(blessed, tuple(checks), tuple(check.reason for check in checks))
+    return GateDecision(blessed, tuple(checks), tuple(check.reason for check in checks))
 
 
 def _judge_one(
@@ -156,7 +159,7 @@ def _judge_one(
     champion: Mapping[str, float | None] | None,
     *,
     rows: int | None = None,
-) -> list[Check]:
+) -> list[GateCheck]:
     """The checks of every bound on one set of rows."""
     value = _defined(metrics.get(gate.metric))
     subject = f"{gate.metric} on {where}" if rows is None else f"{gate.metric} for {where} ({rows} rows)"
@@ -174,21 +177,21 @@ def _judge_one(
         verdict = (
             f"{bound} {limit_text} was configured: passed" if passed else f"{beyond} the {limit_text} allowed: failed"
         )
-        checks.append(Check(where, gate.metric, value, asked, passed, f"{subject} is {text}, {verdict}."))
+        checks.append(GateCheck(where, gate.metric, value, asked, passed, f"{subject} is {text}, {verdict}."))
     # A missing champion is reported once, not for every slice.
     if gate.champion_tolerance is not None and (champion is not None or rows is None):
         checks.append(_against_champion(gate, where, subject, value, champion, judged=rows is None))
     return checks
 
 
-def _against_baseline(gate: Gate, metrics: Mapping[str, float | None], baseline: Baseline) -> Check:
+def _against_baseline(gate: Gate, metrics: Mapping[str, float | None], baseline: ConstantBaseline) -> GateCheck:
     value, base = _defined(metrics.get(gate.metric)), _defined(baseline.value)
     rows = "1 test row" if baseline.rows == 1 else f"{baseline.rows:,} test rows"
     subject, asked = f"{gate.metric} on {ALL_ROWS}", f"better than the baseline's {_text(base)}"
     known = f"{subject} is {_text(value)}; that of the baseline, {baseline.name}, is {_text(base)}"
     if baseline.interval is None or value is None or base is None:
         reason = f"{known}: the improvement cannot be judged on {rows}: failed."
-        return Check(ALL_ROWS, gate.metric, value, asked, False, reason)
+        return GateCheck(ALL_ROWS, gate.metric, value, asked, False, reason)
     low, high = baseline.interval
     up = HIGHER_IS_BETTER[gate.metric]
     passed = low > 0 if up else high < 0
@@ -197,7 +200,7 @@ def _against_baseline(gate: Gate, metrics: Mapping[str, float | None], baseline:
     reason = f"{known}; {interval}: {verdict}."
     if not passed and gate.metric == "accuracy" and value >= base:
         reason += " Where a class is rare, a gate on log_loss or auc suits better."
-    return Check(ALL_ROWS, gate.metric, value, asked, passed, reason)
+    return GateCheck(ALL_ROWS, gate.metric, value, asked, passed, reason)
 
 
 def _text(value: float | None) -> str:
@@ -212,18 +215,18 @@ def _against_champion(
     champion: Mapping[str, float | None] | None,
     *,
     judged: bool,
-) -> Check:
+) -> GateCheck:
     tolerance = gate.champion_tolerance or 0.0
     allowance = f"within {100 * tolerance:g} % of the champion" if tolerance else "no worse than the champion"
     if champion is None:
         reason = f"{subject} is not compared: no champion exists."
-        return Check(where, gate.metric, value, allowance, None, reason)
+        return GateCheck(where, gate.metric, value, allowance, None, reason)
     best = _defined(champion.get(gate.metric))
     if value is None:
         return _undefined(gate, where, subject, allowance, judged=judged)
     if best is None:
         reason = f"{subject} is not compared: it is undefined for the champion."
-        return Check(where, gate.metric, value, allowance, None, reason)
+        return GateCheck(where, gate.metric, value, allowance, None, reason)
     if gate.metric == "mean_bias":
         limit, passed = abs(best) * (1 + tolerance), abs(value) <= abs(best) * (1 + tolerance)
         subject = f"|{gate.metric}|{subject[len(gate.metric) :]}"
@@ -239,22 +242,24 @@ def _against_champion(
     if tolerance:
         margin += f", so {limit_text} is allowed"
     verdict = "passed" if passed else "failed"
-    return Check(where, gate.metric, value, allowance, passed, f"{subject} is {text}; {margin}: {verdict}.")
+    return GateCheck(where, gate.metric, value, allowance, passed, f"{subject} is {text}; {margin}: {verdict}.")
 
 
-def _undefined(gate: Gate, where: str, subject: str, asked: str, *, judged: bool) -> Check:
+def _undefined(gate: Gate, where: str, subject: str, asked: str, *, judged: bool) -> GateCheck:
     end = "failed" if judged else "not judged"
-    return Check(where, gate.metric, None, asked, False if judged else None, f"{subject} is undefined; {asked}: {end}.")
+    return GateCheck(
+        where, gate.metric, None, asked, False if judged else None, f"{subject} is undefined; {asked}: {end}."
+    )
 
 
-def _too_small(gate: Gate, part: Slice) -> Check:
+def _too_small(gate: Gate, part: SliceMetrics) -> GateCheck:
     value = _defined(part.metrics.get(gate.metric))
     count = "1 row" if part.rows == 1 else f"{part.rows} rows"
     shown = "undefined" if value is None else _number(value)
     reason = (
         f"{gate.metric} for {part.where} is {shown}, on {count}: fewer than {gate.minimum_slice_size}, so not judged."
     )
-    return Check(part.where, gate.metric, value, f"{gate.minimum_slice_size} rows or more", None, reason)
+    return GateCheck(part.where, gate.metric, value, f"{gate.minimum_slice_size} rows or more", None, reason)
 
 
 def _defined(value: float | None) -> float | None:

@@ -14,14 +14,22 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
-from headrace.components.evaluate.predict import BATCH_ROWS, Asker, classes_of, keys_of, labels_of, read_rows, take
+from headrace.components.evaluate.artifacts import EvaluatedModel, EvaluatedSplit
+from headrace.components.evaluate.predict import (
+    BATCH_ROWS,
+    SignatureRunner,
+    classes_of,
+    keys_of,
+    labels_of,
+    read_rows,
+    take,
+)
 from headrace.core import metrics
 from headrace.core.errors import PlatformError
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Problem, Task
 from headrace.core.progress import Progress, silent
-from headrace.core.scoring.predictor import Column, Texts
+from headrace.core.scoring.predictor import InputColumn, Texts
 
 # Limits of the time: rows of the sample, and predictions over all columns and repeats.
 MOST_ROWS = 2_000
@@ -91,7 +99,7 @@ class Importance:
 def importance(
     problem: Problem,
     split: EvaluatedSplit,
-    model: Model,
+    model: EvaluatedModel,
     *,
     weight: NDArray[np.float64] | None = None,
     seed: int,
@@ -110,7 +118,7 @@ def importance(
 
     Raises: as `predict.predict`.
     """
-    asker = Asker(model, problem)
+    asker = SignatureRunner(model, problem)
     names = asker.features
     counting = np.arange(split.shards.rows) if weight is None else np.flatnonzero(weight)
     rows, repeats = _sizes(len(counting), len(names))
@@ -149,12 +157,12 @@ def _chosen(counting: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int
     return counting[np.sort(random.choice(len(counting), rows, replace=False))]
 
 
-def _sample(problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64]) -> dict[str, Column]:
+def _sample(problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64]) -> dict[str, InputColumn]:
     parts = list(read_rows(problem, split, chosen))
     return {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
 
-def _joined(parts: Sequence[Column]) -> Column:
+def _joined(parts: Sequence[InputColumn]) -> InputColumn:
     if not isinstance(parts[0], Texts):
         return np.concatenate(cast(Sequence[NDArray[Any]], parts))
     place: dict[bytes, int] = {}
@@ -173,8 +181,8 @@ def _shuffle(rows: int, seed: int, name: str, repeat: int) -> NDArray[np.int64]:
 def _losses(
     problem: Problem,
     split: EvaluatedSplit,
-    asker: Asker,
-    sample: Mapping[str, Column],
+    asker: SignatureRunner,
+    sample: Mapping[str, InputColumn],
     shuffles: Sequence[tuple[str, NDArray[np.int64]] | None],
     rows: int,
     weight: NDArray[np.float64] | None,
@@ -199,7 +207,9 @@ def _losses(
     return [metrics.measure(outcomes, block)[METRIC[problem.task]] for block in blocks]
 
 
-def _stacked(name: str, column: Column, shuffles: Sequence[tuple[str, NDArray[np.int64]] | None], rows: int) -> Column:
+def _stacked(
+    name: str, column: InputColumn, shuffles: Sequence[tuple[str, NDArray[np.int64]] | None], rows: int
+) -> InputColumn:
     """A column once per shuffle, shuffled where the shuffle is its own."""
     own = np.arange(rows)
     at = np.concatenate([shuffle[1] if shuffle is not None and shuffle[0] == name else own for shuffle in shuffles])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.evaluate.importance import FeatureImportance, Importance
-from headrace.components.evaluate.predict import Predicted
+from headrace.components.evaluate.predict import SplitPredictions
 from headrace.components.evaluate.slices import Category
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
@@ -40,8 +40,8 @@ class Measurement:
         importance: of the model's inputs, on the eval split.
     """
 
-    test: Predicted
-    eval: Predicted
+    test: SplitPredictions
+    eval: SplitPredictions
     importance: Importance
 
 
@@ -125,7 +125,7 @@ def _from_bytes(content: bytes) -> Measurement:
         )
 
 
-def _flat(predicted: Predicted, split: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _flat(predicted: SplitPredictions, split: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Puts the arrays of a split into `arrays`, and returns the rest as JSON values."""
     outcomes = []
     for index, each in enumerate(predicted.outcomes):
@@ -140,7 +140,7 @@ def _flat(predicted: Predicted, split: str, arrays: dict[str, NDArray[Any]]) -> 
     return {"keys": predicted.keys.tolist(), "outcomes": outcomes, "columns": categories}
 
 
-def _predicted(about: dict[str, Any], split: str, arrays: Any) -> Predicted:
+def _predicted(about: dict[str, Any], split: str, arrays: Any) -> SplitPredictions:
     outcomes = []
     for index, each in enumerate(about["outcomes"]):
         found: dict[str, Any] = {name: arrays.get(f"{split}/{index}/{name}") for name in _OUTCOMES}
@@ -149,4 +149,4 @@ def _predicted(about: dict[str, Any], split: str, arrays: Any) -> Predicted:
     for index, (name, categories) in enumerate(about["columns"].items()):
         values = arrays[f"{split}/column/{index}"]
         columns[name] = values if categories is None else Category(tuple(categories), values)
-    return Predicted(np.array(about["keys"], object), tuple(outcomes), columns)
+    return SplitPredictions(np.array(about["keys"], object), tuple(outcomes), columns)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core.problem import Numeric, Problem
-from headrace.core.scoring.predictor import Column, Texts
+from headrace.core.scoring.predictor import InputColumn, Texts
 from headrace.core.values.doubles import doubles_of
 from headrace.core.values.scaling import unscaled
 
 
-def own_units(problem: Problem, batch: Mapping[str, Column]) -> dict[str, NDArray[np.float64]]:
+def own_units(problem: Problem, batch: Mapping[str, InputColumn]) -> dict[str, NDArray[np.float64]]:
     """The columns that Examples hold as texts or divided by 2 ** exponent, [batch] each; all but the sample weights.
 
     Metrics depend on the weights' proportions alone, whose sums in their own unit might not fit float64.

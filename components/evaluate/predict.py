@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.evaluate.artifacts import EvaluatedSplit, Model
+from headrace.components.evaluate.artifacts import EvaluatedModel, EvaluatedSplit
 from headrace.components.evaluate.own_units import own_units
 from headrace.components.evaluate.row_weights import checked_weight, weights_of
 from headrace.components.evaluate.slices import Category
@@ -20,8 +20,8 @@ from headrace.core.problem import Numeric, Problem, Task
 from headrace.core.problem.features import stored_as
 from headrace.core.progress import Progress, silent
 from headrace.core.rules.column import NumberRule
-from headrace.core.scoring.predictor import Column, Predictor, Texts
-from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
+from headrace.core.scoring.predictor import InputColumn, Predictor, Texts
+from headrace.core.tfrecord.reader import ExampleReader, Kind, RecordRange
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
@@ -31,11 +31,11 @@ BATCH_ROWS = 8192
 # Probabilities are sums of float32: over a thousand classes their total is off by far less than this.
 _TOTAL_TOLERANCE = 1e-3
 
-_Columns = Mapping[str, Column]
+_Columns = Mapping[str, InputColumn]
 
 
 @dataclass(frozen=True)
-class Predicted:
+class SplitPredictions:
     """A split with the predictions of each model.
 
     Attributes:
@@ -49,7 +49,9 @@ class Predicted:
     columns: dict[str, NDArray[np.floating] | Category]
 
 
-def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], report: Progress = silent) -> Predicted:
+def predict(
+    problem: Problem, split: EvaluatedSplit, models: Sequence[EvaluatedModel], report: Progress = silent
+) -> SplitPredictions:
     """Reads the test split once, and predicts every row with every model.
 
     Args:
@@ -64,7 +66,7 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
         PlatformError: a model answers for another row, with a number that is
             not finite, with a class that it does not know, or with probabilities that are none.
     """
-    askers = [Asker(model, problem) for model in models]
+    askers = [SignatureRunner(model, problem) for model in models]
     classes = classes_of(problem)
     kept: list[str] = [f.name for f in problem.columns if not isinstance(f, Numeric) or f.buckets is not None]
     collectors: dict[str, _Codes] = {}
@@ -106,12 +108,12 @@ def predict(problem: Problem, split: EvaluatedSplit, models: Sequence[Model], re
         )
         for found in answers
     )
-    return Predicted(np.concatenate(all_keys), outcomes, columns)
+    return SplitPredictions(np.concatenate(all_keys), outcomes, columns)
 
 
 def read_rows(
     problem: Problem, split: EvaluatedSplit, chosen: NDArray[np.int64] | None = None
-) -> Iterator[dict[str, Column]]:
+) -> Iterator[dict[str, InputColumn]]:
     """Yields batches of columns, [batch] each: numbers (NaN: missing) or texts ("": missing).
 
     Numbers are float32; or float64 where Examples hold them divided by 2 ** exponent or as texts. All but the sample
@@ -144,14 +146,14 @@ def read_rows(
         except DataError as error:
             raise _other_rows(split, str(error)) from error
         numbers, strings = iter(decoded.numbers), iter(zip(decoded.codes, decoded.values, strict=True))
-        batch: dict[str, Column] = {
+        batch: dict[str, InputColumn] = {
             n: next(numbers) if kind == "float_list" else Texts(*next(strings)) for n, kind in kinds.items()
         }
         batch |= own_units(problem, batch)
         yield batch if at is None else {name: take(column, at) for name, column in batch.items()}
 
 
-def take(column: Column, at: NDArray[np.int64]) -> Column:
+def take(column: InputColumn, at: NDArray[np.int64]) -> InputColumn:
     """The rows `at` of a column."""
     return Texts(column.codes[at], column.values) if isinstance(column, Texts) else column[at]
 
@@ -166,14 +168,14 @@ def _other_rows(split: EvaluatedSplit, received: str) -> DataError:
     )
 
 
-def _runs(shard_rows: Sequence[int]) -> Iterator[list[Run]]:
+def _runs(shard_rows: Sequence[int]) -> Iterator[list[RecordRange]]:
     """The records of all shards in their order, in batches."""
-    batch: list[Run] = []
+    batch: list[RecordRange] = []
     free = BATCH_ROWS
     for file, rows in enumerate(shard_rows):
         first = 0
         while first < rows:
-            batch.append(Run(file, first, min(rows - first, free)))
+            batch.append(RecordRange(file, first, min(rows - first, free)))
             first += batch[-1].rows
             free -= batch[-1].rows
             if not free:
@@ -183,7 +185,7 @@ def _runs(shard_rows: Sequence[int]) -> Iterator[list[Run]]:
         yield batch
 
 
-class Asker:
+class SignatureRunner:
     """A model's serving_default, over batches of parsed columns.
 
     Attributes:
@@ -193,7 +195,7 @@ class Asker:
         DataError: the signature does not exist, or does not fit the Problem's columns and task.
     """
 
-    def __init__(self, model: Model, problem: Problem) -> None:
+    def __init__(self, model: EvaluatedModel, problem: Problem) -> None:
         from headrace.core.saved_model.loaded import SavedModel
 
         self._model, self._problem = model, problem
@@ -235,7 +237,7 @@ class Asker:
         return codes, probability
 
 
-def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]:
+def _bound(loaded: SavedModel, model: EvaluatedModel, problem: Problem) -> dict[str, str]:
     """The column of each input."""
     have = {f.name: NumberRule(f).dtype.__name__ for f in problem.derivation.served if isinstance(f, Numeric)}
     have = {**{f.name: have.get(f.name, "string") for f in problem.derivation.served}, "key": "string"}
@@ -260,7 +262,7 @@ def _bound(loaded: SavedModel, model: Model, problem: Problem) -> dict[str, str]
     return {name: problem.key_name if name == "key" else name for name in loaded.inputs}
 
 
-def _refuse(bad: Any, answers: Any, keys: NDArray[np.object_], model: Model, expected: str) -> None:
+def _refuse(bad: Any, answers: Any, keys: NDArray[np.object_], model: EvaluatedModel, expected: str) -> None:
     """Raises for the first row with an invalid prediction."""
     at = np.flatnonzero(bad)
     if len(at):
@@ -268,7 +270,7 @@ def _refuse(bad: Any, answers: Any, keys: NDArray[np.object_], model: Model, exp
 
 
 def _unusable(
-    model: Model, keys: NDArray[np.object_], row: int, count: int, expected: str, received: str
+    model: EvaluatedModel, keys: NDArray[np.object_], row: int, count: int, expected: str, received: str
 ) -> PlatformError:
     return PlatformError(
         f"the model's answer for key {keys[row]} is unusable ({count} of {len(keys)} rows in its batch are so)",

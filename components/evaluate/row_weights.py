@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from headrace.components.evaluate.artifacts import EvaluatedSplit
 from headrace.core.errors import DataError
-from headrace.core.scoring.predictor import Column
+from headrace.core.scoring.predictor import InputColumn
 
 
 def weights_of(
-    name: str, batch: Mapping[str, Column], keys: NDArray[np.object_], split: EvaluatedSplit
+    name: str, batch: Mapping[str, InputColumn], keys: NDArray[np.object_], split: EvaluatedSplit
 ) -> NDArray[np.float64]:
     """[batch] sample weights.
 

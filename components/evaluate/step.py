@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.evaluate.contest.challenge import Comparison
+from headrace.components.evaluate.contest.challenge import ChallengerComparison
 from headrace.components.evaluate.measurement import measurement_identity
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
@@ -40,7 +40,7 @@ def run(
     with running("evaluate", root=root) as step:
         file = load_problem(problem, digest=evaluation_digest, part="evaluation")
         model_version = lineage.model_version_of(model.path)
-        rule = Comparison.from_json(comparison or {})
+        rule = ChallengerComparison.from_json(comparison or {})
         identity = step.identity = lineage.evaluate_identity(
             file,
             lineage.examples_identity_of(examples.path),

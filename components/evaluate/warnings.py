@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.components.evaluate.artifacts import EvaluatedSplit
 from headrace.components.evaluate.bootstrap import Interval
-from headrace.components.evaluate.gate import Slice
+from headrace.components.evaluate.gate import SliceMetrics
 from headrace.components.evaluate.slices import slice_names, values_present
 from headrace.core.metrics import Outcomes
 from headrace.core.problem import Gate, Numeric, Problem
@@ -17,7 +17,7 @@ from headrace.core.text import counted
 
 if TYPE_CHECKING:
     from headrace.components.evaluate.importance import Importance
-    from headrace.components.evaluate.predict import Predicted
+    from headrace.components.evaluate.predict import SplitPredictions
 
 # Few real problems are solved to this value; most models that reach it read the label from a column.
 TOO_GOOD = 0.9999
@@ -56,7 +56,7 @@ def too_good(
 
 
 def few_rows(
-    outcomes: Outcomes, metric: str, interval: Interval, eval_rows: int, slices: Sequence[tuple[Slice, Interval]]
+    outcomes: Outcomes, metric: str, interval: Interval, eval_rows: int, slices: Sequence[tuple[SliceMetrics, Interval]]
 ) -> Iterator[str]:
     """Warns of splits with fewer than FEW_ROWS rows, and of slices with fewer than FEW_SLICE_ROWS.
 
@@ -78,7 +78,7 @@ def few_rows(
         yield f"few rows: {len(small) - _NAMED} more slices have fewer than {FEW_SLICE_ROWS} test rows"
 
 
-def absent_classes(problem: Problem, splits: Sequence[tuple[EvaluatedSplit, Predicted]]) -> Iterator[str]:
+def absent_classes(problem: Problem, splits: Sequence[tuple[EvaluatedSplit, SplitPredictions]]) -> Iterator[str]:
     """Warns of classes of the label's vocabulary that have no row in train, eval or test."""
     classes = splits[0][1].outcomes[0].classes
     if not classes:
@@ -93,7 +93,7 @@ def absent_classes(problem: Problem, splits: Sequence[tuple[EvaluatedSplit, Pred
 
 
 def absent_slices(
-    problem: Problem, gate: Gate | None, splits: Sequence[tuple[EvaluatedSplit, Predicted]]
+    problem: Problem, gate: Gate | None, splits: Sequence[tuple[EvaluatedSplit, SplitPredictions]]
 ) -> Iterator[str]:
     """Warns of values of the features that the gate slices by that have no row in a split."""
     columns = {column.name: column for column in problem.measured(splits[0][0].statistics).columns}

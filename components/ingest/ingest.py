@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.components.ingest.catalog import Catalog, SpanVersion
 from headrace.components.ingest.config import IngestConfig
-from headrace.components.ingest.spans import Baseline, SpanMaker
+from headrace.components.ingest.spans import BaselineStatistics, SpanMaker
 from headrace.components.ingest.window import Verdict
 from headrace.components.ingest.window_examples import write_window
 from headrace.core.artifacts.examples import Manifest
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Quarantined:
+class QuarantinedSpan:
     """A span that is quarantined as a whole.
 
     Attributes:
@@ -80,7 +80,7 @@ class IngestResult:
     newest: str
     added: tuple[str, ...]
     others: Mapping[str, Outcome]
-    quarantined: tuple[Quarantined, ...]
+    quarantined: tuple[QuarantinedSpan, ...]
     withdrawn: tuple[str, ...]
     not_compared: tuple[str, ...]
     rows_in: int = 0
@@ -116,7 +116,7 @@ def ingest(
     """
     problem = file.problem
     config.check(file)
-    baseline = Baseline.read(config.baseline, problem)
+    baseline = BaselineStatistics.read(config.baseline, problem)
     if baseline.without:
         report(f"not compared with the baseline, as it differs there: {listed(baseline.without)}", lasting=True)
     folder = spans_uri(config.root, problem.name)
@@ -288,7 +288,7 @@ def _result(
         added=tuple(added),
         others=others,
         quarantined=tuple(
-            Quarantined(v.span, v.version, v.rows_in, v.why, quarantine_of(join(folder, v.folder))) for v in bad
+            QuarantinedSpan(v.span, v.version, v.rows_in, v.why, quarantine_of(join(folder, v.folder))) for v in bad
         ),
         withdrawn=tuple(sorted(set(withdrawn.values()))),
         not_compared=book.not_compared,

@@ -37,7 +37,7 @@ _OF_LABEL = ("kind", "count", "mean", "vocabulary", "weighted")
 
 
 @dataclass(frozen=True)
-class Baseline:
+class BaselineStatistics:
     """Statistics that spans are compared with, such as the champion's.
 
     Attributes:
@@ -51,7 +51,7 @@ class Baseline:
     without: tuple[str, ...]
 
     @classmethod
-    def read(cls, path: str, problem: Problem) -> Baseline:
+    def read(cls, path: str, problem: Problem) -> BaselineStatistics:
         """The statistics of a Model, of Examples, or in a statistics.json; none if the path is "".
 
         Raises:
@@ -78,7 +78,7 @@ class SpanMaker:
 
     file: ProblemFile
     catalog: Catalog
-    baseline: Baseline
+    baseline: BaselineStatistics
     runner: RunnerOptions
     report: Progress
     launched: Callable[[PipelineResult], None] | None = None

@@ -14,7 +14,7 @@ from headrace.components.preprocess.append.merge import combined
 from headrace.components.preprocess.append_index import STATISTICS
 from headrace.components.preprocess.complete import check_splits
 from headrace.core import storage
-from headrace.core.artifacts.examples import Manifest, Newest, Schema, Split
+from headrace.core.artifacts.examples import Manifest, NewestSpan, Schema, Split
 from headrace.core.artifacts.kinds import EXAMPLES
 from headrace.core.problem import Problem
 from headrace.core.statistics.weighted import WeightedLabel
@@ -92,11 +92,11 @@ def _weighted(label: str, versions: Sequence[SpanVersion], weights: Mapping[str,
     return functools.reduce(WeightedLabel.merge, parts).to_json()
 
 
-def _newest(versions: Sequence[SpanVersion], window: Manifest) -> Newest | None:
+def _newest(versions: Sequence[SpanVersion], window: Manifest) -> NewestSpan | None:
     rows = {span.span: span.rows_out for span in window.spans}
     for version in reversed(versions):
         if rows[version.span]:
             test = window.splits["test"].shards
             shards = tuple(shard for shard in test if shard.file.startswith(f"{version.folder}/"))
-            return Newest(version.span, Split(sum(shard.rows for shard in shards), shards))
+            return NewestSpan(version.span, Split(sum(shard.rows for shard in shards), shards))
     return None

@@ -23,7 +23,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenSpans:
     """What a version has seen.
 
     Attributes:
@@ -41,12 +41,12 @@ class Seen:
     training: str = ""
 
     @staticmethod
-    def of(manifest: Manifest, training: str = "") -> Seen:
+    def of(manifest: Manifest, training: str = "") -> SeenSpans:
         """The spans of a window, and the digest of the Problem's model and training."""
         spans = {span.span: span.identity for span in manifest.spans}
-        return Seen(manifest.schema_digest, spans, training=training)
+        return SeenSpans(manifest.schema_digest, spans, training=training)
 
-    def after(self, version: str, seen: Seen) -> Seen:
+    def after(self, version: str, seen: SeenSpans) -> SeenSpans:
         """What a version has seen that is warm started from another one."""
         before = {**seen.inherited, **{key: span for span, key in seen.spans.items()}}
         return replace(self, inherited=dict(sorted(before.items())), chain=(version, *seen.chain))
@@ -79,9 +79,9 @@ class Lineage:
         self._folder = storage.join(folder, _FOLDER)
         self._registry = registry
         self._state = registry.state()
-        self._known: dict[str, Seen | None] = {}
+        self._known: dict[str, SeenSpans | None] = {}
 
-    def add(self, examples_identity: str, seen: Seen, start: str = "") -> None:
+    def add(self, examples_identity: str, seen: SeenSpans, start: str = "") -> None:
         """Records what a version is going to see; again, nothing changes.
 
         Args:
@@ -96,7 +96,7 @@ class Lineage:
             seen = seen.after(start, before)
         create_if_absent(self._file(examples_identity, start), json_bytes({"format": _FORMAT, **asdict(seen)}))
 
-    def seen(self, version: str) -> Seen | None:
+    def seen(self, version: str) -> SeenSpans | None:
         """What a version has seen; None where that is not known."""
         if version not in self._state.versions:
             return None
@@ -179,7 +179,7 @@ class Lineage:
         newest = max(map(span_order, seen.spans))
         return sum(span_order(span) > newest for span in window)
 
-    def _read(self, examples_identity: str, start: str) -> Seen | None:
+    def _read(self, examples_identity: str, start: str) -> SeenSpans | None:
         if not examples_identity:
             return None
         uri = self._file(examples_identity, start)
@@ -192,7 +192,7 @@ class Lineage:
                 raise ValueError(f"format {content['format']}")
             spans, inherited = dict(content["spans"]), dict(content["inherited"])
             chain, training = tuple(content["chain"]), str(content.get("training", ""))
-            return Seen(str(content["schema"]), spans, inherited, chain, training)
+            return SeenSpans(str(content["schema"]), spans, inherited, chain, training)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "the lineage of a version is damaged", where=uri, received=f"{type(error).__name__}: {error}"

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from headrace.components.deploy.canary.settings import settings_of
-from headrace.components.evaluate.contest.challenge import Challenge, Comparison
+from headrace.components.evaluate.contest.challenge import Challenge, ChallengerComparison
 from headrace.components.ingest.catalog import Catalog
-from headrace.components.lineage.lineage import Lineage, Seen, Start
+from headrace.components.lineage.lineage import Lineage, SeenSpans, Start
 from headrace.components.registry.open import open_registry
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.ledger.claim import Claim, may_begin
 from headrace.core.problem.file import load_problem
@@ -47,12 +47,12 @@ def run(
         manifest = Manifest.read(examples.path)
         step.identity = lineage_identity(claim["run_id"], claim["holder"], manifest.identity)
         # A training that began is not ended by the deadline, but by its own share of it.
-        hours = Request.from_json(training).options.budget.max_hours or 0.0
+        hours = TrainingRequest.from_json(training).options.budget.max_hours or 0.0
         watch = settings_of(canary).shortest_s if canary else 0.0
         may_begin(Claim.from_json(claim), "train", hours * 3600 + watch)
         file = load_problem(problem, digest=schema_digest, part="schema")
         lineage = Lineage(claim["ledger"], open_registry(registry, new=True))
-        window = Seen.of(manifest, training_digest)
+        window = SeenSpans.of(manifest, training_digest)
         catalog = Catalog(spans_uri(root, file.problem.name)).read()
         if base["from_scratch"]:
             start = Start("", "", "from scratch, as requested")
@@ -74,7 +74,9 @@ def run(
         newer = lineage.newer(known, list(window.spans)) if known else 0
         # One whose spans are not known may be as good as any.
         fault = None if seen is None else lineage.fault(known, window.schema, catalog, frozenset(withdrawn))
-        comparison = Comparison.of(Challenge.from_json(challenge), newer, fault or "").to_json() if champion else {}
+        comparison = (
+            ChallengerComparison.of(Challenge.from_json(challenge), newer, fault or "").to_json() if champion else {}
+        )
         options = dict(training)
         if start.version:
             options |= {"warm_start": start.model, "warm_start_version": start.version}

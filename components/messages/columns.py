@@ -23,7 +23,7 @@ class NotStorable(ValueError):
 
 
 @dataclass(frozen=True)
-class Column:
+class MessageColumn:
     """A column of spans.
 
     Attributes:
@@ -66,7 +66,7 @@ class Column:
         return dict(self.spellings).get(text) or text
 
 
-def columns_of(problem: Problem) -> tuple[Column, ...]:
+def columns_of(problem: Problem) -> tuple[MessageColumn, ...]:
     """The columns that a Problem reads: key, label, features, inputs of derived columns, and the split's.
 
     Raises:
@@ -81,20 +81,20 @@ def columns_of(problem: Problem) -> tuple[Column, ...]:
             fix="Declare derived columns with `derive`, or prepare the rows before they are published",
         )
     blanks = tuple(problem.missing)
-    found: dict[str, Column] = {}
+    found: dict[str, MessageColumn] = {}
     if problem.key is not None:
-        found[problem.key] = Column(problem.key, "text")
+        found[problem.key] = MessageColumn(problem.key, "text")
     for declared in problem.derivation.read:
         name = declared.source_column
         if isinstance(declared, Numeric):
-            found.setdefault(name, Column(name, "number", missing=blanks))
+            found.setdefault(name, MessageColumn(name, "number", missing=blanks))
         else:
             known: Mapping[str, str] = spellings(declared.vocabulary or ())
-            found.setdefault(name, Column(name, "text", spellings=tuple(sorted(known.items()))))
+            found.setdefault(name, MessageColumn(name, "text", spellings=tuple(sorted(known.items()))))
     split = problem.splits.column
     others = {*found, *problem.derive, *(each.name for each in problem.derivation.read)}
     if split is not None and split not in others:
-        found[split] = Column(split, "text")
+        found[split] = MessageColumn(split, "text")
     if MESSAGE_ID in found:
         raise UsageError(
             "the column has the name in which spans hold the ids of messages",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from headrace.components.messages.columns import MESSAGE_ID, Column
+from headrace.components.messages.columns import MESSAGE_ID, MessageColumn
 from headrace.components.messages.decode import Decoder
 from headrace.core.beam.windows import Windows
 from headrace.core.checks import check_count
@@ -45,7 +45,7 @@ class MessagesConfig:
     stream: str
     subscription: str
     output: str
-    columns: tuple[Column, ...]
+    columns: tuple[MessageColumn, ...]
     windows: Windows = field(default_factory=Windows)
     id_attribute: str = ""
     time_attribute: str = ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from headrace.components.messages.columns import Column, NotStorable, Value
+from headrace.components.messages.columns import MessageColumn, NotStorable, Value
 from headrace.core.beam.windows import Windows
 from headrace.core.saved_model.json.messages import kind_of, shown
 
@@ -75,7 +75,7 @@ class Decoder:
             of publication.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[MessageColumn, ...]
     windows: Windows
     id_attribute: str = ""
     time_attribute: str = ""
@@ -95,7 +95,7 @@ class Decoder:
             return {**letter, "reason": "late", "message": said}
         return Row(span, identity, values, letter)
 
-    def _fields(self, data: bytes) -> list[tuple[Column, Any]]:
+    def _fields(self, data: bytes) -> list[tuple[MessageColumn, Any]]:
         try:
             content = json.loads(data.decode())
         except UnicodeDecodeError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Drift:
+class SpanDrift:
     """Compares spans with a reference; it is sent to workers.
 
     Args:
@@ -51,7 +51,7 @@ class Drift:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(drift: Drift) -> tuple[ProblemFile, Reference]:
+def _opened(drift: SpanDrift) -> tuple[ProblemFile, Reference]:
     """The Problem and the reference, read once by each process."""
     from headrace.components.monitor.reference import open_reference
     from headrace.core.problem.file import load_problem

@@ -12,8 +12,8 @@ from apache_beam.io.gcp.pubsub import ReadFromPubSub
 from headrace.components.messages import stages
 from headrace.components.messages.config import MessagesConfig
 from headrace.components.messages.decode import Row
-from headrace.components.messages.drift import Drift
-from headrace.components.messages.request import RequestRule, Training
+from headrace.components.messages.drift import SpanDrift
+from headrace.components.messages.request import RequestRule, SpanTraining
 from headrace.core.beam.collect import REPEATED, Collect, Unique
 
 
@@ -23,7 +23,7 @@ def read_messages(pipeline: beam.Pipeline, config: MessagesConfig) -> Any:
 
 
 def aggregate(
-    messages: Any, config: MessagesConfig, rule: RequestRule, training: Training, drift: Drift | None = None
+    messages: Any, config: MessagesConfig, rule: RequestRule, training: SpanTraining, drift: SpanDrift | None = None
 ) -> None:
     """Adds the stages to a pipeline.
 
@@ -41,7 +41,7 @@ def aggregate(
         named = rows | "by id" >> beam.Map(_by_id).with_output_types(tuple[str, bytes])
         seconds = config.duplicates_seconds
         unique = named | "unique" >> beam.ParDo(Unique(seconds)).with_outputs(REPEATED, main="main")
-        dead.append(unique[REPEATED] | "repeated" >> beam.ParDo(stages.Repeated(seconds)))
+        dead.append(unique[REPEATED] | "repeated" >> beam.ParDo(stages.RepeatedToDeadLetter(seconds)))
         rows = unique.main
     collected = (
         rows | "by window" >> beam.Map(_by_span).with_output_types(tuple[str, bytes]) | "collect" >> _collect(config)

@@ -66,7 +66,7 @@ class PendingSpan:
     drift: str = ""
 
 
-class Training(Protocol):
+class SpanTraining(Protocol):
     """The dynamic training that spans are for; it is sent to workers."""
 
     def arrive(self, span: str, data: str, reason: str, now: datetime) -> None:
@@ -77,7 +77,7 @@ class Training(Protocol):
 
 
 @dataclass(frozen=True)
-class Requested:
+class RequestResult:
     """What became of the pending spans.
 
     Attributes:
@@ -130,7 +130,7 @@ def reason_of(rule: RequestRule, spans: list[PendingSpan], now: datetime) -> str
     return "time" if due is not None and now >= due else ""
 
 
-def request_training(uri: str, rule: RequestRule, training: Training, now: datetime) -> Requested:
+def request_training(uri: str, rule: RequestRule, training: SpanTraining, now: datetime) -> RequestResult:
     """Requests training for the pending spans, if it is due.
 
     Args:
@@ -145,13 +145,13 @@ def request_training(uri: str, rule: RequestRule, training: Training, now: datet
     spans = pending(uri)
     reason = reason_of(rule, spans, now)
     if not reason:
-        return Requested("", (), "", _due(rule, spans))
+        return RequestResult("", (), "", _due(rule, spans))
     for span in spans:
         training.arrive(span.span, span.data, f"messages, {reason}", now)
     did = training.pump(now)
     names = tuple(span.span for span in spans)
     _change(uri, lambda left: {name: entry for name, entry in left.items() if name not in names})
-    return Requested(reason, names, did, None)
+    return RequestResult(reason, names, did, None)
 
 
 def _due(rule: RequestRule, spans: list[PendingSpan]) -> datetime | None:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.components.messages.columns import MESSAGE_ID, Column
+from headrace.components.messages.columns import MESSAGE_ID, MessageColumn
 from headrace.components.messages.config import MessagesConfig
 from headrace.components.messages.decode import Row
 from headrace.core import storage
@@ -23,7 +23,7 @@ from headrace.core.storage.compare_and_set import create_if_absent
 
 
 @dataclass(frozen=True)
-class Written:
+class WindowResult:
     """What became of the rows of a window.
 
     Attributes:
@@ -39,13 +39,13 @@ class Written:
     dead: tuple[Mapping[str, Any], ...]
 
 
-def schema_of(columns: Iterable[Column]) -> pa.Schema:
+def schema_of(columns: Iterable[MessageColumn]) -> pa.Schema:
     """The schema of a span's file: the messages' ids, then the columns in their order."""
     kinds = {"number": pa.float64(), "text": pa.string()}
     return pa.schema([(MESSAGE_ID, pa.string()), *((column.name, kinds[column.kind]) for column in columns)])
 
 
-def write_span(config: MessagesConfig, span: str, rows: Iterable[Row]) -> Written:
+def write_span(config: MessagesConfig, span: str, rows: Iterable[Row]) -> WindowResult:
     """Creates the file of a window's span, with each message once, unless it is there.
 
     Args:
@@ -69,17 +69,17 @@ def write_span(config: MessagesConfig, span: str, rows: Iterable[Row]) -> Writte
     # Sorted, so that the same messages are the same bytes, however they came.
     ordered = [distinct[name] for name in sorted(distinct)]
     if create_if_absent(uri, _content(config, ordered)):
-        return Written(span, len(ordered), True, tuple(dead))
+        return WindowResult(span, len(ordered), True, tuple(dead))
     there = _ids(uri)
     if there == distinct.keys():
         # The answer of an earlier attempt was lost.
-        return Written(span, len(there), False, tuple(dead))
+        return WindowResult(span, len(there), False, tuple(dead))
     for row in ordered:
         if row.id in there:
             dead.append(_dead(row, "duplicate", f"the message is in span {span} already"))
         else:
             dead.append(_dead(row, "late", f"span {span} was complete before the message was delivered"))
-    return Written(span, len(there), False, tuple(dead))
+    return WindowResult(span, len(there), False, tuple(dead))
 
 
 def _content(config: MessagesConfig, rows: list[Row]) -> bytes:

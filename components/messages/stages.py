@@ -17,9 +17,9 @@ from apache_beam.utils.timestamp import Timestamp
 from headrace.components.messages.config import MessagesConfig
 from headrace.components.messages.dead_letters import as_parquet, write_dead_letters
 from headrace.components.messages.decode import Message, Row
-from headrace.components.messages.drift import Drift
+from headrace.components.messages.drift import SpanDrift
 from headrace.components.messages.load import load_dead_letters, load_span
-from headrace.components.messages.request import PendingSpan, RequestRule, Training, add_pending, request_training
+from headrace.components.messages.request import PendingSpan, RequestRule, SpanTraining, add_pending, request_training
 from headrace.components.messages.spans import write_span
 from headrace.core.errors import HeadraceError
 
@@ -55,7 +55,7 @@ class Decode(beam.DoFn):
             yield _dead(found)
 
 
-class Repeated(beam.DoFn):
+class RepeatedToDeadLetter(beam.DoFn):
     """Row that came again -> its dead letter."""
 
     def __init__(self, seconds: int) -> None:
@@ -128,7 +128,9 @@ class RequestTraining(beam.DoFn):
 
     LATER = TimerSpec("later", TimeDomain.REAL_TIME)
 
-    def __init__(self, config: MessagesConfig, rule: RequestRule, training: Training, drift: Drift | None) -> None:
+    def __init__(
+        self, config: MessagesConfig, rule: RequestRule, training: SpanTraining, drift: SpanDrift | None
+    ) -> None:
         self._config = config
         self._rule = rule
         self._training = training

@@ -15,7 +15,7 @@ _HOUR, _DAY = 3600.0, 86_400.0
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedMetric:
     """The metric that is judged, and its value at evaluation; None if unknown."""
 
     metric: str
@@ -38,7 +38,7 @@ def metric_of(problem: Problem) -> str:
 
 def judge_metric(
     maker: Alarms,
-    judged: Judged,
+    judged: JudgedMetric,
     measured: WindowMetrics,
     problem: Problem,
     thresholds: Monitor,

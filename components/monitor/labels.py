@@ -58,7 +58,7 @@ class JoinCounts:
 
 
 @dataclass(frozen=True)
-class Joined:
+class LabelledPredictions:
     """Predictions with labels.
 
     Attributes:
@@ -158,7 +158,7 @@ class LabelJoin:
             np.maximum.at(self._last, place, times)
         return self._keys, self._last
 
-    def result(self) -> Joined:
+    def result(self) -> LabelledPredictions:
         """The predictions that have a label, in the order of time, key and prediction."""
         shape = (0, len(self.classes)) if self.task == "multiclass" else (0,) if self.task == "binary" else (0, 0)
         nothing = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros(shape))
@@ -191,7 +191,7 @@ class LabelJoin:
             self.invalid_labels,
         )
         label = values[first][place[joined]] if len(known) else np.zeros(0)
-        return Joined(
+        return LabelledPredictions(
             counts, np.where(timed, times, 0)[joined], self._outcomes(label, prediction[joined], probability[joined])
         )
 

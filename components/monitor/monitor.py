@@ -13,12 +13,12 @@ from headrace.components.monitor.alarms import Alarm, Alarms, utc
 from headrace.components.monitor.columns import CategoryColumn, MonitoredColumn, NumberColumn
 from headrace.components.monitor.compare import ColumnReport, compare
 from headrace.components.monitor.config import MonitorConfig
-from headrace.components.monitor.judge import Judged, judge_ages, judge_metric, metric_of
+from headrace.components.monitor.judge import JudgedMetric, judge_ages, judge_metric, metric_of
 from headrace.components.monitor.labels import JoinCounts, LabelJoin
 from headrace.components.monitor.performance import WindowMetrics
 from headrace.components.monitor.read import MonitoredBatch, MonitoredRows
 from headrace.components.monitor.reference import FORMAT, Reference, open_reference
-from headrace.components.monitor.windows import Windows, measure
+from headrace.components.monitor.windows import MonitoredWindows, measure
 from headrace.core import storage
 from headrace.core.artifacts.kinds import MONITORING
 from headrace.core.errors import DataError
@@ -111,7 +111,7 @@ def monitor(
     spans = {number: _span(number, config.window) if timed else None for number in {*windows.counts, *measured}}
     about = config.data_version
     found: list[Alarm] = []
-    judged = Judged(metric_of(problem), performance.evaluated_metric(config.evaluation, metric_of(problem)))
+    judged = JudgedMetric(metric_of(problem), performance.evaluated_metric(config.evaluation, metric_of(problem)))
     for number, span in sorted(spans.items()):
         if number in reports:
             found += maker.of_columns(reports[number], outputs, thresholds, span, about)
@@ -231,7 +231,7 @@ def _batches(problem: Problem, rows: MonitoredRows, join: LabelJoin | None) -> I
 
 
 def _reports(
-    columns: Mapping[str, MonitoredColumn], windows: Windows, thresholds: Monitor
+    columns: Mapping[str, MonitoredColumn], windows: MonitoredWindows, thresholds: Monitor
 ) -> Iterator[tuple[int, dict[str, ColumnReport]]]:
     """The reports of each window's columns; a window is compared with the last one that had enough rows."""
     before = None
@@ -250,7 +250,7 @@ def _reports(
 
 
 def _totals(
-    columns: Mapping[str, MonitoredColumn], outputs: Mapping[str, MonitoredColumn], windows: Windows
+    columns: Mapping[str, MonitoredColumn], outputs: Mapping[str, MonitoredColumn], windows: MonitoredWindows
 ) -> dict[str, Any]:
     """The counts of all windows: what a later measurement is compared with."""
     total = windows.total(dict(columns) | dict(outputs))
@@ -272,7 +272,7 @@ def _span(number: int, seconds: int) -> tuple[str, str]:
 def _window(
     number: int,
     span: tuple[str, str] | None,
-    windows: Windows,
+    windows: MonitoredWindows,
     reports: Mapping[int, Mapping[str, ColumnReport]],
     measured: Mapping[int, WindowMetrics],
 ) -> dict[str, Any]:

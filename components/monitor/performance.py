@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from headrace.components.evaluate import bootstrap
 from headrace.components.evaluate.bootstrap import Interval
 from headrace.components.monitor.config import MonitorConfig
-from headrace.components.monitor.labels import NEVER, Floats, Joined, LabelJoin, Prints, Times, subset
+from headrace.components.monitor.labels import NEVER, Floats, LabelJoin, LabelledPredictions, Prints, Times, subset
 from headrace.components.monitor.read import BATCH_ROWS, MonitoredBatch, times_of
 from headrace.components.monitor.reference import PROBABILITY
 from headrace.core import metrics, storage
@@ -148,7 +148,7 @@ def add_labels(problem: Problem, join: LabelJoin, config: MonitorConfig, report:
             report(f"joined {rows:,} labels", done=rows)
 
 
-def by_window(joined: Joined, seconds: int) -> dict[int, WindowMetrics]:
+def by_window(joined: LabelledPredictions, seconds: int) -> dict[int, WindowMetrics]:
     """The metrics of each window of predictions with a label, by its number since 1970."""
     windows = joined.times // (seconds * _MICROSECONDS)
     numbers, first = np.unique(windows, return_index=True)

@@ -32,7 +32,7 @@ class WindowCounts:
 
 
 @dataclass(frozen=True)
-class Windows:
+class MonitoredWindows:
     """All windows with rows.
 
     Attributes:
@@ -59,7 +59,7 @@ def measure(
     seconds: int,
     data: str = "",
     report: Progress = silent,
-) -> Windows:
+) -> MonitoredWindows:
     """Counts rows by window.
 
     Args:
@@ -101,7 +101,7 @@ def measure(
                 fix="Pass a longer --window, or fewer rows",
             )
         report(f"measured {rows:,} rows", done=rows)
-    return Windows(dict(sorted(found.items())), untimed, None if newest is None else newest / _MICROSECONDS)
+    return MonitoredWindows(dict(sorted(found.items())), untimed, None if newest is None else newest / _MICROSECONDS)
 
 
 def _windows(

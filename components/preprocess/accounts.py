@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stage_context import PreprocessContext
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import QuarantinedRow
@@ -45,7 +45,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class BatchAccount:
-    """Account of a batch: rows read, rows that broke a rule by reason, the first few of these, and `Checked.seen`."""
+    """Account of a batch: rows read, rows that broke a rule by reason, the first few of these, and
+    `ValidatedRows.seen`."""
 
     position: Position
     rows: int
@@ -91,7 +92,7 @@ class Summary:
         examples: the first few of them.
         shards: the shards with rows, by number.
         statistics: statistics of the train split, as in statistics.json; None if it has no rows.
-        seen: the sum of `Checked.seen` over all batches.
+        seen: the sum of `ValidatedRows.seen` over all batches.
     """
 
     errors: list[dict[str, Any]]
@@ -103,7 +104,7 @@ class Summary:
     seen: dict[str, int]
 
 
-def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
+def write_summary(context: PreprocessContext, accounts: Iterable[Account]) -> None:
     """Merges all accounts in the order of rows and shards, whatever their order of arrival, and writes them."""
     every = list(accounts)
     batches = sorted((a for a in every if isinstance(a, BatchAccount)), key=lambda account: account.position)
@@ -135,7 +136,7 @@ def write_summary(context: StageContext, accounts: Iterable[Account]) -> None:
     storage.write_json(storage.join(context.work, "summary.json"), summary)
 
 
-def read_summary(context: StageContext) -> Summary:
+def read_summary(context: PreprocessContext) -> Summary:
     """Reads the file of `write_summary`."""
     plain = storage.read_json(storage.join(context.work, "summary.json"))
     return Summary(
@@ -149,7 +150,7 @@ def read_summary(context: StageContext) -> Summary:
     )
 
 
-def read_duplicates(context: StageContext) -> pa.Table:
+def read_duplicates(context: PreprocessContext) -> pa.Table:
     """Rows with a duplicate key, in the order of files and rows: file, row, first_file, first_row, key."""
     tables = [pa.ipc.open_file(storage.read_bytes(path)).read_all() for path in context.aside("duplicates-*.arrow")]
     if not tables:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from headrace.components.preprocess.accounts import STATISTICS_ASIDE, Summary, read_duplicates
 from headrace.components.preprocess.append_index import STATISTICS, keep, keep_fingerprints
-from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stage_context import PreprocessContext
 from headrace.components.preprocess.stages import write_records
 from headrace.core import storage
 from headrace.core.artifacts.budget import budget_table
@@ -41,7 +41,7 @@ _EXAMPLES = 3
 
 
 def publishable(
-    context: StageContext,
+    context: PreprocessContext,
     parts: list[Part],
     summary: Summary,
     data: str,
@@ -102,7 +102,7 @@ def publishable(
     )
 
 
-def _splits(context: StageContext, summary: Summary) -> dict[str, Split]:
+def _splits(context: PreprocessContext, summary: Summary) -> dict[str, Split]:
     """The shards of each split; a shard without rows is written empty, so that the numbers have no gap."""
     found: dict[str, list[Shard]] = {name: [] for name in SPLITS}
     for number in range(sum(context.sharding.counts)):
@@ -153,19 +153,19 @@ def check_splits(
             )
 
 
-def _write_quarantine(context: StageContext, parts: list[Part]) -> tuple[str, ...]:
+def _write_quarantine(context: PreprocessContext, parts: list[Part]) -> tuple[str, ...]:
     """Merges the quarantined rows of the stages into one file, in the order of files and rows; returns its name."""
     with storage.open_output(storage.join(context.output, _QUARANTINE_FILE)) as file:
         file.writelines(_quarantine_lines(context, parts))
     return (_QUARANTINE_FILE,)
 
 
-def _quarantine_lines(context: StageContext, parts: list[Part]) -> Iterator[bytes]:
+def _quarantine_lines(context: PreprocessContext, parts: list[Part]) -> Iterator[bytes]:
     for _, line in heapq.merge(_rows_of_batches(context), _rows_of_duplicates(context, parts)):
         yield line
 
 
-def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _rows_of_batches(context: PreprocessContext) -> Iterator[tuple[tuple[int, int], bytes]]:
     # The names hold the position in fixed width, so their order is that of the rows.
     for uri in context.aside("quarantine-*.jsonl"):
         index = int(uri.rpartition("/")[2].split("-")[1])
@@ -174,7 +174,7 @@ def _rows_of_batches(context: StageContext) -> Iterator[tuple[tuple[int, int], b
                 yield (index, json.loads(line)["row"]), line
 
 
-def _rows_of_duplicates(context: StageContext, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _rows_of_duplicates(context: PreprocessContext, parts: list[Part]) -> Iterator[tuple[tuple[int, int], bytes]]:
     """The rows with duplicate keys, read again from their files: quarantine holds rows as read."""
     found = read_duplicates(context)
     for part in parts:
@@ -189,14 +189,14 @@ def _rows_of_duplicates(context: StageContext, parts: list[Part]) -> Iterator[tu
                     yield (part.index, number), to_lines([row])
 
 
-def _duplicate(context: StageContext, parts: list[Part], found: dict[str, Any]) -> Fault:
+def _duplicate(context: PreprocessContext, parts: list[Part], found: dict[str, Any]) -> Fault:
     first = parts[found["first_file"]].name
     message = f'{context.problem.key} is "{found["key"]}", which row {found["first_row"]} of {first} has already'
     return Fault(context.problem.key, "duplicate_key", message)
 
 
 def _budget_spent(
-    context: StageContext,
+    context: PreprocessContext,
     parts: list[Part],
     summary: Summary,
     data: str,

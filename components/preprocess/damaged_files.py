@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.components.preprocess.accounts import Summary
 from headrace.components.preprocess.check import check_files
-from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stage_context import PreprocessContext
 from headrace.core import storage
 from headrace.core.artifacts.budget import left_out
 from headrace.core.errors import HeadraceError, UnreadableFile
@@ -15,10 +15,10 @@ from headrace.core.problem import Problem
 from headrace.core.sources.source import Part, file_name
 
 
-class Done(NamedTuple):
+class PassResult(NamedTuple):
     """The result of one pass."""
 
-    context: StageContext
+    context: PreprocessContext
     summary: Summary
     metrics: Mapping[str, int]
 
@@ -28,9 +28,9 @@ def read_whole_files(
     data: str,
     parts: Sequence[Part],
     damaged: dict[str, UnreadableFile],
-    work: Callable[[list[Part]], Done],
+    work: Callable[[list[Part]], PassResult],
     tell: Callable[[str], None],
-) -> Done:
+) -> PassResult:
     """Runs the work over the parts of all undamaged files, again whenever more files turn out damaged.
 
     Half a file would be worse than none: nobody would know which of its rows are included.
@@ -70,7 +70,7 @@ def read_whole_files(
         check_files(problem, data, len({part.path for part in parts}), list(damaged.values()))
 
 
-def clear(context: StageContext) -> None:
+def clear(context: PreprocessContext) -> None:
     """Removes the files of an earlier pass from the work folder."""
     for pattern in ("piece-*.arrow", "quarantine-*.jsonl", "duplicates-*.arrow", "*.u64", "summary.json"):
         for uri in context.aside(pattern):

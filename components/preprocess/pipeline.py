@@ -26,12 +26,12 @@ from headrace.components.preprocess.accounts import (
 )
 from headrace.components.preprocess.check import look
 from headrace.components.preprocess.complete import publishable
-from headrace.components.preprocess.damaged_files import Done, clear, read_whole_files
+from headrace.components.preprocess.damaged_files import PassResult, clear, read_whole_files
 from headrace.components.preprocess.duplicates import find_earlier, find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.spellings import check_spellings
-from headrace.components.preprocess.stage_context import Addition, StageContext
+from headrace.components.preprocess.stage_context import Addition, PreprocessContext
 from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
@@ -181,7 +181,7 @@ def preprocess(
     fixed = Schema.read(config.existing[0]).exponents if config.existing else config.exponents
     with staging(config.output, EXAMPLES, config.identity, config.runner) as folder:
 
-        def read(readable: list[Part]) -> Done:
+        def read(readable: list[Part]) -> PassResult:
             if fixed is not None:
                 done = pass_over(problem_file.problem.with_exponents(fixed), readable)
                 if small := tiny_columns(done.context.problem, done.summary.seen):
@@ -197,12 +197,12 @@ def preprocess(
                 problem = problem.with_exponents(exponents)
                 tell(f"numbers of {listed(list(exponents))} do not fit float32: reading again, to scale them")
 
-        def pass_over(problem: Problem, readable: list[Part]) -> Done:
+        def pass_over(problem: Problem, readable: list[Part]) -> PassResult:
             if problem.splits.is_measured:
                 report(f"reading {problem.splits.time}")
                 splits = measured_splits(problem, config.data, readable, config.batch_rows)
                 problem = dataclasses.replace(problem, splits=splits)
-            context = StageContext(
+            context = PreprocessContext(
                 problem=problem,
                 sharding=Sharding.plan(problem.splits, expected, config.shard_rows, keyed=problem.key is not None),
                 output=folder,
@@ -213,7 +213,7 @@ def preprocess(
                 addition=config.addition,
             )
             clear(context)
-            return Done(context, *_run(context, readable, config, report, launched))
+            return PassResult(context, *_run(context, readable, config, report, launched))
 
         context, summary, metrics = read_whole_files(problem, config.data, parts, damaged, read, tell)
         for warning in check_spellings(problem, config.data, summary.statistics, summary.seen):
@@ -245,7 +245,7 @@ def preprocess(
 
 
 def _run(
-    context: StageContext,
+    context: PreprocessContext,
     parts: list[Part],
     config: PreprocessConfig,
     report: Progress,
@@ -274,7 +274,7 @@ def _rows_read(work: Path) -> int:
     return sum(int(n[n.rindex("-") + 1 : -len(".arrow")]) for n in names if n[:6] == "piece-" and n[-6:] == ".arrow")
 
 
-def build(pipeline: beam.Pipeline, context: StageContext, parts: list[Part]) -> None:
+def build(pipeline: beam.Pipeline, context: PreprocessContext, parts: list[Part]) -> None:
     """Adds the stages to a pipeline: read, check and store, write shards, account."""
     split = (
         pipeline
@@ -295,7 +295,7 @@ def build(pipeline: beam.Pipeline, context: StageContext, parts: list[Part]) -> 
 class _Read(beam.DoFn):
     """Part -> its batches."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: PreprocessContext) -> None:
         self._context = context
 
     def process(self, part: Part) -> Iterator[Rows | Refusal]:
@@ -305,7 +305,7 @@ class _Read(beam.DoFn):
 class _Split(beam.DoFn):
     """Batch -> (shard, piece) for each shard with rows; its account to the output "account"."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: PreprocessContext) -> None:
         self._context = context
 
     def process(self, rows: Rows | Refusal) -> Iterator[object]:
@@ -321,7 +321,7 @@ class _Split(beam.DoFn):
 class _Write(beam.DoFn):
     """(shard or group, pieces) -> the accounts of the written shards."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: PreprocessContext) -> None:
         self._context = context
 
     def process(self, shard_pieces: tuple[int, Iterable[Piece]]) -> Iterator[Account]:
@@ -335,7 +335,7 @@ class _Write(beam.DoFn):
 class _Summarize(beam.DoFn):
     """(0, all accounts) -> summary.json in the work folder."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: PreprocessContext) -> None:
         self._context = context
 
     def process(self, accounts: tuple[int, Iterable[Account]]) -> None:

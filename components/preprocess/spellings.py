@@ -23,7 +23,7 @@ def check_spellings(
         problem: declares the columns.
         data: source of the rows, for errors.
         statistics: as in statistics.json; None if not measured.
-        seen: `Checked.seen` of all rows: the number of text values, and of booleans and numbers, by column.
+        seen: `ValidatedRows.seen` of all rows: the number of text values, and of booleans and numbers, by column.
 
     Returns:
         A warning for each column with only text in which numbers have several spellings, because text is not changed,

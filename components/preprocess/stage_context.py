@@ -18,7 +18,7 @@ Addition = Literal["", "span", "append"]
 
 
 @dataclass(frozen=True)
-class StageContext:
+class PreprocessContext:
     """Context of all stages.
 
     Attributes:

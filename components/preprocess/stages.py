@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from headrace.components.preprocess.accounts import Account, BatchAccount, Piece, Refusal, ShardAccount
 from headrace.components.preprocess.append_index import fingerprints, measure
-from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stage_context import PreprocessContext
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import to_lines
@@ -30,7 +30,7 @@ from headrace.core.rows.derive import with_derived
 from headrace.core.rows.numbering import number
 from headrace.core.rows.read import read_rows
 from headrace.core.rows.splits import fingerprint
-from headrace.core.rows.validate import Checked, validate
+from headrace.core.rows.validate import ValidatedRows, validate
 from headrace.core.sources.source import Part, Rows
 from headrace.core.tfrecord.framing import TFRecordWriter
 
@@ -42,7 +42,7 @@ _SPLIT = "row split"
 _EXAMPLES = 5
 
 
-def read_batches(context: StageContext, part: Part) -> Iterator[Rows | Refusal]:
+def read_batches(context: PreprocessContext, part: Part) -> Iterator[Rows | Refusal]:
     """The rows of a part, by batch; an error is the last item."""
     last = (part.index, 0)
     try:
@@ -53,7 +53,7 @@ def read_batches(context: StageContext, part: Part) -> Iterator[Rows | Refusal]:
         yield Refusal(last, error.to_json())
 
 
-def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[int, Piece] | Account]:
+def split_batch(context: PreprocessContext, rows: Rows | Refusal) -> Iterator[tuple[int, Piece] | Account]:
     """Checks a batch and stores its rows by shard: (shard, Piece) for each shard, and the batch's account."""
     if isinstance(rows, Refusal):
         yield rows
@@ -80,7 +80,7 @@ def split_batch(context: StageContext, rows: Rows | Refusal) -> Iterator[tuple[i
     yield BatchAccount(rows.position, rows.count, reasons, checked.quarantined[:_EXAMPLES], checked.seen)
 
 
-def _cut(context: StageContext, checked: Checked) -> list[tuple[int, pa.RecordBatch]]:
+def _cut(context: PreprocessContext, checked: ValidatedRows) -> list[tuple[int, pa.RecordBatch]]:
     """The rows of each shard or group with rows, in order.
 
     The first column is the row's number, and the last one its split if the key does not decide it.
@@ -122,7 +122,7 @@ def _to_stream(batch: pa.RecordBatch) -> bytes:
     return content
 
 
-def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> list[Account]:
+def write_shard(context: PreprocessContext, shard: int, pieces: Iterable[Piece]) -> list[Account]:
     """Writes a shard: its rows in the order of files and rows, without duplicate keys.
 
     Rows with equal keys have equal fingerprints, so they are in one shard, and no other shard needs to be read. If the
@@ -150,7 +150,7 @@ def write_shard(context: StageContext, shard: int, pieces: Iterable[Piece]) -> l
         return [Refusal(ordered[0].position, error.to_json())]
 
 
-def _by_split(context: StageContext, group: int, table: pa.Table) -> list[tuple[int, pa.Table]]:
+def _by_split(context: PreprocessContext, group: int, table: pa.Table) -> list[tuple[int, pa.Table]]:
     """The rows of a group by shard, without the column of their split; a shard is one, whose rows are of one split."""
     keyed = context.problem.key is not None
     if _SPLIT in table.schema.names:
@@ -164,7 +164,7 @@ def _by_split(context: StageContext, group: int, table: pa.Table) -> list[tuple[
     return [(int(shard), table.filter(pa.array(shards == shard))) for shard in np.unique(shards)]
 
 
-def _written(context: StageContext, shard: int, table: pa.Table, duplicates: int) -> ShardAccount:
+def _written(context: PreprocessContext, shard: int, table: pa.Table, duplicates: int) -> ShardAccount:
     split, file = context.sharding.name(shard)
     table = table.combine_chunks()
     written = write_records(context, file, table.to_batches(_WRITE_ROWS))
@@ -175,7 +175,7 @@ def _written(context: StageContext, shard: int, table: pa.Table, duplicates: int
     return ShardAccount(shard, written, statistics, duplicates)
 
 
-def write_records(context: StageContext, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
+def write_records(context: PreprocessContext, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
     """Writes a shard of the output atomically.
 
     Raises:
@@ -209,7 +209,7 @@ def _read_piece(piece: Piece) -> pa.RecordBatch:
 
 
 def _without_duplicates(
-    context: StageContext, shard: int, table: pa.Table, pieces: list[Piece], rows: list[int]
+    context: PreprocessContext, shard: int, table: pa.Table, pieces: list[Piece], rows: list[int]
 ) -> tuple[pa.Table, int]:
     """The rows with a new key, and the number of duplicates, which are recorded."""
     keys = table.column(1).combine_chunks().dictionary_encode().indices.to_numpy()

@@ -40,7 +40,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Change:
+class RegistryChange:
     """A change of the registry.
 
     Attributes:
@@ -99,7 +99,7 @@ class RegistryState:
     epoch: int = 0
     aliases: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, Version] = field(default_factory=dict)
-    history: tuple[Change, ...] = ()
+    history: tuple[RegistryChange, ...] = ()
 
     def get(self, version: str) -> Version:
         """A registered version.
@@ -137,7 +137,7 @@ class RegistryState:
         )
 
     @property
-    def champion_change(self) -> Change | None:
+    def champion_change(self) -> RegistryChange | None:
         """The last change of the champion; None where the history has none."""
         moved = next((change for change in reversed(self.history) if change.champion is not None), None)
         if moved is not None and moved.champion == self.aliases.get(CHAMPION, ""):
@@ -145,7 +145,7 @@ class RegistryState:
         # An earlier release did not record it.
         return next((c for c in reversed(self.history) if c.action in ("promote", "mark bad", "alias")), None)
 
-    def last(self, version: str, *actions: Action) -> Change | None:
+    def last(self, version: str, *actions: Action) -> RegistryChange | None:
         """The last change of a version by one of some actions; None where the history has none."""
         return next((c for c in reversed(self.history) if c.version == version and c.action in actions), None)
 
@@ -295,7 +295,7 @@ class RegistryState:
     def _changed(self, action: Action, version: str, origin: Origin, **fields: Any) -> RegistryState:
         before, after = (aliases.get(CHAMPION, "") for aliases in (self.aliases, fields.get("aliases", self.aliases)))
         moved = None if before == after else after
-        change = Change(self.epoch + 1, action, version, origin.who, origin.at, origin.why, moved)
+        change = RegistryChange(self.epoch + 1, action, version, origin.who, origin.at, origin.why, moved)
         return replace(self, epoch=change.epoch, history=(*self.history, change)[-_HISTORY:], **fields)
 
     def to_json(self) -> dict[str, Any]:
@@ -329,7 +329,7 @@ class RegistryState:
             aliases, versions = content["aliases"], {n: Version(**v) for n, v in content["versions"].items()}
             if not set(aliases.values()) <= set(versions):
                 raise ValueError("an alias of a version that is not registered")
-            history = tuple(Change(**change) for change in content["history"])
+            history = tuple(RegistryChange(**change) for change in content["history"])
             return RegistryState(where, int(content["epoch"]), dict(aliases), versions, history)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import Endpoint
 from headrace.components.registry.state import Origin
-from headrace.components.rollback.rollback import REGISTRY, TRAFFIC, Step
+from headrace.components.rollback.rollback import REGISTRY, TRAFFIC, RollbackStep
 from headrace.core.errors import GateRefused, PlatformError
 from headrace.core.progress import Progress, silent
 
@@ -18,7 +18,7 @@ def promote(
     *,
     restore: bool = False,
     registry: str = "",
-) -> tuple[Step, ...]:
+) -> tuple[RollbackStep, ...]:
     """Gives a version all traffic, and makes it the champion; again, nothing changes.
 
     Args:
@@ -56,7 +56,7 @@ def promote(
                     "the version is marked as bad", where=f"{endpoint.where}, version {version}", fix="--restore"
                 )
             endpoint.write(state.restored(version), state)
-        steps = [Step(TRAFFIC, endpoint.promote(version, by, report))]
+        steps = [RollbackStep(TRAFFIC, endpoint.promote(version, by, report))]
         if registry:
-            steps.append(Step(REGISTRY, registries.promote(registry, version, by.why)))
+            steps.append(RollbackStep(REGISTRY, registries.promote(registry, version, by.why)))
     return tuple(steps)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import Endpoint
 from headrace.components.deploy.plan import rollback_plan
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.registry.origin import origin
 from headrace.components.score import publishing
 from headrace.core.artifacts.published import current
@@ -23,7 +23,7 @@ TRAFFIC, REGISTRY, PREDICTIONS = "traffic", "registry", "predictions"
 
 
 @dataclass(frozen=True)
-class Step:
+class RollbackStep:
     """A step of a rollback.
 
     Attributes:
@@ -49,7 +49,7 @@ class RollbackResult:
     endpoint: str
     version: str
     bad: str
-    steps: tuple[Step, ...]
+    steps: tuple[RollbackStep, ...]
 
 
 def rollback(
@@ -102,7 +102,7 @@ def rollback(
             raise
 
 
-def _check(endpoint: Endpoint, state: EndpointState, pending: Pending, registry: str) -> None:
+def _check(endpoint: Endpoint, state: EndpointState, pending: PendingChange, registry: str) -> None:
     """Refuses a version that cannot be returned to, before anything is changed."""
     if registry:
         registries.refuse_bad(registry, pending.version)
@@ -113,17 +113,17 @@ def _check(endpoint: Endpoint, state: EndpointState, pending: Pending, registry:
 def _carried_out(
     endpoint: Endpoint,
     state: EndpointState,
-    pending: Pending,
+    pending: PendingChange,
     registry: str,
     report: Progress,
     claim: Claim | None,
 ) -> RollbackResult:
-    steps = [Step(TRAFFIC, endpoint.shift(state, pending, report))]
+    steps = [RollbackStep(TRAFFIC, endpoint.shift(state, pending, report))]
     report("setting the aliases of the registry")
-    steps.append(Step(REGISTRY, _in_registry(registry, pending, claim)))
+    steps.append(RollbackStep(REGISTRY, _in_registry(registry, pending, claim)))
     if pending.predictions:
         report("setting back the published predictions")
-        steps.append(Step(PREDICTIONS, set_back(pending.predictions, pending.bad, pending.version)))
+        steps.append(RollbackStep(PREDICTIONS, set_back(pending.predictions, pending.bad, pending.version)))
     now = endpoint.state()
     settled = now.settled("rollback")
     if settled != now:
@@ -131,7 +131,7 @@ def _carried_out(
     return RollbackResult(endpoint.where, pending.version, pending.bad, tuple(steps))
 
 
-def _in_registry(registry: str, pending: Pending, claim: Claim | None) -> str:
+def _in_registry(registry: str, pending: PendingChange, claim: Claim | None) -> str:
     if not registry:
         return "the endpoint knows no registry (--registry names one): the mark is in the endpoint alone"
     why = pending.why or f"rolled back to {pending.version}"
@@ -141,10 +141,10 @@ def _in_registry(registry: str, pending: Pending, claim: Claim | None) -> str:
 def _done_before(endpoint: Endpoint, state: EndpointState, predictions: str) -> RollbackResult:
     last = state.history[-1] if state.history else None
     when = f" since {last.at}, by {last.who or 'an earlier release'} ({last.action})" if last is not None else ""
-    steps = [Step(TRAFFIC, f"{state.live} has all traffic{when}: nothing to change")]
+    steps = [RollbackStep(TRAFFIC, f"{state.live} has all traffic{when}: nothing to change")]
     bad = state.history[-2].version if len(state.history) > 1 and state.history[-2].version in state.bad else ""
     if predictions and bad:
-        steps.append(Step(PREDICTIONS, set_back(predictions, bad, state.live)))
+        steps.append(RollbackStep(PREDICTIONS, set_back(predictions, bad, state.live)))
     return RollbackResult(endpoint.where, state.live, "", tuple(steps))
 
 

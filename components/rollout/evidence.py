@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
+from headrace.components.deploy.canary.evidence import CanaryStep, Evidence, VersionTraffic
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.request_log.counts import BOUNDS, VersionCounts
 
 if TYPE_CHECKING:
-    from headrace.components.deploy.canary.replay import Replayed
+    from headrace.components.deploy.canary.replay import ReplayEvidence
 
 
 def first_evidence() -> Evidence:
@@ -38,7 +38,9 @@ def traffic_of(counts: VersionCounts) -> VersionTraffic:
     return VersionTraffic(counts.requests, counts.errors, tuple(counts.buckets), counts.responses["4xx"])
 
 
-def evidence_of(rollout: Rollout, counts: Mapping[str, VersionTraffic], replayed: Replayed | None = None) -> Evidence:
+def evidence_of(
+    rollout: Rollout, counts: Mapping[str, VersionTraffic], replayed: ReplayEvidence | None = None
+) -> Evidence:
     """All evidence about a canary: its earlier steps, the present one, and what was replayed.
 
     Args:
@@ -49,7 +51,7 @@ def evidence_of(rollout: Rollout, counts: Mapping[str, VersionTraffic], replayed
     canary, evidence = rollout.canary, rollout.evidence
     if canary.stage == "canary":
         since = {version: one.since(rollout.baseline.get(version, VersionTraffic())) for version, one in counts.items()}
-        step = Step(canary.epoch, canary.percent, since[canary.stable], since[canary.canary])
+        step = CanaryStep(canary.epoch, canary.percent, since[canary.stable], since[canary.canary])
         evidence = evidence.with_step(step)
     if replayed is not None:
         evidence = replace(evidence, replay=replayed.replay, losses=replayed.losses)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headrace.components.deploy.canary.replay import Losses, Replayed, ReplaySession
+from headrace.components.deploy.canary.replay import Losses, ReplayEvidence, ReplaySession
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.state import EndpointState
@@ -78,7 +78,7 @@ class ServiceReplay:
         self._session: ReplaySession | None = None
         self._of: tuple[str, str, datetime] | None = None
 
-    def __call__(self, stable: str, canary: str, since: datetime) -> Replayed:
+    def __call__(self, stable: str, canary: str, since: datetime) -> ReplayEvidence:
         """All logged requests of a canary since a time, scored by both versions.
 
         Raises:
@@ -107,7 +107,7 @@ class ServiceReplay:
         return OnlineModel(find_source(model))
 
 
-def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progress) -> Callable[[], Replayed]:
+def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progress) -> Callable[[], ReplayEvidence]:
     """Loads both versions, and returns what scores the requests that were logged since the last call.
 
     Args:

@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.canary.decide import decide
-from headrace.components.deploy.canary.replay import Losses, Replayed
+from headrace.components.deploy.canary.replay import Losses, ReplayEvidence
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.deploy.canary.state import Decision, stage
+from headrace.components.deploy.canary.state import CanaryDecision, stage
 from headrace.components.deploy.local import control, operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, deploy, publish, version_in
+from headrace.components.deploy.local.publisher import LocalDeployConfig, deploy, publish, version_in
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.rollout import Rollout
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.registry.origin import Clock, origin, steady_clock, this_user
 from headrace.components.request_log.spool import writers
 from headrace.components.rollback.rollback import rollback
@@ -51,7 +51,7 @@ class RolloutConfig:
         once: whether to look at it once and return, as the next call goes on; else the call lasts until the end.
     """
 
-    deploy: DeployConfig
+    deploy: LocalDeployConfig
     settings: CanarySettings = field(default_factory=CanarySettings)
     poll_s: float = 1.0
     once: bool = False
@@ -82,7 +82,7 @@ def roll_out(
     config: RolloutConfig,
     report: Progress = silent,
     *,
-    replayed: Callable[[], Replayed] | None = None,
+    replayed: Callable[[], ReplayEvidence] | None = None,
     losses: Losses | None = None,
     now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -159,7 +159,7 @@ def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: 
         else:
             canary = stage(state.live, version, config.settings, by.who, options.why, now(), epoch=state.epoch + 1)
             rollout = Rollout(canary, first_evidence(), logged=tuple(writers(folder.requests)))
-        state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)), rollout)
+        state = begin(folder, state, version, registry, usable, PendingChange("deploy", version, **vars(by)), rollout)
         publish(folder, options.model, version, state, report)
         try:
             switch = Switch(folder, lock, options.start_timeout_s, report, state.serving)
@@ -172,7 +172,7 @@ def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: 
             registries.challenge(state.registry, version, options.why, options.claim)
 
 
-def _check_unchanged(options: DeployConfig, state: EndpointState) -> None:
+def _check_unchanged(options: LocalDeployConfig, state: EndpointState) -> None:
     for name, given, there in (
         ("the name", options.name or state.name, state.name),
         ("the rules", options.rules, state.rules),
@@ -201,7 +201,7 @@ class _Watch:
         folder: EndpointFolder,
         version: str,
         report: Progress,
-        replayed: Callable[[], Replayed] | None,
+        replayed: Callable[[], ReplayEvidence] | None,
         now: Clock,
         sleep: Callable[[float], None],
     ) -> None:
@@ -270,7 +270,7 @@ class _Watch:
             return _result(self._folder, self._version, "withdrawn", decision.reasons), decision.reasons
         return None, decision.reasons
 
-    def _widen(self, before: Rollout, after: Rollout, decision: Decision) -> None:
+    def _widen(self, before: Rollout, after: Rollout, decision: CanaryDecision) -> None:
         with locked(self._folder.uri, timeout_s=self._config.deploy.lock_timeout_s) as lock:
             state = self._folder.existing()
             if state.rollout != before:

@@ -18,7 +18,7 @@ from headrace.components.deploy.canary.evidence import Evidence, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, stage
 from headrace.components.deploy.rollout import Rollout
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.deploy.unfinished import refuse_marked, refuse_unfinished
 from headrace.components.registry.origin import Clock, origin, this_user, utc_now
 from headrace.components.registry.state import Origin
@@ -30,7 +30,7 @@ from headrace.core.errors import GateRefused, PlatformError
 from headrace.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from headrace.components.deploy.canary.replay import Replayed
+    from headrace.components.deploy.canary.replay import ReplayEvidence
 
 Outcome = Literal["under way", "promoted", "rolled back", "withdrawn", "live"]
 # Changes after which a version without traffic is not tried again by itself.
@@ -83,7 +83,7 @@ def advance(
     config: ServiceRolloutConfig,
     report: Progress = silent,
     *,
-    replayed: Callable[[str, str, datetime], Replayed] | None = None,
+    replayed: Callable[[str, str, datetime], ReplayEvidence] | None = None,
     now: Clock = utc_now,
 ) -> RolloutStep:
     """Takes one step of a canary: stages it, widens it, promotes it, rolls it back, or leaves it as it is.
@@ -115,7 +115,7 @@ class _Step:
         endpoint: ServiceEndpoint,
         config: ServiceRolloutConfig,
         report: Progress,
-        replayed: Callable[[str, str, datetime], Replayed] | None,
+        replayed: Callable[[str, str, datetime], ReplayEvidence] | None,
         now: datetime,
     ) -> None:
         self._endpoint = endpoint
@@ -220,7 +220,7 @@ class _Step:
         if decision.worse:
             return self._roll_back(decision.reasons)
         if decision.action == "promote":
-            pending = Pending("promote", canary.canary, **vars(origin(" ".join(decision.reasons))))
+            pending = PendingChange("promote", canary.canary, **vars(origin(" ".join(decision.reasons))))
             self._endpoint.write(state.begun(pending), state)
             return self._promote(self._endpoint.state(), pending)
         if decision.action == "stay":
@@ -242,7 +242,7 @@ class _Step:
         versions = (rollout.canary.stable, rollout.canary.canary)
         return read_traffic(self._config.traffic_log, versions, until, self._endpoint.deployments())
 
-    def _promote(self, state: EndpointState, pending: Pending) -> RolloutStep:
+    def _promote(self, state: EndpointState, pending: PendingChange) -> RolloutStep:
         by = Origin(pending.who, pending.at, pending.why)
         promote(self._endpoint, pending.version, by, self._report, registry=self._registry)
         now = self._endpoint.state()
@@ -272,8 +272,8 @@ def _wanted(canary: CanaryState) -> dict[str, int]:
     return {version: percent for version, percent in canary.traffic.items() if percent}
 
 
-def _intent(version: str, by: Origin) -> Pending:
-    return Pending("deploy", version, **vars(by))
+def _intent(version: str, by: Origin) -> PendingChange:
+    return PendingChange("deploy", version, **vars(by))
 
 
 def raise_for_step(step: RolloutStep, where: str) -> None:

@@ -23,7 +23,7 @@ def watch(
     every_s: float,
     report: Progress = silent,
     *,
-    told: Callable[[RolloutStep], None] = lambda _: None,
+    observe: Callable[[RolloutStep], None] = lambda _: None,
     replayed: ServiceReplay | None = None,
     now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -35,7 +35,7 @@ def watch(
         config: of the canary.
         every_s: seconds between two steps.
         report: receives progress.
-        told: called with each step that changed the outcome, the traffic or the reasons.
+        observe: called with each step that changed the outcome, the traffic or the reasons.
         replayed: as of `advance`.
         now: the time; by default of `steady_clock`.
         sleep: waits for seconds.
@@ -61,7 +61,7 @@ def watch(
         else:
             failures = 0
             if step != last:
-                told(step)
+                observe(step)
             if step.outcome != "under way":
                 return step
             last = step

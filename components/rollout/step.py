@@ -10,7 +10,7 @@ from typing import Any
 from headrace.components.deploy import registries
 from headrace.components.deploy.canary.settings import CanarySettings, settings_of
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
-from headrace.components.deploy.local.publisher import DeployConfig, deploy
+from headrace.components.deploy.local.publisher import LocalDeployConfig, deploy
 from headrace.components.deploy.local.step import curl
 from headrace.components.deploy.local.switch import read_golden
 from headrace.components.registry.open import open_registry
@@ -45,7 +45,7 @@ def run(
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
         settings = settings_of(canary) if canary else None
         held, there = Claim.from_json(claim), EndpointFolder(endpoint).read()
-        config = DeployConfig(
+        config = LocalDeployConfig(
             model=model,
             endpoint=endpoint,
             rules=rules,  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def run(
 
 
 def deploy_or_roll_out(
-    config: DeployConfig,
+    config: LocalDeployConfig,
     settings: CanarySettings | None,
     report: Progress = silent,
     *,

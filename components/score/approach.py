@@ -60,14 +60,14 @@ class Situation:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ApproachChoice:
     """An approach, and why it is the one."""
 
     approach: Approach
     reason: str
 
 
-def choose(situation: Situation) -> Choice:
+def choose(situation: Situation) -> ApproachChoice:
     """The approach for a situation, by the rules above.
 
     Raises:
@@ -75,27 +75,31 @@ def choose(situation: Situation) -> Choice:
     """
     if not situation.model_here:
         if situation.endpoint:
-            return Choice("endpoint", "the model is reachable only there; requests are the slow way for a batch")
+            return ApproachChoice(
+                "endpoint", "the model is reachable only there; requests are the slow way for a batch"
+            )
         raise UsageError(
             "a model to score with is missing",
             where="--model",
             expected="a Model or a SavedModel, or an endpoint (--endpoint)",
         )
     if situation.runner:
-        return Choice("direct", "a Beam runner was requested, and its workers load the model")
+        return ApproachChoice("direct", "a Beam runner was requested, and its workers load the model")
     if not situation.job:
-        return Choice("direct", "the model can be loaded here, which is faster than any request for predictions")
+        return ApproachChoice(
+            "direct", "the model can be loaded here, which is faster than any request for predictions"
+        )
     if not situation.data_in_cloud:
-        return Choice("direct", "the rows are not where a job reads them, and direct needs no copy of them")
+        return ApproachChoice("direct", "the rows are not where a job reads them, and direct needs no copy of them")
     if situation.copied:
-        return Choice("direct", f"a job would need a copy of the rows: {situation.copied}")
+        return ApproachChoice("direct", f"a job would need a copy of the rows: {situation.copied}")
     if not situation.files_wanted:
-        return Choice(
+        return ApproachChoice(
             "direct", "the predictions go elsewhere than into files, which a job would only write to a bucket"
         )
     if situation.job_accelerated and not situation.accelerators:
         machines = f"its machines ({situation.job_machine}) have accelerators, and this one has none"
-        return Choice("job", f"{machines}; it reads the rows where they are")
+        return ApproachChoice("job", f"{machines}; it reads the rows where they are")
     if situation.rows is not None and situation.rows >= JOB_ROWS:
-        return Choice("job", f"there are about {situation.rows:,} rows, which a job reads where they are")
-    return Choice("direct", f"there are fewer than {JOB_ROWS:,} rows, scored before a job would have started")
+        return ApproachChoice("job", f"there are about {situation.rows:,} rows, which a job reads where they are")
+    return ApproachChoice("direct", f"there are fewer than {JOB_ROWS:,} rows, scored before a job would have started")

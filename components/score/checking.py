@@ -15,7 +15,7 @@ _CHUNK = 4 << 20
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """Result of a successful check.
 
     Attributes:
@@ -29,7 +29,7 @@ class Checked:
     divergence: float | None
 
 
-def check(predictions: str, max_divergence: float = 0.0, report: Progress = silent) -> Checked:
+def check(predictions: str, max_divergence: float = 0.0, report: Progress = silent) -> CheckResult:
     """Reads every file of a Predictions artifact, and compares it with the manifest.
 
     Args:
@@ -66,7 +66,7 @@ def check(predictions: str, max_divergence: float = 0.0, report: Progress = sile
             expected=f"{manifest.rows_quarantined:,}",
             received=f"{kept:,}",
         )
-    return Checked(manifest, total, _divergence(predictions, manifest, max_divergence))
+    return CheckResult(manifest, total, _divergence(predictions, manifest, max_divergence))
 
 
 def _divergence(predictions: str, manifest: PredictionsManifest, most: float) -> float | None:

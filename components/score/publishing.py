@@ -30,7 +30,7 @@ _EARLIER = 20
 
 
 @dataclass(frozen=True)
-class Published:
+class Publication:
     """The current publication.
 
     Attributes:
@@ -44,7 +44,7 @@ class Published:
     previous: str | None
 
 
-def publish(predictions: str, destination: str) -> Published:
+def publish(predictions: str, destination: str) -> Publication:
     """Copies Predictions to the published folder, and makes them current; a repeated call changes nothing.
 
     A published copy that is damaged is replaced.
@@ -67,7 +67,7 @@ def publish(predictions: str, destination: str) -> Published:
     return publish_made(destination, PredictionsManifest.read(predictions).identity, copy)
 
 
-def publish_made(destination: str, identity: str, make: Callable[[Path], None]) -> Published:
+def publish_made(destination: str, identity: str, make: Callable[[Path], None]) -> Publication:
     """Makes Predictions in the published folder, if they are not there and whole, and makes them current.
 
     Args:
@@ -97,7 +97,7 @@ def publish_made(destination: str, identity: str, make: Callable[[Path], None]) 
         return _naming(manifest, previous, before.get("rolled_back_from") if again else None, earlier)
 
     now = update_json(storage.join(destination, NAME), change)
-    return Published(target, manifest.identity, now["previous"])
+    return Publication(target, manifest.identity, now["previous"])
 
 
 def _is_whole(predictions: str) -> bool:
@@ -108,7 +108,7 @@ def _is_whole(predictions: str) -> bool:
         return False
 
 
-def rollback(destination: str, to: str | None = None) -> Published:
+def rollback(destination: str, to: str | None = None) -> Publication:
     """Makes the previous Predictions current again, after a check of all their files.
 
     The replaced ones do not become `previous`, and a repeated rollback changes nothing: running it twice never brings
@@ -156,7 +156,7 @@ def rollback(destination: str, to: str | None = None) -> Published:
         return _naming(manifest, None, fled, earlier[: known.index(target)] if target in known else earlier)
 
     target = update_json(storage.join(destination, NAME), change)["current"]
-    return Published(version_uri(destination, target), target, None)
+    return Publication(version_uri(destination, target), target, None)
 
 
 def last_not_of(destination: str, version: str) -> str | None:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.components.score.approach import Choice, Situation, choose
+from headrace.components.score.approach import ApproachChoice, Situation, choose
 from headrace.components.score.config import FILE_SINKS, ScoreConfig, ScoreResult
 from headrace.core import storage
 from headrace.core.errors import UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.components.score.vertex_job.input_form import Form
 
 
-def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | None = None) -> ScoreResult:
+def score(config: ScoreConfig, report: Progress = silent, *, choice: ApproachChoice | None = None) -> ScoreResult:
     """Scores rows to a Predictions artifact, which is written atomically to `config.output`.
 
     The three approaches give the same predictions, except for the last bit of numbers in JSON.
@@ -50,10 +50,10 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
         result = job.score(config, config.job, report)
     elif choice.approach == "endpoint" and (endpoint := config.endpoint) is not None:
         from headrace.components.score.batch import run as direct
-        from headrace.components.score.endpoint.endpoint import Endpoint
+        from headrace.components.score.endpoint.endpoint import EndpointModel
 
         config = dataclasses.replace(config, batch_rows=config.batch_rows or endpoint.rows_at_once)
-        result = direct.score(config, report, source=Endpoint.of(config, endpoint), approach="endpoint")
+        result = direct.score(config, report, source=EndpointModel.of(config, endpoint), approach="endpoint")
     else:
         from headrace.components.score.batch import run as direct
 
@@ -61,7 +61,7 @@ def score(config: ScoreConfig, report: Progress = silent, *, choice: Choice | No
     return dataclasses.replace(result, approach=choice.approach)
 
 
-def approach_of(config: ScoreConfig) -> Choice:
+def approach_of(config: ScoreConfig) -> ApproachChoice:
     """The requested approach, or for "auto" the choice of `approach.choose`.
 
     Raises:
@@ -74,13 +74,15 @@ def approach_of(config: ScoreConfig) -> Choice:
             raise UsageError(
                 "--batch whole needs the model in this process", where="--model", expected="a Model or a SavedModel"
             )
-        return Choice("direct", "all rows are one call of the model")
+        return ApproachChoice("direct", "all rows are one call of the model")
     if config.constants and config.approach == "auto":
-        return Choice("direct", "the model has inputs of shape [], which neither a job nor an endpoint is sent")
+        return ApproachChoice("direct", "the model has inputs of shape [], which neither a job nor an endpoint is sent")
     if config.approach == "endpoint":
-        return Choice("endpoint", "asked for; it is the slow way for a batch, as each request takes some hundred rows")
+        return ApproachChoice(
+            "endpoint", "asked for; it is the slow way for a batch, as each request takes some hundred rows"
+        )
     if config.approach != "auto":
-        return Choice(config.approach, "asked for")
+        return ApproachChoice(config.approach, "asked for")
     return choose(situation_of(config))
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from headrace.components.score.checking import check
-from headrace.components.score.publishing import Published, publish, publish_made
+from headrace.components.score.publishing import Publication, publish, publish_made
 from headrace.components.score.sinks.table_columns import add_rows, table_columns
 from headrace.components.score.sinks.table_sink import FILE, save_table
 from headrace.core import storage
@@ -23,7 +23,7 @@ from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.predictions import AnswerForm, PredictionsManifest
 from headrace.core.errors import DataError, HeadraceError, UsageError
-from headrace.core.prediction_table.layout import About
+from headrace.core.prediction_table.layout import TableDescription
 from headrace.core.prediction_table.writer import TableWriter
 from headrace.core.progress import Progress, silent
 from headrace.core.saved_model.binding import MODEL_VERSION
@@ -44,7 +44,7 @@ class _Work(NamedTuple):
     form: AnswerForm
 
 
-def tabulate(predictions: str, output: str, *, key: str | None = None, report: Progress = silent) -> Published:
+def tabulate(predictions: str, output: str, *, key: str | None = None, report: Progress = silent) -> Publication:
     """Builds a prediction table and makes it current in the published folder `output`.
 
     A table of the same predictions that is there already is made current without building it again.
@@ -139,7 +139,9 @@ def _build(work: _Work, folder: Path, made: str, report: Progress) -> Shard:
                 received=f'{form.key} is "{writer.key(row)}" in rows {earlier + 1:,} and {row + 1:,}, for example',
                 fix="Score with --sink table, which stores the first row of each key and quarantines the others",
             )
-        about = About(form.key, manifest.model_version, made, form.returns_key, manifest.problem, manifest.data_version)
+        about = TableDescription(
+            form.key, manifest.model_version, made, form.returns_key, manifest.problem, manifest.data_version
+        )
         with storage.open_output(str(folder / FILE)) as output:
             shard = save_table(writer, output, about)
     report(f"wrote {shard.rows:,} keys")

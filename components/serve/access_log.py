@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from headrace.components.serve.protocols.call import Response
+from headrace.components.serve.protocols.call import CallResponse
 from headrace.core.json_body import encode
 
 _FLUSH_S = 0.5
@@ -41,7 +41,7 @@ class AccessLog:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="access-log")
         self._writing: Future[None] | None = None
 
-    def add(self, scope: Mapping[str, Any], response: Response, rows: int, seconds: float) -> None:
+    def add(self, scope: Mapping[str, Any], response: CallResponse, rows: int, seconds: float) -> None:
         """Records a request: time, client, method, path, status, bytes, rows, duration and model version."""
         version = next((value.decode() for name, value in response.headers if name == b"x-model-version"), "")
         client = scope.get("client")

@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from headrace.components.serve.access_log import AccessLog
-from headrace.components.serve.batcher import Abandoned, Batcher, Overloaded
+from headrace.components.serve.batcher import ClientGone, QueueFull, RequestBatcher
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
-from headrace.components.serve.modes.answerer import Answerer, NotThere
-from headrace.components.serve.protocols.call import Response
-from headrace.components.serve.protocols.compression import TooLarge, gunzip
-from headrace.components.serve.routes import Handler, Refused, Router, Routes, loading
+from headrace.components.serve.modes.answerer import Answerer, KeysNotFound
+from headrace.components.serve.protocols.call import CallResponse
+from headrace.components.serve.protocols.compression import BodyTooLarge, gunzip
+from headrace.components.serve.routes import Handler, RequestRefused, Router, Routes, loading
 from headrace.core.errors import HeadraceError, UserError
 from headrace.core.json_body import encode
 from headrace.core.saved_model.json.refused_rows import RowsRefused
-from headrace.core.saved_model.json.rows import NoPrediction, NotFinite
+from headrace.core.saved_model.json.rows import NoPrediction, NotFinitePrediction
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,7 +40,7 @@ class _Disconnected(Exception):
     """The client closed the connection."""
 
 
-class App:
+class ServerApp:
     """The ASGI application. Before it has an answerer it responds with status 503.
 
     Args:
@@ -74,7 +74,7 @@ class App:
         self._answerer: Answerer | None = None
         self._access_log = access_log
         self._traffic = traffic
-        self.batcher = Batcher(self.limits, self._in_use, self.metrics.batch)
+        self.batcher = RequestBatcher(self.limits, self._in_use, self.metrics.batch)
         self._router = Router(self, routes or Routes())
         self.metrics.gauges |= {
             ("waiting_requests", "Requests that wait for a call of the model."): lambda: self.batcher.waiting,
@@ -115,7 +115,7 @@ class App:
                 begin = time.perf_counter()
                 rows, response = await self._predict(handler, scope, body)
                 seconds = time.perf_counter() - begin
-        except (_Disconnected, Abandoned):
+        except (_Disconnected, ClientGone):
             return
         except Exception as error:
             response = self._failure(error, scope)
@@ -136,7 +136,7 @@ class App:
         if self._access_log is not None:
             self._access_log.add(scope, response, rows, time.perf_counter() - begin)
 
-    async def _predict(self, handler: Handler, scope: Scope, body: bytes) -> tuple[int, Response]:
+    async def _predict(self, handler: Handler, scope: Scope, body: bytes) -> tuple[int, CallResponse]:
         answerer = self._answerer
         if answerer is None:
             raise loading()
@@ -147,47 +147,49 @@ class App:
         connected = scope.get("extensions", {}).get(CONNECTED)
         try:
             answer = await self.batcher.submit(call.request, len(body), connected)
-        except Overloaded as error:
-            raise Refused(503, "too many requests are waiting", retry_after="1") from error
+        except QueueFull as error:
+            raise RequestRefused(503, "too many requests are waiting", retry_after="1") from error
         except TimeoutError as error:
-            raise Refused(504, _TOO_LONG.format(self.limits.time_limit_s)) from error
+            raise RequestRefused(504, _TOO_LONG.format(self.limits.time_limit_s)) from error
         response = await asyncio.to_thread(call.respond, answer) if large else call.respond(answer)
         version = (b"x-model-version", answer.version.encode())
-        return call.request.rows, Response(
+        return call.request.rows, CallResponse(
             response.body, response.status, (*response.headers, version), response.content_type
         )
 
-    def _failure(self, error: Exception, scope: Scope) -> Response:
-        if isinstance(error, Refused):
+    def _failure(self, error: Exception, scope: Scope) -> CallResponse:
+        if isinstance(error, RequestRefused):
             headers = [(n.replace("_", "-").encode(), v.encode()) for n, v in error.headers.items()]
-            return Response(_error(error.message), error.status, headers)
-        if isinstance(error, NotThere):
-            return Response(encode({"error": error.paragraph, "not_there": error.rows}), 404)
+            return CallResponse(_error(error.message), error.status, headers)
+        if isinstance(error, KeysNotFound):
+            return CallResponse(encode({"error": error.paragraph, "not_there": error.rows}), 404)
         if isinstance(error, NoPrediction):
             # The request is valid, and so is the server: a retry would fail on these rows again.
             _log.warning("%s", error.paragraph)
-            return Response(refusal(error), 422)
+            return CallResponse(refusal(error), 422)
         if isinstance(error, RowsRefused):
-            return Response(encode(error.to_response()), 422)
+            return CallResponse(encode(error.to_response()), 422)
         if isinstance(error, UserError):
-            return Response(_error(error.paragraph), 400)
+            return CallResponse(_error(error.paragraph), 400)
         if isinstance(error, HeadraceError):
             _log.error("%s", error.paragraph)
-            return Response(_error(error.paragraph), 500)
+            return CallResponse(_error(error.paragraph), 500)
         # The client gets no details; the operator finds them in the log.
         _log.error("unexpected internal error: %s %s", scope["method"], scope["path"], exc_info=error)
-        return Response(_error("unexpected internal error; the server's log has the cause"), 500)
+        return CallResponse(_error("unexpected internal error; the server's log has the cause"), 500)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         most = self.limits.max_body_bytes
-        too_big = Refused(413, f"the body is too large. Expected at most {most} bytes.")
+        too_big = RequestRefused(413, f"the body is too large. Expected at most {most} bytes.")
         compressed = False
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > most:
                 raise too_big
             if name == b"content-encoding" and value.lower() != b"identity":
                 if value.lower() not in (b"gzip", b"x-gzip"):
-                    raise Refused(415, "the body's encoding is not supported. Expected gzip, or no Content-Encoding.")
+                    raise RequestRefused(
+                        415, "the body's encoding is not supported. Expected gzip, or no Content-Encoding."
+                    )
                 compressed = True
         message = await receive()
         body: bytes = message.get("body", b"")
@@ -206,11 +208,11 @@ class App:
             return body
         try:
             return gunzip(body, most) if len(body) < _SMALL else await asyncio.to_thread(gunzip, body, most)
-        except TooLarge as error:
+        except BodyTooLarge as error:
             raise too_big from error
 
 
-def _version_in(response: Response) -> str:
+def _version_in(response: CallResponse) -> str:
     """The version in a response's headers; "" for none."""
     return next((value.decode() for name, value in response.headers if name == b"x-model-version"), "")
 
@@ -221,7 +223,7 @@ def refusal(error: NoPrediction) -> bytes:
     Returns:
         `{"error": "..."}` as JSON, with `not_finite`, the rows' indices by output, if known.
     """
-    rows = {"not_finite": error.rows} if isinstance(error, NotFinite) else {}
+    rows = {"not_finite": error.rows} if isinstance(error, NotFinitePrediction) else {}
     return encode({"error": error.paragraph, **rows})
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from headrace.components.serve.limits import Limits
-from headrace.components.serve.modes.answerer import Answer, Answerer, Request
+from headrace.components.serve.modes.answerer import Answer, Answerer, RowsRequest
 
 # A second call beside a running one starts once that one has taken this many times as long as calls usually take: a
 # batch of a thousand rows must not hold up single rows, but calls side by side compete for the same cores.
@@ -27,11 +27,11 @@ _SWEEPS_PER_LIMIT = 4
 _MAX_SWEEP_S = 0.5
 
 
-class Overloaded(Exception):
+class QueueFull(Exception):
     """The maximum number or size of waiting requests is reached."""
 
 
-class Abandoned(Exception):
+class ClientGone(Exception):
     """The client of the request has left."""
 
 
@@ -42,7 +42,7 @@ class _Waiting:
 
     def __init__(
         self,
-        request: Request,
+        request: RowsRequest,
         size: int,
         future: asyncio.Future[Answer],
         deadline: float,
@@ -61,11 +61,11 @@ class _Waiting:
             return False
         if self.connected is None or self.connected():
             return True
-        self.future.set_exception(Abandoned())
+        self.future.set_exception(ClientGone())
         return False
 
 
-class Batcher:
+class RequestBatcher:
     """The queue of whole requests, and the threads that answer them. All methods are for the event loop's thread.
 
     Args:
@@ -104,7 +104,7 @@ class Batcher:
         return len(self._running)
 
     def submit(
-        self, request: Request, size: int = 0, connected: Callable[[], bool] | None = None
+        self, request: RowsRequest, size: int = 0, connected: Callable[[], bool] | None = None
     ) -> asyncio.Future[Answer]:
         """Puts a whole request into the queue.
 
@@ -123,7 +123,7 @@ class Batcher:
         if self._full(size):
             self._drop_abandoned()
             if self._full(size):
-                raise Overloaded
+                raise QueueFull
         loop = asyncio.get_running_loop()
         waiting = _Waiting(request, size, loop.create_future(), loop.time() + self.limits.time_limit_s, connected)
         self._queue.append(waiting)

@@ -10,9 +10,9 @@ from headrace.components.serve.follow import Follower
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import UsageError
-from headrace.core.saved_model.find import Source, find_source, verify_source
+from headrace.core.saved_model.find import ServableModel, find_source, verify_source
 from headrace.core.scoring.online.beside import beside
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.model import OnlineModel
 
@@ -20,7 +20,7 @@ _VERTEX = "projects/"
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelLocation:
     """A Model behind the option `source` at one moment.
 
     Attributes:
@@ -32,7 +32,7 @@ class Place:
     version: str = ""
 
 
-def locate(config: ServeConfig) -> Place:
+def locate(config: ServeConfig) -> ModelLocation:
     """The Model that the options name at this moment: in a registry, the one behind the alias.
 
     Raises:
@@ -43,7 +43,7 @@ def locate(config: ServeConfig) -> Place:
     """
     source = config.source
     if not source.startswith(_VERTEX) and not storage.exists(storage.join(source, REGISTRY.state)):
-        return Place(source)
+        return ModelLocation(source)
     from headrace.components.registry.open import open_registry
 
     registry = open_registry(source)
@@ -57,10 +57,10 @@ def locate(config: ServeConfig) -> Place:
             fix="Promote a version: `headrace registry promote`",
         )
     state.usable(version)
-    return Place(registry.path(version), version)
+    return ModelLocation(registry.path(version), version)
 
 
-def find(place: Place, config: ServeConfig, name: str | None = None) -> Source:
+def find(place: ModelLocation, config: ServeConfig, name: str | None = None) -> ServableModel:
     """The Model at a place, after a check of all its files if it was registered; without TensorFlow.
 
     Raises:
@@ -72,12 +72,12 @@ def find(place: Place, config: ServeConfig, name: str | None = None) -> Source:
     return find_source(place.uri, name=name or config.name, rules=config.rules)
 
 
-def load(source: Source, config: ServeConfig) -> OnlineModel:
+def load(source: ServableModel, config: ServeConfig) -> OnlineModel:
     """Loads a model; errors as of `OnlineModel`."""
     return OnlineModel(source, signature=config.signature, constants=config.constants, engine=config.engine)
 
 
-class ModelFollower(Follower[Place]):
+class ModelFollower(Follower[ModelLocation]):
     """Follows the model behind the option `source`.
 
     Args:
@@ -90,7 +90,7 @@ class ModelFollower(Follower[Place]):
     def __init__(
         self,
         config: ServeConfig,
-        current: Current[OnlineModel],
+        current: CurrentModel[OnlineModel],
         *,
         count: Callable[[str], None] = lambda _: None,
         busy: Callable[[], bool] = lambda: False,
@@ -105,12 +105,12 @@ class ModelFollower(Follower[Place]):
         """The version of the model in use."""
         return self._current.model.version
 
-    def newest(self) -> tuple[str, Place]:
+    def newest(self) -> tuple[str, ModelLocation]:
         """The version that the alias or the endpoint names now; errors as of `locate` and `find_source`."""
         place = locate(self._config)
         return find_source(place.uri, name=self._current.model.name, rules=self._config.rules).version, place
 
-    def switch(self, found: Place) -> str:
+    def switch(self, found: ModelLocation) -> str:
         """Loads the model beside the one in use, checks its files and golden rows, and uses it.
 
         The model before it is still in memory, loaded and checked, so a rollback is one assignment.

@@ -11,7 +11,7 @@ from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import CONTENT_TYPE, Metrics
 from headrace.components.serve.modes.answerer import Answerer, Description
 from headrace.components.serve.protocols import openapi, rows, v2
-from headrace.components.serve.protocols.call import Call, Headers, Response
+from headrace.components.serve.protocols.call import CallResponse, Headers, PredictCall
 from headrace.core.json_body import encode
 
 _GET = ("GET", "HEAD")
@@ -32,7 +32,7 @@ class Routes:
     predict: str = "/predict"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request whose response has a status other than 200."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
@@ -55,12 +55,12 @@ class Handler:
 
     route: str
     methods: Sequence[str]
-    get: Callable[[], Response] | None = None
-    decode: Callable[[bytes, Headers, Description], Call] | None = None
+    get: Callable[[], CallResponse] | None = None
+    decode: Callable[[bytes, Headers, Description], PredictCall] | None = None
 
 
-class Served(Protocol):
-    """What the routes answer about; `app.App` implements it."""
+class ServerState(Protocol):
+    """What the routes answer about; `app.ServerApp` implements it."""
 
     name: str
     limits: Limits
@@ -84,7 +84,7 @@ class Router:
         routes: of Vertex AI's contract.
     """
 
-    def __init__(self, app: Served, routes: Routes) -> None:
+    def __init__(self, app: ServerState, routes: Routes) -> None:
         self._app = app
         self._routes = routes
         most = app.limits.max_instances
@@ -96,10 +96,10 @@ class Router:
             routes.predict: self._by_row,
             METRICS: Handler("metrics", _GET, self._metrics),
             OPENAPI: Handler("openapi", _GET, self._openapi),
-            "/": Handler("health", _GET, lambda: Response(encode({"status": "alive"}))),
-            "/v1/models": Handler("metadata", _GET, lambda: Response(encode({"models": [app.name]}))),
-            "/v2": Handler("metadata", _GET, lambda: Response(v2.server_metadata())),
-            "/v2/health/live": Handler("health", _GET, lambda: Response(encode({"live": True}))),
+            "/": Handler("health", _GET, lambda: CallResponse(encode({"status": "alive"}))),
+            "/v1/models": Handler("metadata", _GET, lambda: CallResponse(encode({"models": [app.name]}))),
+            "/v2": Handler("metadata", _GET, lambda: CallResponse(v2.server_metadata())),
+            "/v2/health/live": Handler("health", _GET, lambda: CallResponse(encode({"live": True}))),
             "/v2/health/ready": Handler("health", _GET, lambda: self._ready({"ready": True})),
         }
 
@@ -112,11 +112,11 @@ class Router:
         handler = self._fixed.get(scope["path"]) or self._of_model(scope["path"])
         if scope["method"] not in handler.methods:
             allowed = ", ".join(handler.methods)
-            raise Refused(405, f"the method is not allowed here. Expected {allowed}.", allow=allowed)
+            raise RequestRefused(405, f"the method is not allowed here. Expected {allowed}.", allow=allowed)
         return handler
 
     @staticmethod
-    def _rows(forms: Sequence[str], most: int) -> Callable[[bytes, Headers, Description], Call]:
+    def _rows(forms: Sequence[str], most: int) -> Callable[[bytes, Headers, Description], PredictCall]:
         return lambda body, _, description: rows.decode(body, description, forms=forms, max_instances=most)
 
     def _of_model(self, path: str) -> Handler:
@@ -124,15 +124,15 @@ class Router:
         if match is None:
             known = (self._routes.health, self._routes.predict, METRICS, OPENAPI)
             models = f"/v1/models/{app.name}[:predict], /v2/models/{app.name}[/infer]"
-            raise Refused(404, f"the path does not exist. Expected one of {', '.join(known)}, {models}.")
+            raise RequestRefused(404, f"the path does not exist. Expected one of {', '.join(known)}, {models}.")
         if match["name"] != app.name:
-            raise Refused(404, f'the model does not exist. Expected "{app.name}".')
+            raise RequestRefused(404, f'the model does not exist. Expected "{app.name}".')
         if match["version"] not in (None, app.version):
-            raise Refused(404, f'the version of {app.name} does not exist. Expected "{app.version}".')
+            raise RequestRefused(404, f'the version of {app.name} does not exist. Expected "{app.version}".')
         handler = self._verb(match["api"], match["verb"])
         if handler is None:
             expected = ":predict" if match["api"] == "v1" else "/infer"
-            raise Refused(404, f"the method does not exist. Expected {expected}.")
+            raise RequestRefused(404, f"the method does not exist. Expected {expected}.")
         return handler
 
     def _verb(self, api: str, verb: str | None) -> Handler | None:
@@ -142,8 +142,8 @@ class Router:
             return self._infer
         get = {
             ("v1", None): self._status,
-            ("v1", "/metadata"): lambda: Response(rows.metadata(self._answerer().description)),
-            ("v2", None): lambda: Response(v2.metadata(self._answerer().description)),
+            ("v1", "/metadata"): lambda: CallResponse(rows.metadata(self._answerer().description)),
+            ("v2", None): lambda: CallResponse(v2.metadata(self._answerer().description)),
             ("v2", "/ready"): lambda: self._ready({"name": self._app.name, "ready": True}),
         }.get((api, verb))
         return None if get is None else Handler("metadata", _GET, get)
@@ -154,31 +154,33 @@ class Router:
             raise loading()
         return answerer
 
-    def _health(self) -> Response:
+    def _health(self) -> CallResponse:
         found = self._answerer().description
-        return Response(encode({"status": "ok", "model": found.name, "model_version": found.version, **found.facts}))
+        return CallResponse(
+            encode({"status": "ok", "model": found.name, "model_version": found.version, **found.facts})
+        )
 
-    def _ready(self, content: Mapping[str, Any]) -> Response:
+    def _ready(self, content: Mapping[str, Any]) -> CallResponse:
         self._answerer()
         if self._app.draining:
-            raise Refused(503, "the server is shutting down")
-        return Response(encode(content))
+            raise RequestRefused(503, "the server is shutting down")
+        return CallResponse(encode(content))
 
-    def _status(self) -> Response:
-        return Response(rows.status(self._app.name, self._app.version, available=self._app.answerer is not None))
+    def _status(self) -> CallResponse:
+        return CallResponse(rows.status(self._app.name, self._app.version, available=self._app.answerer is not None))
 
-    def _metrics(self) -> Response:
+    def _metrics(self) -> CallResponse:
         answerer = self._app.answerer
         mode = "" if answerer is None else answerer.description.mode
-        return Response(self._app.metrics.text(self._app.version, mode).encode(), content_type=CONTENT_TYPE)
+        return CallResponse(self._app.metrics.text(self._app.version, mode).encode(), content_type=CONTENT_TYPE)
 
-    def _openapi(self) -> Response:
+    def _openapi(self) -> CallResponse:
         description = self._answerer().description
-        return Response(
+        return CallResponse(
             encode(openapi.document(description, self._app.limits, self._routes.health, self._routes.predict))
         )
 
 
-def loading() -> Refused:
+def loading() -> RequestRefused:
     """The refusal of a request before the model is loaded."""
-    return Refused(503, "the model is being loaded", retry_after="1")
+    return RequestRefused(503, "the model is being loaded", retry_after="1")

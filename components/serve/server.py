@@ -27,9 +27,9 @@ from headrace.core.serving_mode import ENGINES
 
 if TYPE_CHECKING:
     from headrace.components.request_log.writer import RequestLogWriter
-    from headrace.components.serve.app import App
+    from headrace.components.serve.app import ServerApp
     from headrace.components.serve.follow import Follower
-    from headrace.components.serve.start import Found
+    from headrace.components.serve.start import ServingTarget
 
 _log = logging.getLogger("headrace.serve")
 
@@ -71,16 +71,16 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
             processes.withdraw(config.announce, os.getpid())
 
 
-async def _serve(config: ServeConfig, found: Found, listener: socket.socket, report: Progress) -> None:
+async def _serve(config: ServeConfig, found: ServingTarget, listener: socket.socket, report: Progress) -> None:
     from headrace.components.request_log.traffic import TrafficLog
     from headrace.components.serve.access_log import AccessLog
-    from headrace.components.serve.app import App
+    from headrace.components.serve.app import ServerApp
     from headrace.components.serve.http.server import HttpServer
     from headrace.components.serve.routes import Routes
 
     access_log = AccessLog() if config.access_log else None
     traffic_log = None if config.traffic_log is None else TrafficLog(config.traffic_log, config.deployment)
-    app = App(
+    app = ServerApp(
         found.name,
         found.version,
         limits=config.limits,
@@ -123,7 +123,7 @@ async def _serve(config: ServeConfig, found: Found, listener: socket.socket, rep
         _end_while_loading(config)
 
 
-def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
+def _request_log(config: ServeConfig, app: ServerApp) -> RequestLogWriter | None:
     if config.request_log is None:
         return None
     from headrace.components.request_log.writer import RequestLogWriter
@@ -136,7 +136,12 @@ def _request_log(config: ServeConfig, app: App) -> RequestLogWriter | None:
 
 
 def _load(
-    config: ServeConfig, found: Found, app: App, request_log: RequestLogWriter | None, url: str, report: Progress
+    config: ServeConfig,
+    found: ServingTarget,
+    app: ServerApp,
+    request_log: RequestLogWriter | None,
+    url: str,
+    report: Progress,
 ) -> asyncio.Future[Sequence[Follower[Any]]]:
     """Loads what is served in a thread, so that the health route responds meanwhile, and then announces it."""
     loop = asyncio.get_running_loop()

@@ -12,15 +12,15 @@ from headrace.core.progress import Progress
 from headrace.core.scoring.online.beside import freeze_imports
 
 if TYPE_CHECKING:
-    from headrace.components.serve.app import App
+    from headrace.components.serve.app import ServerApp
     from headrace.components.serve.modes.dynamic import Dynamic
     from headrace.components.serve.modes.hybrid import Hybrid
     from headrace.components.serve.modes.static import Static
     from headrace.components.serve.request_log import RequestLog
     from headrace.components.serve.tables.pinned import PinnedTable
     from headrace.components.serve.tables.place import ServedTable
-    from headrace.core.saved_model.find import Source
-    from headrace.core.scoring.online.current import Current
+    from headrace.core.saved_model.find import ServableModel
+    from headrace.core.scoring.online.current import CurrentModel
     from headrace.core.scoring.online.model import OnlineModel
 
 _SWAPS = "New versions that were switched to, refused by a check, or not read because the platform failed."
@@ -28,7 +28,7 @@ _ROWS = "Rows by where their answer came from; unknown ones had a key that is no
 
 
 @dataclass(frozen=True)
-class Found:
+class ServingTarget:
     """What is served.
 
     Attributes:
@@ -42,11 +42,11 @@ class Found:
     name: str
     version: str
     config: ServeConfig
-    source: Source | None = None
+    source: ServableModel | None = None
     pinned: PinnedTable | None = None
 
 
-def find(config: ServeConfig) -> Found:
+def find(config: ServeConfig) -> ServingTarget:
     """Finds the model, or in static mode the table, without loading either.
 
     Raises:
@@ -62,7 +62,7 @@ def find(config: ServeConfig) -> Found:
 
         if is_pinned(config.source):
             pinned = read_pinned(config.source)
-            return Found(config.name or pinned.name, pinned.version, config.declared(None), pinned=pinned)
+            return ServingTarget(config.name or pinned.name, pinned.version, config.declared(None), pinned=pinned)
     from headrace.components.serve import models
 
     source = models.find(models.locate(config), config)
@@ -74,16 +74,18 @@ def find(config: ServeConfig) -> Found:
 
         # A folder without a table is refused before TensorFlow is loaded.
         name_and_version(str(config.table), source.name)
-    return Found(source.name, source.version, config, source)
+    return ServingTarget(source.name, source.version, config, source)
 
 
-def _table(config: ServeConfig) -> Found:
+def _table(config: ServeConfig) -> ServingTarget:
     from headrace.components.serve.tables.place import name_and_version
 
-    return Found(*name_and_version(str(config.table), config.name), config)
+    return ServingTarget(*name_and_version(str(config.table), config.name), config)
 
 
-def load(found: Found, app: App, report: Progress, request_log: RequestLog | None = None) -> Sequence[Follower[Any]]:
+def load(
+    found: ServingTarget, app: ServerApp, report: Progress, request_log: RequestLog | None = None
+) -> Sequence[Follower[Any]]:
     """Loads what was found, and makes the application answer with it.
 
     Args:
@@ -133,14 +135,14 @@ def load(found: Found, app: App, report: Progress, request_log: RequestLog | Non
 
 
 def _load_model(
-    source: Source, config: ServeConfig, app: App, report: Progress, request_log: RequestLog | None
-) -> tuple[Dynamic, Current[OnlineModel]]:
+    source: ServableModel, config: ServeConfig, app: ServerApp, report: Progress, request_log: RequestLog | None
+) -> tuple[Dynamic, CurrentModel[OnlineModel]]:
     report(f"loading {source.name} {source.version}")
     if source.prepared:
         report("requests must hold the columns that prepare of the Problem file returns: it does not run here")
     from headrace.components.serve import models
     from headrace.components.serve.modes.dynamic import Dynamic
-    from headrace.core.scoring.online.current import Current
+    from headrace.core.scoring.online.current import CurrentModel
     from headrace.core.scoring.online.golden import check_golden
 
     freeze_imports()
@@ -151,7 +153,7 @@ def _load_model(
     if config.mode == "hybrid":
         # A check over HTTP would get the answers of the table.
         check_golden(model)
-    current = Current(model)
+    current = CurrentModel(model)
     return Dynamic(current, tell=app.metrics.add, log=request_log), current
 
 
@@ -164,7 +166,7 @@ def _open_table(uri: str, report: Progress, version: str | None = None) -> Serve
     return table
 
 
-def _answer_by(answerer: Static | Hybrid, config: ServeConfig, app: App, followers: list[Follower[Any]]) -> None:
+def _answer_by(answerer: Static | Hybrid, config: ServeConfig, app: ServerApp, followers: list[Follower[Any]]) -> None:
     """Makes the application answer by a table, follow it, and show it in metrics."""
     app.use(answerer)
     app.metrics.gauges |= {
@@ -181,7 +183,7 @@ def _answer_by(answerer: Static | Hybrid, config: ServeConfig, app: App, followe
 
 
 def _hybrid(
-    source: Source, table: ServedTable, dynamic: Dynamic, config: ServeConfig, app: App, report: Progress
+    source: ServableModel, table: ServedTable, dynamic: Dynamic, config: ServeConfig, app: ServerApp, report: Progress
 ) -> Hybrid:
     from headrace.components.serve.modes.answer_cache import AnswerCache
     from headrace.components.serve.modes.hybrid import Hybrid
@@ -203,7 +205,7 @@ def _hybrid(
     return hybrid
 
 
-def _same_version(source: Source) -> Callable[[str, str], bool]:
+def _same_version(source: ServableModel) -> Callable[[str, str], bool]:
     """How versions of predictions are compared: a SavedModel without a version has a digest in them."""
     if source.interface is not None:
         return str.__eq__
@@ -213,9 +215,9 @@ def _same_version(source: Source) -> Callable[[str, str], bool]:
     return lambda scored, _: scored == digest
 
 
-def _counting(app: App, name: str, about: str) -> Callable[[str], None]:
+def _counting(app: ServerApp, name: str, about: str) -> Callable[[str], None]:
     return lambda result: app.metrics.count(name, about, {"result": result})
 
 
-def _counting_rows(app: App) -> Callable[[str, int], None]:
+def _counting_rows(app: ServerApp) -> Callable[[str, int], None]:
     return lambda source, rows: app.metrics.count("rows_by_source", _ROWS, {"source": source}, rows)

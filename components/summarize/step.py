@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.summarize.records import is_done, step_of, unfinished
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
 from headrace.core.problem.file import ProblemFile, load_problem
@@ -168,7 +168,7 @@ def _model_of(facts: RunFacts, file: ProblemFile, examples: str) -> tuple[str, s
 
     The version of a search's model is known only when the search has succeeded.
     """
-    request = Request.from_json(facts.training)
+    request = TrainingRequest.from_json(facts.training)
     if not facts.searched:
         version = request.identity(file, examples)
         return version, version

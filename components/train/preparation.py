@@ -19,13 +19,13 @@ from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.devices.strategy import Strategy
 from headrace.components.train.input import source as input_pipeline
 from headrace.components.train.input.examples import Examples
-from headrace.components.train.input.source import Source
+from headrace.components.train.input.source import TrainingInput
 from headrace.components.train.loop.session import TrainSession
 from headrace.components.train.model import build as models
 from headrace.components.train.model import export, precision, warm_start
 from headrace.components.train.model.objective import Objective, objective_of
 from headrace.components.train.model.scaled_numbers import stored_statistics
-from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.trained_model import TrainedModel
 from headrace.components.train.model.users.extreme_rows import extreme_rows
 from headrace.core import storage
 from headrace.core.errors import UsageError
@@ -41,7 +41,7 @@ _INPUT = "input.json"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingSetup:
     """A training that may begin.
 
     Attributes:
@@ -61,9 +61,9 @@ class Prepared:
     """
 
     trainee: TrainSession
-    model: Model
+    model: TrainedModel
     objective: Objective
-    source: Source
+    source: TrainingInput
     machine: Hardware
     strategy: Strategy
     batch: Batch
@@ -72,9 +72,9 @@ class Prepared:
     baseline: Mapping[str, Any]
     class_weights: Mapping[str, float] | None
     warm_start: Mapping[str, Any] | None
-    rebuild: Callable[[], Model]
+    rebuild: Callable[[], TrainedModel]
 
-    def exported(self) -> Model:
+    def exported(self) -> TrainedModel:
         """The trained model as it serves: on one device, in float32.
 
         A model whose variables have copies on several devices cannot be written by the chief alone: the same is
@@ -96,7 +96,7 @@ def prepare(
     report: Progress,
     *,
     kept: str = "",
-) -> Prepared:
+) -> TrainingSetup:
     """Chooses the devices, builds the model and opens the Examples.
 
     Args:
@@ -128,7 +128,7 @@ def prepare(
     batch = batch_of(training, devices.num_replicas_in_sync, examples.train.rows)
     carried = None
 
-    def build() -> Model:
+    def build() -> TrainedModel:
         sample = {name: tf.constant(values[:8]) for name, values in compared.items() if name != "key"}
         return models.build(stored, statistics, objective, training, sample)
 
@@ -182,7 +182,7 @@ def prepare(
     )
     label = problem.label.name
     known = stored_statistics({**examples.statistics, label: as_weighted(examples.statistics[label])})
-    return Prepared(
+    return TrainingSetup(
         trainee=trainee,
         model=model,
         objective=objective,
@@ -200,7 +200,7 @@ def prepare(
     )
 
 
-def _check_strings(problem_file: ProblemFile, model: Model, chosen: Strategy) -> None:
+def _check_strings(problem_file: ProblemFile, model: TrainedModel, chosen: Strategy) -> None:
     """Refuses a model that takes strings where its step is compiled for a device that has none.
 
     Of the default models, the input pipeline looks up the strings.

@@ -27,7 +27,7 @@ _WARM_START = ("warm_start", "warm_start_version")
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """The options of a training, the same in a command line, a pipeline's parameter `training` and the loop.
 
     Attributes:
@@ -69,7 +69,7 @@ class Request:
         return {**starts, **groups, **self.overrides}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Request:
+    def from_json(cls, plain: Mapping[str, Any]) -> TrainingRequest:
         """What `to_json` gave; an option that is missing or None has its default.
 
         Raises:
@@ -113,7 +113,7 @@ class Request:
                 received=f'"{metric}"',
             )
 
-    def of_trials(self) -> Request:
+    def of_trials(self) -> TrainingRequest:
         """The options of each trial of a search: the budget in hours and money is the whole search's.
 
         Returns:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.components.train.devices.cluster import read_cluster
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core import storage
 from headrace.core.problem.file import load_problem
 from headrace.core.steps import identity, workspace
@@ -22,7 +22,7 @@ def run(problem: str, training_digest: str, root: str, examples: Any, model: Any
         # Every process of a cluster runs the step, with the same outputs.
         step.writes = cluster is None or cluster.chief
         file = load_problem(problem, digest=training_digest, part="training")
-        request = Request.from_json(training)
+        request = TrainingRequest.from_json(training)
         step.identity = request.identity(file, identity.examples_identity_of(examples.path))
         output = storage.place_of(model)
         step.end_as_before(output)

@@ -10,14 +10,14 @@ from headrace.components.train.input.examples import Examples
 from headrace.components.train.loop.bottleneck import bound_of
 from headrace.components.train.loop.budget import Meter
 from headrace.components.train.loop.run_state import RunState
-from headrace.components.train.preparation import Prepared
+from headrace.components.train.preparation import TrainingSetup
 from headrace.core.artifacts.kinds import MODEL
 from headrace.core.problem import Training
 from headrace.core.problem.file import ProblemFile
 
 
 def describe(
-    prepared: Prepared,
+    prepared: TrainingSetup,
     problem_file: ProblemFile,
     config: TrainConfig,
     training: Training,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps import step
 
@@ -10,14 +10,14 @@ from headrace.core.steps import step
 LABEL = "headrace-search"
 
 
-def search_identity(file: ProblemFile, examples_identity: str, request: Request) -> str:
+def search_identity(file: ProblemFile, examples_identity: str, request: TrainingRequest) -> str:
     """Identity by which a search resumes: more trials, or more hours, do not change it."""
     return step.identity(
         "tune", problem=file.tuning_digest, train=request.of_trials().identity(file, examples_identity)
     )
 
 
-def step_identity(search: str, trials: int, request: Request) -> str:
+def step_identity(search: str, trials: int, request: TrainingRequest) -> str:
     """Identity of the step: more trials of the same search are another result.
 
     Args:

@@ -13,11 +13,11 @@ from typing import Any
 
 from headrace.components.train.config import TrainResult
 from headrace.components.train.loop.interruption import watching
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune import trial
 from headrace.components.tune.identity import search_identity
 from headrace.components.tune.study import Study
-from headrace.components.tune.tried import Tried, common_error, counted_states, publish
+from headrace.components.tune.tried import TrialResult, common_error, counted_states, publish
 from headrace.components.tune.workers import Worker
 from headrace.core import storage
 from headrace.core.artifacts.kinds import MODEL
@@ -60,7 +60,7 @@ class TuneConfig:
     folder: str
     trials: int | None = None
     parallel: int = 1
-    request: Request = field(default_factory=Request)
+    request: TrainingRequest = field(default_factory=TrainingRequest)
 
     def __post_init__(self) -> None:
         for name in ("trials", "parallel"):
@@ -88,8 +88,8 @@ class TuneResult:
         training: short form of the published training.json.
     """
 
-    best: Tried
-    trials: tuple[Tried, ...]
+    best: TrialResult
+    trials: tuple[TrialResult, ...]
     training: TrainResult
 
 
@@ -290,7 +290,7 @@ class _Search:
     def _model(self, number: int) -> str:
         return storage.join(self._trial(number), "model")
 
-    def _nothing(self, tried: list[Tried]) -> HeadraceError:
+    def _nothing(self, tried: list[TrialResult]) -> HeadraceError:
         """The error for a search without a best trial."""
         error = common_error(tried)
         if isinstance(error, PlatformError):

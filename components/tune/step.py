@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.tried import result_of
 from headrace.core import storage
@@ -27,7 +27,7 @@ def run(
     """Runs the step; arguments as of `component.tune`."""
     with running("tune", root=root) as step:
         file = load_problem(problem, digest=tuning_digest, part="tuning")
-        request = Request.from_json(training)
+        request = TrainingRequest.from_json(training)
         with step.importing():
             from headrace.components.tune import search
         name = search_identity(file, identity.examples_identity_of(examples.path), request)

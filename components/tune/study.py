@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
-from headrace.components.tune.tried import Tried, best_of
+from headrace.components.tune.tried import TrialResult, best_of
 from headrace.core import storage
 from headrace.core.errors import DataError, HeadraceError, PlatformError
 from headrace.core.problem.tuning import Choice, Range, Tuning
@@ -105,11 +105,11 @@ class Study:
         ended = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[state]
         self._study.tell(trial, eval_loss, state=ended)
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[TrialResult]:
         """All trials, by number."""
         return [_tried(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def best(self) -> Tried | None:
+    def best(self) -> TrialResult | None:
         """The complete trial with the minimum eval loss, the first of ties; None before any is complete."""
         return best_of(self.tried())
 
@@ -141,11 +141,11 @@ def _suggest(trial: optuna.Trial, name: str, values: Range | Choice) -> Any:
     return trial.suggest_float(name, values.low, high, step=values.step, log=values.log)
 
 
-def _tried(trial: optuna.trial.FrozenTrial) -> Tried:
+def _tried(trial: optuna.trial.FrozenTrial) -> TrialResult:
     judged = trial.intermediate_values
     value = trial.value if trial.state == TrialState.COMPLETE else min(judged.values(), default=None)
     attributes = trial.user_attrs
-    return Tried(
+    return TrialResult(
         number=trial.number,
         state=_OPTUNAS[trial.state],
         parameters=attributes.get("parameters", {}),

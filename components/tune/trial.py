@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.train.config import TrainResult
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.errors import ProblemError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.problem.tuning import Tuning, split_parameters
@@ -22,7 +22,7 @@ from headrace.core.steps import identity as lineage
 _OF_THE_DEFAULT_MODEL = frozenset({"model", "hidden_units", "cross_layers", "dropout"})
 
 
-class Pruned(Exception):
+class TrialPruned(Exception):
     """The trial is pruned: others were better at the same epoch."""
 
 
@@ -42,7 +42,7 @@ class TrialConfig:
     examples: str
     output: str
     checkpoints: str
-    request: Request
+    request: TrainingRequest
 
 
 def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callable[[int, float], bool]) -> TrainResult:
@@ -69,7 +69,7 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
 
     def after_epoch(epoch: int, measured: Mapping[str, float]) -> None:
         if not judge(epoch, float(measured["val_loss"])):
-            raise Pruned
+            raise TrialPruned
 
     return trainer.train(with_parameters(file, config.parameters), train_config, report, after_epoch=after_epoch)
 
@@ -89,7 +89,7 @@ def with_parameters(file: ProblemFile, parameters: Mapping[str, Any]) -> Problem
     return dataclasses.replace(file, problem=problem)
 
 
-def tuning_of(file: ProblemFile, request: Request | None = None) -> Tuning:
+def tuning_of(file: ProblemFile, request: TrainingRequest | None = None) -> Tuning:
     """The problem's `tuning`, checked: the model must read each parameter.
 
     Args:

@@ -18,7 +18,7 @@ STATES = ("complete", "pruned", "failed", "unfinished")
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """Result of a trial.
 
     Attributes:
@@ -44,23 +44,23 @@ class Tried:
         return {**vars(self), "parameters": dict(self.parameters)}
 
 
-def tried_in(tried: Sequence[Tried], state: str) -> int:
+def tried_in(tried: Sequence[TrialResult], state: str) -> int:
     """Number of trials in a state."""
     return sum(1 for trial in tried if trial.state == state)
 
 
-def counted_states(tried: Sequence[Tried]) -> str:
+def counted_states(tried: Sequence[TrialResult]) -> str:
     """Formats the number of trials in each state that occurs, for a message."""
     return ", ".join(f"{tried_in(tried, state)} {state}" for state in STATES if tried_in(tried, state))
 
 
-def best_of(tried: Sequence[Tried]) -> Tried | None:
+def best_of(tried: Sequence[TrialResult]) -> TrialResult | None:
     """The complete trial with the minimum eval loss, the first of ties; None before any is complete."""
     complete = [trial for trial in tried if trial.state == "complete" and trial.eval_loss is not None]
     return min(complete, key=lambda trial: (trial.eval_loss, trial.number), default=None)
 
 
-def common_error(tried: Sequence[Tried]) -> HeadraceError | None:
+def common_error(tried: Sequence[TrialResult]) -> HeadraceError | None:
     """The error if every trial failed: the first error of the user, or else the first; None otherwise."""
     errors = [HeadraceError.from_json(dict(trial.error)) for trial in tried if trial.error is not None]
     if not errors or len(errors) < len(tried):
@@ -68,7 +68,7 @@ def common_error(tried: Sequence[Tried]) -> HeadraceError | None:
     return next((error for error in errors if not isinstance(error, PlatformError)), errors[0])
 
 
-def publish(model: str, output: str, search: str, best: Tried, tried: Sequence[Tried]) -> TrainResult:
+def publish(model: str, output: str, search: str, best: TrialResult, tried: Sequence[TrialResult]) -> TrainResult:
     """Publishes the Model of the best trial; its training.json then describes the search.
 
     Args:
@@ -94,7 +94,7 @@ def publish(model: str, output: str, search: str, best: Tried, tried: Sequence[T
     return TrainResult.of(record)
 
 
-def result_of(best: Tried, tried: Sequence[Tried], training: TrainResult) -> dict[str, Any]:
+def result_of(best: TrialResult, tried: Sequence[TrialResult], training: TrainResult) -> dict[str, Any]:
     """The result of a search in a run's summary: the best trial's training, as of `train`, and the trials."""
     return {
         **training.to_json(),

@@ -21,9 +21,9 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune import trial
-from headrace.components.tune.trial import Pruned, TrialConfig
+from headrace.components.tune.trial import TrialConfig, TrialPruned
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.problem.file import load_problem
 from headrace.core.tensorflow_import import import_tensorflow
@@ -69,7 +69,7 @@ def serve(channel: Channel) -> None:
         request = channel.receive()
         try:
             channel.send("done", record=_run(request, channel))
-        except Pruned:
+        except TrialPruned:
             channel.send("pruned")
         except HeadraceError as error:
             traceback.print_exc()
@@ -83,7 +83,7 @@ def _run(request: Mapping[str, Any], channel: Channel) -> Mapping[str, Any]:
         examples=request["examples"],
         output=request["output"],
         checkpoints=request["checkpoints"],
-        request=Request.from_json(request["training"]),
+        request=TrainingRequest.from_json(request["training"]),
     )
     file = load_problem(request["problem"], digest=request["digest"], part="training")
     return trial.run(file, config, channel.report, channel.judge).record

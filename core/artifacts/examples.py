@@ -28,7 +28,7 @@ Role = Literal["feature", "derived", "input", "label", "weight", "key"]
 
 
 @dataclass(frozen=True)
-class Column:
+class SchemaColumn:
     """A feature of the Examples: a float_list of one value if numeric, else a bytes_list of one UTF-8 string.
 
     Attributes:
@@ -62,7 +62,7 @@ class Column:
 class Schema:
     """The columns of an Examples artifact: features as declared, inputs of derived ones, label, weight, key."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[SchemaColumn, ...]
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -74,7 +74,7 @@ class Schema:
             *zip(problem.targets, ("label", "weight"), strict=False),
         ]
         columns = [
-            Column(
+            SchemaColumn(
                 f.name,
                 "numeric" if isinstance(f, Numeric) else "categorical",
                 role,  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ class Schema:
             for f, role in declared
         ]
         named = problem.key if problem.key != problem.key_name else None
-        return cls((*columns, Column(problem.key_name, "key", "key", problem.key is None, named)))
+        return cls((*columns, SchemaColumn(problem.key_name, "key", "key", problem.key is None, named)))
 
     @property
     def exponents(self) -> dict[str, int]:
@@ -109,10 +109,10 @@ class Schema:
         plain = storage.read_json(where)
         with parsing(where):
             check_format(plain, where, FORMAT)
-            return cls(tuple(Column(**column) for column in plain["columns"]))
+            return cls(tuple(SchemaColumn(**column) for column in plain["columns"]))
 
 
-def _plain(column: Column) -> dict[str, Any]:
+def _plain(column: SchemaColumn) -> dict[str, Any]:
     plain = dataclasses.asdict(column)
     for name in ("column", "exponent", "double", "exact"):
         if not plain[name] and plain[name] != "":
@@ -121,7 +121,7 @@ def _plain(column: Column) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file that rows came from: its name without folders, its size, and the data rows in it."""
 
     file: str
@@ -179,7 +179,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Appended:
+class AppendRecord:
     """Appended rows: fingerprint of their files, rows read, and how many of these replaced a
     quarantined row. These were counted before, so `rows_in` grew by the others only."""
 
@@ -198,7 +198,7 @@ class Sketch:
 
 
 @dataclass(frozen=True)
-class Newest:
+class NewestSpan:
     """The newest span of a window, and its test rows, which no earlier Model was trained or tested on."""
 
     span: str
@@ -239,19 +239,19 @@ class Manifest:
     problem: str
     schema_digest: str
     data_version: str
-    source: tuple[Source, ...]
+    source: tuple[SourceFile, ...]
     rows_in: int
     rows_out: int
     rows_quarantined: int
     splits: Mapping[str, Split]
     quarantine: Quarantine
     spans: tuple[Span, ...] = ()
-    appended: tuple[Appended, ...] = ()
+    appended: tuple[AppendRecord, ...] = ()
     files_quarantined: tuple[QuarantinedFile, ...] = ()
     sketches: tuple[Sketch, ...] = ()
     boundaries: Mapping[str, str | float] = field(default_factory=dict)
     files_in: str = ""
-    newest: Newest | None = None
+    newest: NewestSpan | None = None
     span_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -322,15 +322,15 @@ class Manifest:
         with parsing(where):
             check_format(content, where, FORMAT)
             plain = {name: value for name, value in content.items() if name not in ("format", "kind")}
-            plain["source"] = tuple(Source(**source) for source in plain["source"])
+            plain["source"] = tuple(SourceFile(**source) for source in plain["source"])
             plain["splits"] = {name: _split(split) for name, split in plain["splits"].items()}
             plain["spans"] = tuple(Span(**span) for span in plain.get("spans", ()))
-            plain["appended"] = tuple(Appended(**added) for added in plain.get("appended", ()))
+            plain["appended"] = tuple(AppendRecord(**added) for added in plain.get("appended", ()))
             damaged = plain.get("files_quarantined", ())
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in damaged)
             plain["sketches"] = tuple(Sketch(**sketch) for sketch in plain.get("sketches", ()))
             if newest := plain.get("newest"):
-                plain["newest"] = Newest(newest["span"], _split(newest["test"]))
+                plain["newest"] = NewestSpan(newest["span"], _split(newest["test"]))
             quarantine = plain["quarantine"]
             plain["quarantine"] = Quarantine(quarantine["budget"], quarantine["reasons"], tuple(quarantine["files"]))
             return cls(**plain)

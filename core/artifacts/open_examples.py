@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.core import storage
-from headrace.core.artifacts.examples import Column, Manifest, Schema
+from headrace.core.artifacts.examples import Manifest, Schema, SchemaColumn
 from headrace.core.artifacts.examples import Split as Shards
 from headrace.core.artifacts.shard_files import ShardFiles
 from headrace.core.errors import DataError
@@ -17,7 +17,7 @@ _AGAIN = "Run `headrace preprocess` again with this Problem file"
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitFiles:
     """A split of the Examples.
 
     Attributes:
@@ -51,7 +51,7 @@ class ExamplesArtifact:
     manifest: Manifest
     statistics: Mapping[str, Mapping[str, Any]]
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> SplitFiles:
         """Opens a split, which must hold rows.
 
         Args:
@@ -72,7 +72,7 @@ class ExamplesArtifact:
             )
         return self._opened(split)
 
-    def newest_test(self) -> Split:
+    def newest_test(self) -> SplitFiles:
         """Opens the test rows of a window's newest span, which neither a new Model nor an earlier one was trained on.
 
         Raises:
@@ -88,7 +88,7 @@ class ExamplesArtifact:
             )
         return self._opened(newest.test)
 
-    def _opened(self, split: Shards) -> Split:
+    def _opened(self, split: Shards) -> SplitFiles:
         folder = self.manifest.files_in or self.uri
         held = ShardFiles(folder, [shard.file for shard in split.shards])
         files: dict[str, int] = {}
@@ -111,7 +111,7 @@ class ExamplesArtifact:
                 if self.manifest.span_weights:
                     weights.append(self.manifest.span_weights[shard.file.partition("/")[0]])
         size = sum(shard.bytes for shard in split.shards)
-        return Split(split.rows, tuple(files), size, tuple(files.values()), tuple(weights), held)
+        return SplitFiles(split.rows, tuple(files), size, tuple(files.values()), tuple(weights), held)
 
 
 def _ingest_again(folder: str, file: str) -> str:
@@ -155,7 +155,7 @@ def unreadable(where: str, received: str) -> DataError:
 
 
 def _check_columns(uri: str, schema: Schema, problem: Problem) -> None:
-    def kinds(columns: tuple[Column, ...]) -> dict[str, str]:
+    def kinds(columns: tuple[SchemaColumn, ...]) -> dict[str, str]:
         return {column.name: f"{column.kind} {column.role}" for column in columns}
 
     expected, found = kinds(Schema.of(problem).columns), kinds(schema.columns)

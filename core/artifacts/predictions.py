@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from headrace.core import storage
-from headrace.core.artifacts.examples import Quarantine, QuarantinedFile, Shard, Source
+from headrace.core.artifacts.examples import Quarantine, QuarantinedFile, Shard, SourceFile
 from headrace.core.artifacts.kinds import PREDICTIONS
 from headrace.core.artifacts.missing import is_there, marker_of, no_artifact
 from headrace.core.artifacts.quarantine import REASONS
@@ -77,7 +77,7 @@ class PredictionsManifest:
     approach: str
     signature: str
     data_version: str
-    source: tuple[Source, ...]
+    source: tuple[SourceFile, ...]
     rows_in: int
     rows_out: int
     rows_quarantined: int
@@ -144,7 +144,7 @@ class PredictionsManifest:
             if plain.pop("format") != FORMAT:
                 raise ValueError(f"not format {FORMAT}")
             plain.pop("kind", None)
-            for name, kind in (("source", Source), ("files", Shard), ("columns", OutputColumn)):
+            for name, kind in (("source", SourceFile), ("files", Shard), ("columns", OutputColumn)):
                 plain[name] = tuple(kind(**entry) for entry in plain[name])
             plain["files_quarantined"] = tuple(QuarantinedFile(**file) for file in plain.get("files_quarantined", ()))
             plain["notes"] = tuple(map(str, plain.get("notes", ())))

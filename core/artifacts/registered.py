@@ -15,7 +15,7 @@ from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError
-from headrace.core.storage.remote import Object, folders
+from headrace.core.storage.remote import StoredObject, folders
 
 RECORD = "registered.json"
 _FORMAT = 1
@@ -185,7 +185,7 @@ def _damaged(where: str, expected: str, received: str) -> DataError:
     )
 
 
-def _listed(folder: str) -> dict[str, Object]:
+def _listed(folder: str) -> dict[str, StoredObject]:
     """Objects with size and checksum by relative path; empty for a folder on a disk."""
     if not storage.is_remote(folder):
         return {}

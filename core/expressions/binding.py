@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal as Word
 
 from headrace.core.errors import ProblemError
-from headrace.core.expressions.nodes import Call, Column, Expression, call, coerced, shown
+from headrace.core.expressions.nodes import Call, ColumnReference, Expression, call, coerced, shown
 from headrace.core.expressions.signatures import CAST_HINTS, KIND_NAMES, OPERATIONS, Kind
 
 RawKind = Word["number", "text"]
@@ -22,7 +22,12 @@ def inlined(derive: Mapping[str, Expression], kinds: Mapping[str, RawKind]) -> d
     Raises:
         ProblemError: a column depends on itself, is read as another kind, or an expression becomes too large.
     """
-    used = {n.name: n.kind for e in derive.values() for n in nodes(e) if isinstance(n, Column) and n.kind is not None}
+    used = {
+        n.name: n.kind
+        for e in derive.values()
+        for n in nodes(e)
+        if isinstance(n, ColumnReference) and n.kind is not None
+    }
     # A column of unknown kind can be text if it is only renamed or tested for missing values.
     known: dict[str, RawKind] = {name: "text" if kind == "text" else "number" for name, kind in used.items()}
     done: dict[str, Expression] = {}
@@ -54,12 +59,12 @@ def _inline(
             return seen[id(node)]
 
         def rebuilt(node: Expression) -> Expression:
-            if isinstance(node, Column):
+            if isinstance(node, ColumnReference):
                 if node.name in derive:
                     inner = _inline(node.name, derive, kinds, done, (*above, name))
                     return coerced_column(inner, node)
                 renamed = kinds.get(name, "number") if node is derive[name] else "text"
-                return node if node.kind is not None else Column(node.name, kinds.get(node.name, renamed))
+                return node if node.kind is not None else ColumnReference(node.name, kinds.get(node.name, renamed))
             if isinstance(node, Call):
                 parameters = dict(zip(dict(OPERATIONS[node.operation].parameters), node.parameters, strict=True))
                 return call(node.operation, *map(replaced, node.arguments), **parameters)
@@ -72,7 +77,7 @@ def _inline(
     return done[name]
 
 
-def coerced_column(inner: Expression, node: Column) -> Expression:
+def coerced_column(inner: Expression, node: ColumnReference) -> Expression:
     """A derived column that another one reads; casts around it detect that it already has their kind."""
     if node.kind == "text" and inner.kind in ("time", "boolean", "number", "integer"):
         return inner
@@ -88,7 +93,7 @@ def raw_columns(expressions: Mapping[str, Expression]) -> dict[str, RawKind]:
     found: dict[str, RawKind] = {}
     for name, expression in expressions.items():
         for node in nodes(expression):
-            if isinstance(node, Column):
+            if isinstance(node, ColumnReference):
                 kind: RawKind = "text" if node.kind == "text" else "number"
                 if found.setdefault(node.name, kind) != kind:
                     raise ProblemError(
@@ -124,7 +129,7 @@ def needed(expression: Expression) -> frozenset[str]:
         return known[id(node)]
 
     def found(node: Expression) -> frozenset[str]:
-        if isinstance(node, Column):
+        if isinstance(node, ColumnReference):
             return frozenset({node.name})
         if not isinstance(node, Call) or node.operation == "is_missing":
             return frozenset()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.core.expressions import calendar, zones
-from headrace.core.expressions.nodes import EXACT, Call, Column, Expression, Literal
+from headrace.core.expressions.nodes import EXACT, Call, ColumnReference, Expression, Literal
 from headrace.core.expressions.signatures import DATE_PARTS, SINGLE_PRECISION, Kind
 
 SMALLEST_DOUBLE = 2.2250738585072014e-308
@@ -50,7 +50,7 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ExpressionValues:
     """Values of an expression, [rows] each.
 
     Attributes:
@@ -69,24 +69,24 @@ class Evaluator(ABC):
         columns: the columns that the expressions read, by name: float64 or text.
     """
 
-    def __init__(self, columns: Mapping[str, Evaluated]) -> None:
+    def __init__(self, columns: Mapping[str, ExpressionValues]) -> None:
         self._columns = columns
         # With the expression itself, so that its id is not reused for another one.
-        self._known: dict[int, tuple[Expression, Evaluated]] = {}
+        self._known: dict[int, tuple[Expression, ExpressionValues]] = {}
 
-    def __call__(self, expression: Expression) -> Evaluated:
+    def __call__(self, expression: Expression) -> ExpressionValues:
         """The values of an inlined expression."""
         if id(expression) not in self._known:
             self._known[id(expression)] = (expression, self._evaluate(expression))
         return self._known[id(expression)][1]
 
-    def _evaluate(self, node: Expression) -> Evaluated:
-        if isinstance(node, Column):
+    def _evaluate(self, node: Expression) -> ExpressionValues:
+        if isinstance(node, ColumnReference):
             column = self._columns[node.name]
             return column if node.kind == "text" else self._number(column.values, column.missing)
         if isinstance(node, Literal):
             value = float(node.value) if node.kind in ("number", "integer") else node.value
-            return Evaluated(self.filled(value), self.filled(False))
+            return ExpressionValues(self.filled(value), self.filled(False))
         assert isinstance(node, Call)
         arguments = [self(argument) for argument in node.arguments]
         if node.operation in ("and", "or", "not", "is_missing", "if_else", "coalesce"):
@@ -96,7 +96,7 @@ class Evaluator(ABC):
             missing = missing | argument.missing
         values = [argument.values for argument in arguments]
         if node.operation in ("less", "less_equal", "equal"):
-            return Evaluated(
+            return ExpressionValues(
                 self._compared(node.operation, values, node.arguments[0].kind == "text") & ~missing, missing
             )
         if node.operation in DATE_PARTS or node.operation in ("timestamp", "seconds_between"):
@@ -111,30 +111,30 @@ class Evaluator(ABC):
             return self.equal_texts(left, right) if textual else self.equal(left, right)
         return left < right if operation == "less" else left <= right
 
-    def _logic(self, operation: str, arguments: list[Evaluated], kind: Kind | None) -> Evaluated:
+    def _logic(self, operation: str, arguments: list[ExpressionValues], kind: Kind | None) -> ExpressionValues:
         first, second, textual = arguments[0], arguments[-1], kind == "text"
         if operation == "not":
-            return Evaluated(~first.values & ~first.missing, first.missing)
+            return ExpressionValues(~first.values & ~first.missing, first.missing)
         if operation == "is_missing":
-            return Evaluated(first.missing, self.filled(False))
+            return ExpressionValues(first.missing, self.filled(False))
         if operation == "or":
             holds = first.values | second.values
-            return Evaluated(holds, (first.missing | second.missing) & ~holds)
+            return ExpressionValues(holds, (first.missing | second.missing) & ~holds)
         if operation == "and":
             fails = ~(first.values | first.missing) | ~(second.values | second.missing)
-            return Evaluated(first.values & second.values, (first.missing | second.missing) & ~fails)
+            return ExpressionValues(first.values & second.values, (first.missing | second.missing) & ~fails)
         chosen = self.where_texts if textual else self.where
         if operation == "coalesce":
-            return Evaluated(chosen(first.missing, second.values, first.values), first.missing & second.missing)
+            return ExpressionValues(chosen(first.missing, second.values, first.values), first.missing & second.missing)
         then = arguments[1]
         missing = first.missing | self.where(first.values, then.missing, second.missing)
         values = chosen(first.values, then.values, second.values)
         if textual:
             # If the condition is missing, the text of the other branch is used as a placeholder.
             return self._text(values, missing)
-        return Evaluated(values if kind != "boolean" else values & ~missing, missing)
+        return ExpressionValues(values if kind != "boolean" else values & ~missing, missing)
 
-    def _numbers(self, node: Call, values: list[Any], missing: Any) -> Evaluated:
+    def _numbers(self, node: Call, values: list[Any], missing: Any) -> ExpressionValues:
         operation, x = node.operation, values[0]
         if operation in SINGLE_PRECISION:
             if operation in ("sin", "cos"):
@@ -147,7 +147,7 @@ class Evaluator(ABC):
         if operation == "bucket":
             return self._number(self.to_double(self.search(node.parameters[0], x)), missing)
         if operation == "number_of_boolean":
-            return Evaluated(self.to_double(x), missing)
+            return ExpressionValues(self.to_double(x), missing)
         if operation == "add":
             return self._number(x + values[1], missing)
         if operation == "subtract":
@@ -157,17 +157,17 @@ class Evaluator(ABC):
         if operation == "divide":
             return self._number(x / values[1], missing)
         if operation == "absolute":
-            return Evaluated(abs(x), missing)
+            return ExpressionValues(abs(x), missing)
         return self._number(self.function(operation, *values), missing)
 
-    def _number(self, values: Any, missing: Any, smallest: float = SMALLEST_DOUBLE) -> Evaluated:
+    def _number(self, values: Any, missing: Any, smallest: float = SMALLEST_DOUBLE) -> ExpressionValues:
         missing = missing | ~self.finite(values)
-        return Evaluated(self.where(missing | (abs(values) < smallest), self.filled(0.0), values), missing)
+        return ExpressionValues(self.where(missing | (abs(values) < smallest), self.filled(0.0), values), missing)
 
-    def _single(self, values: Any, missing: Any) -> Evaluated:
+    def _single(self, values: Any, missing: Any) -> ExpressionValues:
         return self._number(self.to_single(values), missing, SMALLEST_SINGLE)
 
-    def _haversine(self, degrees: list[Any], missing: Any) -> Evaluated:
+    def _haversine(self, degrees: list[Any], missing: Any) -> ExpressionValues:
         latitude, longitude, to_latitude, to_longitude = degrees
         missing = missing | (abs(latitude) > 90) | (abs(to_latitude) > 90)
         missing = missing | (abs(longitude) > 360) | (abs(to_longitude) > 360)
@@ -179,12 +179,12 @@ class Evaluator(ABC):
         angle = self.function("asin", self.function("sqrt", square))
         return self._single(angle * (2 * _EARTH_RADIUS), missing)
 
-    def _texts(self, node: Call, values: list[Any], missing: Any) -> Evaluated:
+    def _texts(self, node: Call, values: list[Any], missing: Any) -> ExpressionValues:
         operation, x = node.operation, values[0]
         if operation == "length":
-            return Evaluated(self.to_double(self.lengths(x)), missing)
+            return ExpressionValues(self.to_double(self.lengths(x)), missing)
         if operation in ("contains", "starts_with", "ends_with"):
-            return Evaluated(self.finds(operation, x, str(node.parameters[0])) & ~missing, missing)
+            return ExpressionValues(self.finds(operation, x, str(node.parameters[0])) & ~missing, missing)
         if operation == "number":
             x = self.text_function("strip", x)
             proper = self.matches(x, _NUMBER) & ~missing
@@ -192,7 +192,7 @@ class Evaluator(ABC):
         if operation == "boolean":
             x = self.text_function("lower", self.text_function("strip", x))
             true, false = (self._either(x, words) for words in (_TRUE, _FALSE))
-            return Evaluated(true, ~(true | false))
+            return ExpressionValues(true, ~(true | false))
         if operation == "text_of_integer":
             missing = missing | (abs(x) > float(EXACT))
             return self._text(self.digits(self.where(missing, self.filled(0.0), x)), missing)
@@ -208,11 +208,11 @@ class Evaluator(ABC):
             found = found | self.equal_texts(texts, self.filled(word))
         return found
 
-    def _text(self, texts: Any, missing: Any) -> Evaluated:
+    def _text(self, texts: Any, missing: Any) -> ExpressionValues:
         texts = self.where_texts(missing, self.filled(""), texts)
-        return Evaluated(texts, self.equal_texts(texts, self.filled("")))
+        return ExpressionValues(texts, self.equal_texts(texts, self.filled("")))
 
-    def _times(self, node: Call, values: list[Any], missing: Any) -> Evaluated:
+    def _times(self, node: Call, values: list[Any], missing: Any) -> ExpressionValues:
         if node.operation == "timestamp":
             return self._parsed_time(self.text_function("strip", values[0]), missing, str(node.parameters[0]))
         if node.operation == "seconds_between":
@@ -227,9 +227,9 @@ class Evaluator(ABC):
             offsets = [offset * calendar.MICROSECONDS for offset in table.offsets]
             local = local + self.look_up(offsets, self.search_times(starts, local) - 1)
         part = self.to_double(calendar.part_of(node.operation, local))
-        return Evaluated(self.where(missing, self.filled(0.0), part), missing)
+        return ExpressionValues(self.where(missing, self.filled(0.0), part), missing)
 
-    def _parsed_time(self, texts: Any, missing: Any, unit: str) -> Evaluated:
+    def _parsed_time(self, texts: Any, missing: Any, unit: str) -> ExpressionValues:
         if unit:
             proper, found = self.captured(texts, _COUNT)
             # Checked before the multiplication, because so large a number of microseconds would overflow 64 bits.
@@ -245,7 +245,7 @@ class Evaluator(ABC):
             proper = proper & good & self.matches(texts, _ONE_SEPARATOR)
         proper = proper & ~missing & (time >= _FIRST_SECOND * calendar.MICROSECONDS)
         proper = proper & (time < (_LAST_SECOND + 1) * calendar.MICROSECONDS)
-        return Evaluated(self.where(proper, time, self.filled(0)), ~proper)
+        return ExpressionValues(self.where(proper, time, self.filled(0)), ~proper)
 
     def _calendar_time(self, found: Mapping[str, Any], west: Any) -> tuple[Any, Any]:
         year, month, day = found["year"], found["month"], found["day"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.core.errors import ProblemError
-from headrace.core.expressions.nodes import Column, Expression, as_expression, call, shown
+from headrace.core.expressions.nodes import ColumnReference, Expression, as_expression, call, shown
 
 # A number or an expression, or the name of a column.
 Number = Expression | int | float | str
@@ -24,7 +24,7 @@ def col(name: str) -> Expression:
     """
     if not isinstance(name, str) or not name:
         raise ProblemError("col is wrong", where="col", expected="a column's name", received=repr(name))
-    return Column(name)
+    return ColumnReference(name)
 
 
 def log(x: Number) -> Expression:
@@ -135,8 +135,8 @@ def timestamp(x: Time, unit: str = "") -> Expression:
     Text that is not a time, or outside the years 1 to 9999, is missing.
     """
     x = _operand(x)
-    if isinstance(x, Column) and x.kind is None:
-        x = Column(x.name, "text")
+    if isinstance(x, ColumnReference) and x.kind is None:
+        x = ColumnReference(x.name, "text")
     return call("timestamp", x, unit=unit)
 
 

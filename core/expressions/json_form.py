@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.core.errors import ProblemError
-from headrace.core.expressions.nodes import MAXIMUM_DEPTH, Call, Column, Expression, Literal, as_expression, call
+from headrace.core.expressions.nodes import (
+    MAXIMUM_DEPTH,
+    Call,
+    ColumnReference,
+    Expression,
+    Literal,
+    as_expression,
+    call,
+)
 from headrace.core.expressions.signatures import OPERATIONS
 
 
 def to_json(expression: Expression) -> dict[str, Any]:
     """An expression as JSON values; equal expressions have equal JSON values."""
-    if isinstance(expression, Column):
+    if isinstance(expression, ColumnReference):
         return {"column": expression.name, **({} if expression.kind is None else {"kind": expression.kind})}
     if isinstance(expression, Literal):
         return {"literal": expression.value}
@@ -33,7 +41,7 @@ def from_json(plain: Any, depth: int = 0) -> Expression:
     """
     if isinstance(plain, dict) and depth <= MAXIMUM_DEPTH:
         if isinstance(plain.get("column"), str) and plain.get("kind") in (None, "number", "text"):
-            return Column(plain["column"], plain.get("kind"))
+            return ColumnReference(plain["column"], plain.get("kind"))
         if plain.keys() == {"literal"}:
             return as_expression(plain["literal"], "literal")
         of = plain.get("of")

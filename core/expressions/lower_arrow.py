@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.expressions.evaluate import Evaluated, Pattern
+from headrace.core.expressions.evaluate import ExpressionValues, Pattern
 from headrace.core.expressions.lower_numpy import NumpyEvaluator
 from headrace.core.expressions.nodes import Expression
 
@@ -87,13 +87,13 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, pa.Array
     return found
 
 
-def evaluated(column: pa.Array) -> Evaluated:
+def evaluated(column: pa.Array) -> ExpressionValues:
     """A column as the evaluator reads it: texts, or numbers as float64; null, NaN and "" are missing."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         texts = pc.fill_null(column.cast(pa.string()), "")
-        return Evaluated(texts, _numpy(pc.equal(texts, "")))
+        return ExpressionValues(texts, _numpy(pc.equal(texts, "")))
     values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return Evaluated(values, np.isnan(values))
+    return ExpressionValues(values, np.isnan(values))
 
 
 def _numpy(values: pa.Array) -> Any:

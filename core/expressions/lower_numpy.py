@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern
+from headrace.core.expressions.evaluate import Evaluator, ExpressionValues, Pattern
 from headrace.core.expressions.nodes import Expression
 
 _FUNCTIONS = {"asin": np.arcsin, "round_half_even": np.rint}
@@ -26,11 +26,11 @@ class NumpyEvaluator(Evaluator):
         rows: how many.
     """
 
-    def __init__(self, columns: Mapping[str, Evaluated], rows: int) -> None:
+    def __init__(self, columns: Mapping[str, ExpressionValues], rows: int) -> None:
         super().__init__(columns)
         self.rows = rows
 
-    def _evaluate(self, node: Expression) -> Evaluated:
+    def _evaluate(self, node: Expression) -> ExpressionValues:
         # Overflows and undefined results are missing values, without a warning.
         with np.errstate(all="ignore"):
             return super()._evaluate(node)
@@ -139,20 +139,20 @@ def derive(
     """
     rows = len(next(iter(columns.values()))) if columns else 0
     inputs = {
-        name: Evaluated(column, column == "") if column.dtype == object else _numeric(column)
+        name: ExpressionValues(column, column == "") if column.dtype == object else _numeric(column)
         for name, column in columns.items()
     }
     evaluator = NumpyEvaluator(inputs, rows)
     return {name: result_of(evaluator(expression), expression) for name, expression in expressions.items()}
 
 
-def result_of(found: Evaluated, expression: Expression) -> npt.NDArray[Any]:
+def result_of(found: ExpressionValues, expression: Expression) -> npt.NDArray[Any]:
     """Evaluated values, with NaN or "" for missing ones."""
     if expression.kind == "text":
         return np.asarray(found.values)
     return np.where(found.missing, np.nan, found.values.astype(np.float64))
 
 
-def _numeric(column: npt.NDArray[Any]) -> Evaluated:
+def _numeric(column: npt.NDArray[Any]) -> ExpressionValues:
     values = column.astype(np.float64)
-    return Evaluated(values, np.isnan(values))
+    return ExpressionValues(values, np.isnan(values))

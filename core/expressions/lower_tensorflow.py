@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from headrace.core.expressions.evaluate import Evaluated, Evaluator, Pattern
+from headrace.core.expressions.evaluate import Evaluator, ExpressionValues, Pattern
 from headrace.core.expressions.nodes import Expression
 
 _DTYPES = {bool: tf.bool, int: tf.int64, float: tf.float64, str: tf.string}
@@ -23,7 +23,7 @@ class TensorFlowEvaluator(Evaluator):
         rows: how many, a scalar.
     """
 
-    def __init__(self, columns: Mapping[str, Evaluated], rows: Any) -> None:
+    def __init__(self, columns: Mapping[str, ExpressionValues], rows: Any) -> None:
         super().__init__(columns)
         self._shape = tf.expand_dims(rows, 0)
 
@@ -117,10 +117,10 @@ def derive(expressions: Mapping[str, Expression], columns: Mapping[str, Any]) ->
     inputs = {}
     for name, column in columns.items():
         if column.dtype == tf.string:
-            inputs[name] = Evaluated(column, tf.equal(column, ""))
+            inputs[name] = ExpressionValues(column, tf.equal(column, ""))
         else:
             values = tf.cast(column, tf.float64)
-            inputs[name] = Evaluated(values, tf.math.is_nan(values))
+            inputs[name] = ExpressionValues(values, tf.math.is_nan(values))
     evaluator = TensorFlowEvaluator(inputs, rows)
     found = {}
     for name, expression in expressions.items():

@@ -47,7 +47,7 @@ class Expression(Operators["Expression"]):
 
 
 @dataclass(frozen=True, eq=False)
-class Column(Expression):
+class ColumnReference(Expression):
     """A column of the table, or another derived column.
 
     Attributes:
@@ -165,10 +165,12 @@ def coerced(operand: Expression, wanted: Kind | None, where: str) -> Expression:
     kind = operand.kind
     if wanted is None or kind == wanted or (wanted == "number" and kind == "integer"):
         return operand
-    if kind is None and isinstance(operand, Column):
+    if kind is None and isinstance(operand, ColumnReference):
         if wanted in ("number", "integer", "text"):
-            return Column(operand.name, "text" if wanted == "text" else "number")
-        return call("timestamp" if wanted == "time" else "boolean", Column(operand.name, "text"), **_unit_of(wanted))
+            return ColumnReference(operand.name, "text" if wanted == "text" else "number")
+        return call(
+            "timestamp" if wanted == "time" else "boolean", ColumnReference(operand.name, "text"), **_unit_of(wanted)
+        )
     if kind == "boolean" and wanted in ("number", "integer"):
         return call("number_of_boolean", operand)
     if kind == "text" and wanted == "time":
@@ -188,7 +190,7 @@ def shown(expression: object) -> str:
 
 
 def _shown(expression: object, depth: int) -> str:
-    if isinstance(expression, Column):
+    if isinstance(expression, ColumnReference):
         return f'col("{expression.name}")'
     if isinstance(expression, Literal):
         return repr(expression.value)

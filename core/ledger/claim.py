@@ -14,7 +14,7 @@ from typing import Any
 
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.ledger.ledger import Ledger
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Claim:
     epoch: int
     until: float = 0.0
 
-    def check(self) -> Run:
+    def check(self) -> LedgerRun:
         """The run, if the ledger still names it and this execution holds it.
 
         Raises:

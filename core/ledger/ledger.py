@@ -8,7 +8,7 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.errors import DataError
 from headrace.core.ledger.inbox import Arrival, Inbox
-from headrace.core.ledger.state import LedgerState, Outcome, Run, Watch, damaged
+from headrace.core.ledger.state import LedgerRun, LedgerState, Outcome, Watch, damaged
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 
@@ -55,11 +55,11 @@ class Ledger:
         """Adds a data version to the inbox; returns whether it was new. Errors as of `Inbox.add`."""
         return self.inbox.add(arrival)
 
-    def claim(self, run_id: str, holder: str) -> Run:
+    def claim(self, run_id: str, holder: str) -> LedgerRun:
         """Claims the run under way for an execution; see `LedgerState.claimed`."""
         return self.change(lambda state: state.claimed(run_id, holder)).check(run_id, holder)
 
-    def check(self, run_id: str, holder: str) -> Run:
+    def check(self, run_id: str, holder: str) -> LedgerRun:
         """The run under way, if this execution holds it; see `LedgerState.check`."""
         return self.state().check(run_id, holder)
 

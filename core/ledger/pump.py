@@ -17,7 +17,7 @@ from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import LedgerState, Outcome, Overtaken, Run
+from headrace.core.ledger.state import LedgerRun, LedgerState, Outcome, Overtaken
 from headrace.core.steps.step import identity
 from headrace.core.text import counted
 
@@ -29,7 +29,7 @@ _SHOWN = 10
 Status = Literal["absent", "alive", "ended"]
 
 
-class Runs(Protocol):
+class PlatformRuns(Protocol):
     """The runs of a platform."""
 
     def status(self, run_id: str) -> Status:
@@ -39,7 +39,7 @@ class Runs(Protocol):
             PlatformError: the platform does not answer, so that it is not known.
         """
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         """Starts a run. A run that was started already stays as it is, where the platform can tell.
 
         Raises:
@@ -49,7 +49,7 @@ class Runs(Protocol):
 
 
 @dataclass(frozen=True)
-class Watched:
+class CanaryProgress:
     """A canary after one of its steps.
 
     Attributes:
@@ -64,7 +64,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Pumped:
+class PumpResult:
     """What the pump did.
 
     Attributes:
@@ -75,7 +75,7 @@ class Pumped:
     """
 
     did: Literal["started", "running", "waiting", "idle"]
-    run: Run | None
+    run: LedgerRun | None
     why: str
     given_up: tuple[str, ...] = ()
 
@@ -87,14 +87,14 @@ class Pumped:
 
 def pump(
     ledger: Ledger,
-    runs: Runs,
+    runs: PlatformRuns,
     now: datetime,
     *,
     name: str = "",
     retries: Retries | None = None,
-    step: Callable[[Run], Watched] | None = None,
-    why: Callable[[Run], str] | None = None,
-) -> Pumped:
+    step: Callable[[LedgerRun], CanaryProgress] | None = None,
+    why: Callable[[LedgerRun], str] | None = None,
+) -> PumpResult:
     """Starts the run that is due.
 
     Args:
@@ -127,27 +127,29 @@ def pump(
 
 def _turn(
     ledger: Ledger,
-    runs: Runs,
+    runs: PlatformRuns,
     state: LedgerState,
     now: datetime,
     *,
     name: str,
     retries: Retries,
-    step: Callable[[Run], Watched] | None,
-    why: Callable[[Run], str] | None,
-) -> Pumped | None:
+    step: Callable[[LedgerRun], CanaryProgress] | None,
+    why: Callable[[LedgerRun], str] | None,
+) -> PumpResult | None:
     """What is to be done in a state; None where the ledger was changed by it, and another turn follows."""
     if state.run is not None and state.run.watch is not None:
         watched = (
-            Watched(None, "its canary is under way") if step is None else _step(ledger, state.run, step, now, retries)
+            CanaryProgress(None, "its canary is under way")
+            if step is None
+            else _step(ledger, state.run, step, now, retries)
         )
         if watched.outcome is None:
-            return Pumped("running", state.run, f"run {state.run.id}: {watched.why}")
+            return PumpResult("running", state.run, f"run {state.run.id}: {watched.why}")
         return None
     if state.run is not None:
         status = runs.status(state.run.id)
         if status == "alive":
-            return Pumped("running", state.run, f"run {state.run.id} is under way")
+            return PumpResult("running", state.run, f"run {state.run.id} is under way")
         if status == "absent" and state.run.holder is None:
             # Whoever wrote the intent was killed before the effect, or is about to make it.
             return _start(ledger, runs, state.run, now, retries)
@@ -167,14 +169,16 @@ def run_id_of(name: str, versions: Sequence[str], epoch: int, attempt: int) -> s
     return f"{name}-{digest}" if name else digest
 
 
-def _intend(ledger: Ledger, due: Sequence[str], name: str, fence: tuple[int, int]) -> Run:
+def _intend(ledger: Ledger, due: Sequence[str], name: str, fence: tuple[int, int]) -> LedgerRun:
     run_id = run_id_of(name, due, *fence)
     run = ledger.change(lambda found: found.started(due, run_id, fence)).run
     assert run is not None
     return run
 
 
-def _step(ledger: Ledger, run: Run, step: Callable[[Run], Watched], now: datetime, retries: Retries) -> Watched:
+def _step(
+    ledger: Ledger, run: LedgerRun, step: Callable[[LedgerRun], CanaryProgress], now: datetime, retries: Retries
+) -> CanaryProgress:
     """Takes a step of a canary, and ends its run with it."""
     assert run.watch is not None
     try:
@@ -191,7 +195,7 @@ def _step(ledger: Ledger, run: Run, step: Callable[[Run], Watched], now: datetim
     return watched
 
 
-def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries) -> Pumped:
+def _start(ledger: Ledger, runs: PlatformRuns, run: LedgerRun, now: datetime, retries: Retries) -> PumpResult:
     try:
         runs.start(run, ledger.inbox.read(run.versions))
     except PlatformError:
@@ -200,21 +204,21 @@ def _start(ledger: Ledger, runs: Runs, run: Run, now: datetime, retries: Retries
     except HeadraceError as error:
         _fail(ledger, run, error.what, now, retries)
         raise
-    return Pumped("started", run, f"started run {run.id}, for {counted(len(run.versions), 'data version')}")
+    return PumpResult("started", run, f"started run {run.id}, for {counted(len(run.versions), 'data version')}")
 
 
-def _fail(ledger: Ledger, run: Run, reason: str, now: datetime, retries: Retries) -> None:
+def _fail(ledger: Ledger, run: LedgerRun, reason: str, now: datetime, retries: Retries) -> None:
     ledger.change(lambda found: found.failed(run.id, reason, now, retries))
 
 
-def _nothing(state: LedgerState, arrived: Sequence[str], uri: str) -> Pumped:
+def _nothing(state: LedgerState, arrived: Sequence[str], uri: str) -> PumpResult:
     if state.failure is not None and any(version not in state.done for version in arrived):
-        return Pumped("waiting", None, f"the next attempt is at {state.failure.not_before}: {state.failure.reason}")
+        return PumpResult("waiting", None, f"the next attempt is at {state.failure.not_before}: {state.failure.reason}")
     lost = state.given_up
-    return Pumped("idle", None, _lost(state, lost, uri) if lost else "every data version that arrived is done")
+    return PumpResult("idle", None, _lost(state, lost, uri) if lost else "every data version that arrived is done")
 
 
-def _with_given_up(pumped: Pumped, begun: LedgerState, state: LedgerState, uri: str) -> Pumped:
+def _with_given_up(pumped: PumpResult, begun: LedgerState, state: LedgerState, uri: str) -> PumpResult:
     """What the pump did, with the data versions that were given up between two states."""
     lost = tuple(version for version in state.given_up if version not in begun.done)
     if not lost:

@@ -24,7 +24,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Run:
+class LedgerRun:
     """A run under way.
 
     Attributes:
@@ -52,7 +52,7 @@ class Run:
         return {name: value for name, value in asdict(self).items() if name != "watch" or value is not None}
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Run:
+    def from_json(content: Mapping[str, Any]) -> LedgerRun:
         """The run of `to_json`.
 
         Raises:
@@ -60,11 +60,11 @@ class Run:
         """
         watch = content.get("watch")
         watched = None if watch is None else Watch(watch["model"], dict(watch["others"]))
-        return Run(**{**content, "versions": tuple(content["versions"]), "watch": watched})
+        return LedgerRun(**{**content, "versions": tuple(content["versions"]), "watch": watched})
 
 
 @dataclass(frozen=True)
-class Done:
+class VersionOutcome:
     """What became of a data version.
 
     Attributes:
@@ -94,13 +94,13 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Ending:
+class RunEnding:
     """A run that ended.
 
     Attributes:
         epoch: its number, from 1.
         versions: its data versions.
-        outcome: of all of them, but for those in `Done` with another one.
+        outcome: of all of them, but for those in `VersionOutcome` with another one.
         model: the version of the Model that it made; "" if none.
         why: in words.
     """

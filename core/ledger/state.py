@@ -16,19 +16,19 @@ from datetime import datetime
 from typing import Any
 
 from headrace.core.errors import DataError, UsageError, UserError
-from headrace.core.ledger.records import OUTCOMES, Done, Ending, Failure, Outcome, Run, Watch
+from headrace.core.ledger.records import OUTCOMES, Failure, LedgerRun, Outcome, RunEnding, VersionOutcome, Watch
 from headrace.core.ledger.retries import Retries
 
 __all__ = [
     "MOST_VERSIONS",
     "OUTCOMES",
-    "Done",
-    "Ending",
     "Failure",
+    "LedgerRun",
     "LedgerState",
     "Outcome",
     "Overtaken",
-    "Run",
+    "RunEnding",
+    "VersionOutcome",
     "Watch",
     "damaged",
 ]
@@ -59,11 +59,11 @@ class LedgerState:
 
     epoch: int = 0
     attempt: int = 0
-    run: Run | None = None
+    run: LedgerRun | None = None
     failure: Failure | None = None
-    done: Mapping[str, Done] = field(default_factory=dict)
+    done: Mapping[str, VersionOutcome] = field(default_factory=dict)
     bad: tuple[str, ...] = ()
-    history: tuple[Ending, ...] = ()
+    history: tuple[RunEnding, ...] = ()
 
     @property
     def given_up(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class LedgerState:
                 fix="Start another ledger: move this one's folder away; the registry still has the champion",
             )
         epoch, attempt = self.next_fence
-        return replace(self, attempt=attempt, run=Run(run_id, epoch, attempt, chosen))
+        return replace(self, attempt=attempt, run=LedgerRun(run_id, epoch, attempt, chosen))
 
     @property
     def next_fence(self) -> tuple[int, int]:
@@ -133,7 +133,7 @@ class LedgerState:
             )
         return replace(self, run=replace(run, holder=holder))
 
-    def check(self, run_id: str, holder: str) -> Run:
+    def check(self, run_id: str, holder: str) -> LedgerRun:
         """The run under way, if this execution holds it; asked before every effect that others see.
 
         Raises:
@@ -182,8 +182,8 @@ class LedgerState:
         own = dict(others or {})
         if not own.keys() <= set(run.versions):
             raise UsageError("a data version is not of this run", where=run_id, received=", ".join(sorted(own)))
-        now_done = {version: Done(own.get(version, outcome), run.epoch, model) for version in run.versions}
-        return self._after(run.versions, now_done, Ending(run.epoch, run.versions, outcome, model, why))
+        now_done = {version: VersionOutcome(own.get(version, outcome), run.epoch, model) for version in run.versions}
+        return self._after(run.versions, now_done, RunEnding(run.epoch, run.versions, outcome, model, why))
 
     def failed(self, run_id: str, reason: str, now: datetime, retries: Retries) -> LedgerState:
         """The state after the run under way failed, or is gone.
@@ -202,8 +202,8 @@ class LedgerState:
         failure = Failure(left, (now + wait).isoformat(timespec="seconds"), reason) if left else None
         if not given_up:
             return replace(self, run=None, failure=failure)
-        now_done = {version: Done("given up", run.epoch) for version in given_up}
-        ending = Ending(run.epoch, given_up, "given up", "", reason)
+        now_done = {version: VersionOutcome("given up", run.epoch) for version in given_up}
+        ending = RunEnding(run.epoch, given_up, "given up", "", reason)
         return replace(self._after(given_up, now_done, ending), failure=failure)
 
     def restored(self, versions: Iterable[str]) -> LedgerState:
@@ -227,7 +227,7 @@ class LedgerState:
         """The state in which a version of a Model is never used again."""
         return self if model in self.bad else replace(self, bad=tuple(sorted((*self.bad, model))))
 
-    def _current(self, run_id: str) -> Run:
+    def _current(self, run_id: str) -> LedgerRun:
         if self.run is None or self.run.id != run_id:
             raise Overtaken(
                 "this run was overtaken",
@@ -238,7 +238,9 @@ class LedgerState:
             )
         return self.run
 
-    def _after(self, versions: tuple[str, ...], now_done: Mapping[str, Done], ending: Ending) -> LedgerState:
+    def _after(
+        self, versions: tuple[str, ...], now_done: Mapping[str, VersionOutcome], ending: RunEnding
+    ) -> LedgerState:
         done = dict(sorted({**self.done, **now_done}.items()))
         history = (*self.history, ending)[-_HISTORY:]
         failure = self.failure
@@ -281,11 +283,11 @@ class LedgerState:
             return LedgerState(
                 epoch=int(content["epoch"]),
                 attempt=int(content["attempt"]),
-                run=None if run is None else Run.from_json(run),
+                run=None if run is None else LedgerRun.from_json(run),
                 failure=None if failure is None else Failure(**failure),
-                done={version: Done(**done) for version, done in content["done"].items()},
+                done={version: VersionOutcome(**done) for version, done in content["done"].items()},
                 bad=tuple(content["bad"]),
-                history=tuple(Ending(**{**e, "versions": tuple(e["versions"])}) for e in content["history"]),
+                history=tuple(RunEnding(**{**e, "versions": tuple(e["versions"])}) for e in content["history"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(uri, f"{type(error).__name__}: {error}") from error

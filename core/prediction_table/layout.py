@@ -38,7 +38,7 @@ Kind = Literal["number", "text", "bytes"]
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """An output of the model.
 
     Attributes:
@@ -66,7 +66,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class About:
+class TableDescription:
     """What the predictions are.
 
     Attributes:
@@ -101,10 +101,10 @@ class Footer:
 
     rows: int
     entries: int
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     sections: Mapping[str, tuple[int, int]]
     digest: str
-    about: About
+    about: TableDescription
 
     def to_bytes(self) -> bytes:
         """The footer and what follows it."""
@@ -141,7 +141,7 @@ class Footer:
         plain = json.loads(footer)
         if plain.pop("format") != FORMAT:
             raise ValueError(f"another format than {FORMAT}")
-        plain["columns"] = tuple(Column(**column) for column in plain["columns"])
+        plain["columns"] = tuple(TableColumn(**column) for column in plain["columns"])
         plain["sections"] = {name: (begin, size) for name, (begin, size) in plain["sections"].items()}
-        plain["about"] = About(**plain["about"])
+        plain["about"] = TableDescription(**plain["about"])
         return cls(**plain), begin

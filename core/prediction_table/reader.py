@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.prediction_table.layout import Column, Footer
+from headrace.core.prediction_table.layout import Footer, TableColumn
 
 _CHUNK = 4 << 20
 # So few keys are looked up one by one: calls of numpy take longer.
@@ -155,7 +155,7 @@ class PredictionTable:
         """
         return {column.name: self._values(column, rows) for column in self.columns}
 
-    def _values(self, column: Column, rows: Rows) -> npt.NDArray[Any]:
+    def _values(self, column: TableColumn, rows: Rows) -> npt.NDArray[Any]:
         if column.width is None:
             return self._flat(column, rows)
         if column.width:
@@ -172,7 +172,7 @@ class PredictionTable:
         lists[:] = np.split(flat, stops[:-1])
         return lists
 
-    def _flat(self, column: Column, items: Rows) -> npt.NDArray[Any]:
+    def _flat(self, column: TableColumn, items: Rows) -> npt.NDArray[Any]:
         name = column.section("values")
         if column.kind == "number":
             numbers: npt.NDArray[Any] = self._section(name, column.stored)[items]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError
-from headrace.core.prediction_table.layout import ALIGNMENT, MAGIC, MAX_ROWS, About, Column, Footer
+from headrace.core.prediction_table.layout import ALIGNMENT, MAGIC, MAX_ROWS, Footer, TableColumn, TableDescription
 
 _CHUNK = 4 << 20
 # Hashes and rows are separated from the sorted pairs in pieces of this number.
@@ -33,7 +33,7 @@ class Output(Protocol):
 
 
 @dataclass(frozen=True)
-class Values:
+class ColumnValues:
     """Values of a column for some rows.
 
     Attributes:
@@ -48,7 +48,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class RepeatedKeys:
     """Rows whose key an earlier row has.
 
     Attributes:
@@ -70,7 +70,7 @@ class TableWriter:
         columns: the outputs, in any order.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[TableColumn]) -> None:
         self.columns = tuple(sorted(columns, key=lambda column: column.name))
         self.rows = 0
         self._stack = ExitStack()
@@ -97,7 +97,7 @@ class TableWriter:
         file = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         self._parts[name] = _Part(file)
 
-    def add(self, keys: Sequence[bytes], values: Mapping[str, Values]) -> None:
+    def add(self, keys: Sequence[bytes], values: Mapping[str, ColumnValues]) -> None:
         """Adds rows.
 
         Args:
@@ -122,13 +122,13 @@ class TableWriter:
             part.write(given.flat if isinstance(given.flat, bytes) else given.flat.astype(column.stored, copy=False))
         self.rows += len(keys)
 
-    def _items(self, column: Column) -> int:
+    def _items(self, column: TableColumn) -> int:
         """Number of values of a column so far."""
         if column.kind == "number":
             return self._parts[column.section("values")].bytes // np.dtype(column.stored).itemsize
         return self._parts[column.section("ends")].bytes // 8
 
-    def repeated(self) -> Repeated:
+    def repeated(self) -> RepeatedKeys:
         """Sorts the keys, and returns the rows whose key an earlier row has; they get no entry in the table."""
         pairs = np.concatenate(self._hashes or [np.empty(0, np.uint32)]).astype(np.uint64) << _BITS
         self._hashes.clear()
@@ -152,9 +152,9 @@ class TableWriter:
             pairs = pairs[kept]
         self._index = pairs
         order = np.argsort(np.frombuffer(rows, np.int64))
-        return Repeated(np.frombuffer(rows, np.int64)[order], np.frombuffer(first, np.int64)[order])
+        return RepeatedKeys(np.frombuffer(rows, np.int64)[order], np.frombuffer(first, np.int64)[order])
 
-    def save(self, output: Output, about: About) -> Footer:
+    def save(self, output: Output, about: TableDescription) -> Footer:
         """Writes the table.
 
         Args:

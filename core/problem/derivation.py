@@ -9,7 +9,7 @@ from typing import Literal
 
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.binding import RawKind, for_feature, inlined, needed, nodes, raw_columns
-from headrace.core.expressions.nodes import Column, Expression, shown
+from headrace.core.expressions.nodes import ColumnReference, Expression, shown
 from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES, Categorical, Numeric, stored_as
 
 _WHERE = "Problem.derive"
@@ -231,9 +231,9 @@ def _depends_on(name: str, other: str, derive: Mapping[str, Expression]) -> bool
     waiting, seen = [name], {name}
     while waiting:
         for node in nodes(derive[waiting.pop()]):
-            if isinstance(node, Column) and node.name == other:
+            if isinstance(node, ColumnReference) and node.name == other:
                 return True
-            if isinstance(node, Column) and node.name in derive and node.name not in seen:
+            if isinstance(node, ColumnReference) and node.name in derive and node.name not in seen:
                 seen.add(node.name)
                 waiting.append(node.name)
     return False

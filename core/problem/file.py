@@ -19,7 +19,7 @@ from headrace.core.problem.user_modules import UserModule, UserModules, check_pl
 # The part of a Problem file that a step reads: the whole file, or the part that determines its result.
 # The note on a Model that expects the columns of `prepare`.
 PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare returns"
-Part = Literal["problem", "schema", "training", "tuning", "evaluation"]
+ProblemPart = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ProblemFile:
         tuning = self.problem.tuning
         return _digest_of(self.training_digest, None if tuning is None else tuning.to_json())
 
-    def digest_of(self, part: Part) -> str:
+    def digest_of(self, part: ProblemPart) -> str:
         """Digest of a part of the file, in hexadecimal."""
         return {
             "problem": lambda: self.digest,
@@ -70,7 +70,7 @@ class ProblemFile:
     @property
     def digests(self) -> dict[str, str]:
         """The digests of all parts, by the pipelines' parameters."""
-        return {f"{part}_digest": self.digest_of(part) for part in get_args(Part)}
+        return {f"{part}_digest": self.digest_of(part) for part in get_args(ProblemPart)}
 
     @property
     def files(self) -> dict[str, str]:
@@ -95,7 +95,7 @@ class ProblemFile:
         return own_line(trace, texts)
 
 
-def load_problem(path: str, *, digest: str = "", part: Part = "problem") -> ProblemFile:
+def load_problem(path: str, *, digest: str = "", part: ProblemPart = "problem") -> ProblemFile:
     """Reads and executes a Problem file. The user's modules are searched in its folder first.
 
     Args:

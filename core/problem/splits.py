@@ -202,13 +202,13 @@ def _order(bound: str | float, name: str) -> float:
         return bound
     import numpy as np
 
-    from headrace.core.expressions.evaluate import Evaluated
+    from headrace.core.expressions.evaluate import ExpressionValues
     from headrace.core.expressions.functions import timestamp
     from headrace.core.expressions.lower_numpy import NumpyEvaluator
-    from headrace.core.expressions.nodes import Column
+    from headrace.core.expressions.nodes import ColumnReference
 
-    column = Evaluated(np.array([bound], object), np.zeros(1, np.bool_))
-    found = NumpyEvaluator({"time": column}, 1)(timestamp(Column("time", "text")))
+    column = ExpressionValues(np.array([bound], object), np.zeros(1, np.bool_))
+    found = NumpyEvaluator({"time": column}, 1)(timestamp(ColumnReference("time", "text")))
     if found.missing[0]:
         raise ProblemError(
             f"{name} is not a time",

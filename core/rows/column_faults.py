@@ -8,14 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.rules.column import CategoryRule, NumberRule, bytes_fault, key_fault
-from headrace.core.rules.fault import Fault, Mask
+from headrace.core.rules.fault import Mask, RuleViolation
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.values.columns import mask_of, nulls_of
 from headrace.core.values.missing import LOOKS_MISSING, declaration
 from headrace.core.values.numbers import parse_numbers
 
 
-def parsed_numbers(rule: NumberRule, name: str, column: pa.Array) -> tuple[npt.NDArray[np.float64], Mask, list[Fault]]:
+def parsed_numbers(
+    rule: NumberRule, name: str, column: pa.Array
+) -> tuple[npt.NDArray[np.float64], Mask, list[RuleViolation]]:
     """The numbers of a column, which values are present, and the rules that they break.
 
     Raises:
@@ -25,7 +27,7 @@ def parsed_numbers(rule: NumberRule, name: str, column: pa.Array) -> tuple[npt.N
     return values, ~missing & ~wrong, rule.faults(name, values, missing, wrong, float_bits(column.type), number_hint)
 
 
-def category_faults(rule: CategoryRule, name: str, text: pa.Array, not_utf8: Mask) -> list[Fault]:
+def category_faults(rule: CategoryRule, name: str, text: pa.Array, not_utf8: Mask) -> list[RuleViolation]:
     """The rules that categories break.
 
     Args:
@@ -41,7 +43,7 @@ def category_faults(rule: CategoryRule, name: str, text: pa.Array, not_utf8: Mas
     return rule.faults(name, missing & ~not_utf8, unknown, not_utf8)
 
 
-def key_faults(name: str, text: pa.Array, not_utf8: Mask) -> list[Fault]:
+def key_faults(name: str, text: pa.Array, not_utf8: Mask) -> list[RuleViolation]:
     """The rules that keys break: each is a text that is not empty; arguments as of `category_faults`."""
     missing = (nulls_of(text) | mask_of(pc.equal(text, ""))) & ~not_utf8
     found = [bytes_fault(name, not_utf8)] if not_utf8.any() else []

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 
 from headrace.core.errors import DataError
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.sources.csv.numbers import reading_option
 from headrace.core.text import counted
 from headrace.core.values.columns import as_text, is_text
@@ -20,7 +20,7 @@ _NO_OPTION = "Write the column as numbers where the table is written, or convert
 _COUNT = re.compile(r"marked (.*?) in (.*)\Z", re.DOTALL)
 
 
-def marked_seen(column: pa.Array, faults: Iterable[Fault], *, csv: bool) -> Counter[str]:
+def marked_seen(column: pa.Array, faults: Iterable[RuleViolation], *, csv: bool) -> Counter[str]:
     """Counts for `check_notation` of a batch.
 
     Args:

@@ -14,7 +14,7 @@ from headrace.core.artifacts.examples import SPLITS
 from headrace.core.errors import DataError
 from headrace.core.expressions.functions import timestamp
 from headrace.core.expressions.lower_arrow import ArrowEvaluator, evaluated
-from headrace.core.expressions.nodes import Column
+from headrace.core.expressions.nodes import ColumnReference
 from headrace.core.problem import Problem, Splits
 from headrace.core.rows.splits import Fingerprints, fingerprint, split_of
 from headrace.core.values.columns import Mask, is_text, logical, texts
@@ -26,7 +26,7 @@ Codes = npt.NDArray[np.int64]
 # Text that may spell the same number or boolean as another text: "7.0", "+7", "1e3", "True".
 _RESPELLED = r"^[+-]?[0-9]*\.[0-9]*([eE][+-]?[0-9]+)?$|^[+-]?[0-9]+[eE][+-]?[0-9]+$|^\+[0-9]+$|^[tT][rR][uU][eE]$"
 _RESPELLED += r"|^[fF][aA][lL][sS][eE]$"
-_MOMENT = timestamp(Column("time", "text"))
+_MOMENT = timestamp(ColumnReference("time", "text"))
 
 
 def by_group(splits: Splits, column: pa.Array) -> tuple[Codes, Mask]:

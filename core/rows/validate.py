@@ -45,7 +45,7 @@ _MEASURES: Mapping[Reason, str] = {"missing_value": "missing", "unknown_value": 
 
 
 @dataclass(frozen=True)
-class Checked:
+class ValidatedRows:
     """The validated rows of a batch.
 
     Attributes:
@@ -77,7 +77,7 @@ class _Column:
 
     source: pa.Array
     values: pa.Array
-    faults: list[rules.Fault]
+    faults: list[rules.RuleViolation]
     kinds: dict[str, Mask] = field(default_factory=dict)
     sizes: Counter[str] = field(default_factory=Counter)
     exact: pa.Array | None = None
@@ -88,7 +88,7 @@ class _Column:
         return let_through | self.kinds
 
 
-def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> Checked:
+def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = None) -> ValidatedRows:
     """Checks a batch against the types, ranges, vocabularies and missing values that a Problem allows.
 
     Args:
@@ -148,7 +148,7 @@ def validate(problem: Problem, rows: Rows, marked: Mapping[int, Fault] | None = 
         batch = pa.RecordBatch.from_arrays([contents, *batch.columns], names=[problem.key_name, *batch.schema.names])
     if problem.splits.kind == "files":
         codes = by_file(problem.splits, rows.part.path, fingerprint(batch.column(0)))
-    return Checked(batch, numbers, tuple(quarantined), seen, codes)
+    return ValidatedRows(batch, numbers, tuple(quarantined), seen, codes)
 
 
 def quarantine(rows: Rows, row: int, columns: Sequence[str], *faults: Fault) -> QuarantinedRow:
@@ -206,7 +206,7 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
     missing &= ~bad
     result = _Column(column, text, [bytes_fault(name, bad)])
     result.faults.append(
-        rules.Fault(name, "missing_value", missing, lambda _: f"{name} is missing, and decides the split")
+        rules.RuleViolation(name, "missing_value", missing, lambda _: f"{name} is missing, and decides the split")
     )
     if splits.by is not None:
         return by_group(splits, column)[0], [result]
@@ -214,7 +214,7 @@ def _check_split(problem: Problem, rows: Rows) -> tuple[Codes | None, list[_Colu
     timed = isinstance(splits.eval_from, str)
     wanted = "a time" if timed else "a finite number"
     result.faults.append(
-        rules.Fault(
+        rules.RuleViolation(
             name,
             "not_a_time" if timed else "not_a_number",
             wrong & ~missing & ~bad,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.problem import Categorical, Numeric
-from headrace.core.rules.fault import Fault, Mask, listed
+from headrace.core.rules.fault import Mask, RuleViolation, listed
 from headrace.core.rules.mode import Mode
 from headrace.core.values.scaling import maximum
 
@@ -81,7 +81,7 @@ class NumberRule:
         wrong: Mask,
         bits: int = 64,
         hint: Callable[[str], str] = lambda _: "",
-    ) -> list[Fault]:
+    ) -> list[RuleViolation]:
         """The rules that rows break.
 
         Args:
@@ -92,10 +92,12 @@ class NumberRule:
             bits: width of the column's floats; 64 for other types.
             hint: appended to the message for a value that is not a number.
         """
-        found: list[Fault] = []
+        found: list[RuleViolation] = []
         if wrong.any():
             found.append(
-                Fault(name, "not_a_number", wrong, lambda v: f"{name} is {v}, which is not a finite number{hint(v)}")
+                RuleViolation(
+                    name, "not_a_number", wrong, lambda v: f"{name} is {v}, which is not a finite number{hint(v)}"
+                )
             )
         found += _missing(name, self.declared, missing, enforced=self.mode == "enforce" or not self.derived)
         low, high = self.bounds(bits)
@@ -110,7 +112,9 @@ class NumberRule:
                 enforced |= np.abs(values) > self._largest
             for refuses, rows in ((True, outside & enforced), (False, outside & ~enforced)):
                 if rows.any():
-                    found.append(Fault(name, "out_of_range", rows, lambda v: _outside(name, v, low, high), refuses))
+                    found.append(
+                        RuleViolation(name, "out_of_range", rows, lambda v: _outside(name, v, low, high), refuses)
+                    )
         return found
 
 
@@ -135,7 +139,7 @@ class CategoryRule:
         """The known categories; empty where every text is a category."""
         return frozenset(self.learned if self.declared.vocabulary is None else self.declared.vocabulary)
 
-    def faults(self, name: str, missing: Mask, unknown: Mask, not_utf8: Mask | None = None) -> list[Fault]:
+    def faults(self, name: str, missing: Mask, unknown: Mask, not_utf8: Mask | None = None) -> list[RuleViolation]:
         """The rules that rows break; arguments are masks of rows, [rows].
 
         Args:
@@ -144,7 +148,7 @@ class CategoryRule:
             unknown: mask of present values that are not in `known`.
             not_utf8: mask of bytes that are not UTF-8.
         """
-        found: list[Fault] = []
+        found: list[RuleViolation] = []
         declared = self.declared
         if not_utf8 is not None and not_utf8.any():
             found.append(bytes_fault(name, not_utf8))
@@ -153,7 +157,7 @@ class CategoryRule:
             refuses = declared.vocabulary is not None and declared.max_unknown is None and self.mode == "enforce"
             allowed = listed(declared.vocabulary) if declared.vocabulary else "the categories of the training data"
             found.append(
-                Fault(
+                RuleViolation(
                     name, "unknown_value", unknown, lambda v: f"{name} is {v}, which is not one of {allowed}", refuses
                 )
             )
@@ -163,22 +167,22 @@ class CategoryRule:
 Rule = NumberRule | CategoryRule
 
 
-def bytes_fault(name: str, rows: Mask) -> Fault:
+def bytes_fault(name: str, rows: Mask) -> RuleViolation:
     """The fault of bytes that are not UTF-8."""
-    return Fault(name, "not_utf8", rows, lambda value: f"{name} is {value}: these bytes are not UTF-8 text")
+    return RuleViolation(name, "not_utf8", rows, lambda value: f"{name} is {value}: these bytes are not UTF-8 text")
 
 
-def key_fault(name: str, rows: Mask) -> Fault:
+def key_fault(name: str, rows: Mask) -> RuleViolation:
     """The fault of a missing key."""
-    return Fault(name, "missing_key", rows, lambda _: f"{name} is empty, and is the key")
+    return RuleViolation(name, "missing_key", rows, lambda _: f"{name} is empty, and is the key")
 
 
-def _missing(name: str, declared: Numeric | Categorical, missing: Mask, *, enforced: bool) -> list[Fault]:
+def _missing(name: str, declared: Numeric | Categorical, missing: Mask, *, enforced: bool) -> list[RuleViolation]:
     counted = declared.optional and declared.max_missing is not None
     if (declared.optional and not counted) or not missing.any():
         return []
     refuses = enforced and not declared.optional
-    return [Fault(name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional", refuses)]
+    return [RuleViolation(name, "missing_value", missing, lambda _: f"{name} is missing, and is not optional", refuses)]
 
 
 def _outside(name: str, value: str, low: float, high: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from headrace.core.rules.fault import Fault, Mask
+    from headrace.core.rules.fault import Mask, RuleViolation
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -25,7 +25,7 @@ class RuleCounts:
     predicted: Counts = field(default_factory=dict)
 
     @classmethod
-    def of(cls, faults: Iterable[Fault], predicted: Mask) -> Self:
+    def of(cls, faults: Iterable[RuleViolation], predicted: Mask) -> Self:
         """Counts the faults of columns.
 
         Args:

@@ -22,7 +22,7 @@ _WRITTEN_OUT = 1e16
 
 
 @dataclass
-class Fault:
+class RuleViolation:
     """A rule that rows of a column broke.
 
     Attributes:

@@ -16,7 +16,7 @@ from headrace.core.expressions.nodes import Expression
 from headrace.core.problem import Categorical, Numeric
 from headrace.core.problem.derivation import Derivation
 from headrace.core.rules.column import CategoryRule, NumberRule, Rule
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.rules.mode import Mode, check_mode
 
 
@@ -85,7 +85,7 @@ class ModelRules:
         """The index of a column in `order`; columns that are not inputs, such as a key, come first."""
         return self.order.index(column) if column in self.order else -1
 
-    def derived_faults(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[list[Fault], Mapping[str, Any]]:
+    def derived_faults(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[list[RuleViolation], Mapping[str, Any]]:
         """The rules that derived features break.
 
         Args:
@@ -97,13 +97,13 @@ class ModelRules:
         if not self.derived:
             return [], {}
         made = lower_numpy.derive(self.expressions, columns)
-        found: list[Fault] = []
+        found: list[RuleViolation] = []
         for name, rule in self.derived.items():
             found += faults_of(rule, name, made[name])
         return found, made
 
 
-def faults_of(rule: Rule, name: str, column: npt.NDArray[Any]) -> list[Fault]:
+def faults_of(rule: Rule, name: str, column: npt.NDArray[Any]) -> list[RuleViolation]:
     """The rules that a column of typed values breaks: floats (NaN: missing), or objects of str ("": missing)."""
     if isinstance(rule, NumberRule):
         if rule.hold(column):

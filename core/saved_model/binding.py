@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.saved_model.find import Source
-from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelInput, Takes, is_key
+from headrace.core.saved_model.find import ServableModel
+from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelBinding, ModelInput, is_key
 
 MODEL_VERSION = "model_version"
 
 
-def with_key_input(takes: Takes, key: str | None, *, ours: bool = False) -> Takes:
+def with_key_input(takes: ModelBinding, key: str | None, *, ours: bool = False) -> ModelBinding:
     """Uses the string input `key` for the key, where the model only returns it unchanged.
 
     A model that computes with it gets the column `key`, as each input gets the column of its name.
@@ -33,14 +33,14 @@ def with_key_input(takes: Takes, key: str | None, *, ours: bool = False) -> Take
     )
 
 
-def and_key(takes: Takes) -> tuple[ModelInput, ...]:
+def and_key(takes: ModelBinding) -> tuple[ModelInput, ...]:
     """The inputs and the key's input, fed from the key's column."""
     if takes.key_input is None or takes.key is None:
         return takes.inputs
     return (*takes.inputs, ModelInput(takes.key_input, "string", None, (takes.key,)))
 
 
-def declared(takes: Takes, source: Source) -> Takes:
+def declared(takes: ModelBinding, source: ServableModel) -> ModelBinding:
     """Adds the facts of a Model's schema that its SavedModel lacks: optional columns, and column names in files.
 
     Raises:
@@ -74,7 +74,7 @@ def declared(takes: Takes, source: Source) -> Takes:
     return replace(takes, inputs=inputs, key=schema.key_name, declared=True, rules=source.rules)
 
 
-def keyed(takes: Takes, key: str | None) -> Takes:
+def keyed(takes: ModelBinding, key: str | None) -> ModelBinding:
     """Uses the column `key`, or the declared one, for the key.
 
     Raises:
@@ -92,7 +92,7 @@ def keyed(takes: Takes, key: str | None) -> Takes:
     return replace(takes, key=key)
 
 
-def with_optional(takes: Takes, optional: Collection[str]) -> Takes:
+def with_optional(takes: ModelBinding, optional: Collection[str]) -> ModelBinding:
     names = [taken.name for taken in takes.inputs]
     for name in optional:
         if name not in names:

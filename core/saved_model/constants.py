@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.core.errors import UsageError
-from headrace.core.saved_model.interface import FLOATS, Constant, Takes
+from headrace.core.saved_model.interface import FLOATS, Constant, ModelBinding
 from headrace.core.values.scalars import text_of
 
 
@@ -34,7 +34,7 @@ def constants_from(texts: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def with_constants(takes: Takes, values: Mapping[str, Any]) -> Takes:
+def with_constants(takes: ModelBinding, values: Mapping[str, Any]) -> ModelBinding:
     """Sets the value of each input of shape [].
 
     Args:

@@ -14,7 +14,7 @@ from headrace.core.errors import DataError, ProblemError, UsageError
 from headrace.core.rules.mode import Mode
 from headrace.core.rules.model import ModelRules
 from headrace.core.saved_model.json.columns import Interface
-from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.inputs import InputFeature
 from headrace.core.serving_mode import Serving, serving_of
 from headrace.core.values.spellings import spellings
 
@@ -24,7 +24,7 @@ _UNKNOWN_VERSION = "1"
 
 
 @dataclass(frozen=True)
-class Source:
+class ServableModel:
     """A model to serve.
 
     Attributes:
@@ -50,7 +50,7 @@ class Source:
     serving: Serving | None = None
 
 
-def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -> Source:
+def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -> ServableModel:
     """The model at a path.
 
     Args:
@@ -67,7 +67,7 @@ def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -
     if storage.exists(storage.join(uri, "saved_model", "saved_model.pb")):
         return _of_model(uri, name, rules)
     if storage.exists(storage.join(uri, "saved_model.pb")):
-        return Source(uri, checked_name(name or _last_part(uri)), _UNKNOWN_VERSION, None)
+        return ServableModel(uri, checked_name(name or _last_part(uri)), _UNKNOWN_VERSION, None)
     raise UsageError(
         "the model to serve does not exist",
         where=uri,
@@ -95,7 +95,7 @@ def _last_part(uri: str) -> str:
     return storage.local_path(uri).resolve().name
 
 
-def _of_endpoint(uri: str, name: str | None, rules: Mode) -> Source:
+def _of_endpoint(uri: str, name: str | None, rules: Mode) -> ServableModel:
     model, known = _live(uri)
     return _of_model(model, name or known, rules)
 
@@ -110,7 +110,7 @@ def _live(uri: str) -> tuple[str, Any]:
     return storage.join(uri, "versions", live), endpoint.get("name")
 
 
-def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
+def _of_model(uri: str, name: str | None, mode: Mode) -> ServableModel:
     model = open_model(uri)
     known = model.vocabularies()
     try:
@@ -118,7 +118,7 @@ def _of_model(uri: str, name: str | None, mode: Mode) -> Source:
     except DataError as error:
         raise error.at(storage.join(uri, "problem.json")) from error
     golden = model.golden() or {}
-    return Source(
+    return ServableModel(
         model.saved_model,
         checked_name(name or model.problem.get("name")),
         model.version,
@@ -155,7 +155,7 @@ def _interface(model: ModelArtifact, known: Mapping[str, Sequence[str]], rules: 
             by_role[column["role"]].append(column)
         return Interface(
             tuple(
-                Input(
+                InputFeature(
                     str(c["name"]),
                     c["kind"],
                     bool(c["optional"]),

@@ -30,7 +30,7 @@ _Tensor = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Uses:
+class InputUses:
     """The uses of an input.
 
     Attributes:
@@ -89,12 +89,12 @@ class SignatureGraph:
         known = self.meta_graph is not None and self.signature in self.meta_graph.signature_def
         return self.meta_graph.signature_def[self.signature] if known else None
 
-    def uses(self, name: str) -> Uses:
+    def uses(self, name: str) -> InputUses:
         """The uses of the input `name`, a dense tensor of the signature."""
         start = _tensor(self.definition.inputs[name].name)
         ops, reached = self._follow(_Body(self.meta_graph.graph_def.node), start, frozenset())
         outputs = {n for n, info in self.definition.outputs.items() if _tensor(info.name) in reached}
-        return Uses(frozenset(ops), frozenset(outputs))
+        return InputUses(frozenset(ops), frozenset(outputs))
 
     def parses_examples(self, name: str) -> bool:
         """Whether the input `name` is serialized tf.train.Examples, which the model parses."""

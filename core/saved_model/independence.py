@@ -16,11 +16,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from headrace.core.errors import DataError
-from headrace.core.saved_model.interface import FLOATS, ModelInput, Takes
+from headrace.core.saved_model.interface import FLOATS, ModelBinding, ModelInput
 
 Tensors = Mapping[str, Any]
 Answers = Mapping[str, npt.NDArray[Any]]
-Call = Callable[[Tensors], Tensors]
+ModelCall = Callable[[Tensors], Tensors]
 
 # Rows of a probe: enough that a sort moves most of them, few enough to be cheap.
 PROBE_ROWS = 8
@@ -46,7 +46,7 @@ class _Difference:
     other: str
 
 
-def trial_rows(takes: Takes, *, companions: bool = False) -> dict[str, Any]:
+def trial_rows(takes: ModelBinding, *, companions: bool = False) -> dict[str, Any]:
     """Synthetic rows for a first call of a model without known rows; the same rows each time.
 
     Args:
@@ -72,7 +72,7 @@ def _values(chance: np.random.Generator, taken: ModelInput, companions: bool) ->
     return tf.cast(tf.constant(chance.integers(0, 2 if taken.dtype == "bool" else 4, shape)), taken.dtype)
 
 
-def answers_to(call: Call, rows: Tensors, batch: int | None) -> Answers | None:
+def answers_to(call: ModelCall, rows: Tensors, batch: int | None) -> Answers | None:
     """A model's predictions for rows, repeated to fill a call of a fixed size; None if the call fails.
 
     Args:
@@ -84,7 +84,9 @@ def answers_to(call: Call, rows: Tensors, batch: int | None) -> Answers | None:
     return _asked(call, _taken(rows, np.arange(batch or there) % there))
 
 
-def check_independence(call: Call, rows: Tensors, companions: Tensors, batch: int | None, where: str) -> Answers | None:
+def check_independence(
+    call: ModelCall, rows: Tensors, companions: Tensors, batch: int | None, where: str
+) -> Answers | None:
     """Calls a model with rows alone, with other rows and in another order, and compares the predictions.
 
     Args:
@@ -133,14 +135,14 @@ def check_independence(call: Call, rows: Tensors, companions: Tensors, batch: in
     return answers
 
 
-def _asked(call: Call, tensors: Tensors) -> Answers | None:
+def _asked(call: ModelCall, tensors: Tensors) -> Answers | None:
     try:
         return {name: _array(tensor) for name, tensor in call(tensors).items()}
     except tf.errors.OpError:
         return None
 
 
-def with_binary(takes: Takes, answers: Answers | None, makes_bytes: Callable[[], bool]) -> Takes:
+def with_binary(takes: ModelBinding, answers: Answers | None, makes_bytes: Callable[[], bool]) -> ModelBinding:
     """Marks outputs as bytes if their strings are not text in the predictions for synthetic rows.
 
     The model itself makes such strings, such as an image or a serialized tensor: so a column's type follows from the

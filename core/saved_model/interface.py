@@ -116,7 +116,7 @@ class ModelOutput:
 
 
 @dataclass(frozen=True)
-class Takes:
+class ModelBinding:
     """The inputs and outputs of a model, and the columns that feed it.
 
     Attributes:
@@ -167,7 +167,7 @@ class Takes:
                 raise _no_column(name, wanted[name], available)
         return tuple(name for name in self.columns if name in available)
 
-    def fed(self, feeding: Feeding) -> Takes:
+    def fed(self, feeding: Feeding) -> ModelBinding:
         """Feeds inputs from columns with other names.
 
         Args:
@@ -187,7 +187,7 @@ class Takes:
                 )
         return replace(self, inputs=tuple(_fed(taken, feeding.get(taken.name)) for taken in self.inputs))
 
-    def dense(self, columns: Sequence[str]) -> Takes:
+    def dense(self, columns: Sequence[str]) -> ModelBinding:
         """Feeds the only dense input from `columns`, in this order.
 
         Raises:
@@ -235,7 +235,7 @@ def _shape(width: int | None, dims: Sequence[int]) -> str:
     return f"[{', '.join(['rows', *map(str, inner)])}]"
 
 
-def refuse_per_call(takes: Takes, where: str, instead: str) -> None:
+def refuse_per_call(takes: ModelBinding, where: str, instead: str) -> None:
     """Refuses a model with an output of one value per call, which depends on the rows that are in the call.
 
     Raises:

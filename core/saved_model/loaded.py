@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from headrace.core.errors import DataError
 from headrace.core.saved_model.graph import SignatureGraph
 from headrace.core.saved_model.input_names import names_of_arguments
-from headrace.core.saved_model.interface import SERVING_DEFAULT, Constant, Takes
+from headrace.core.saved_model.interface import SERVING_DEFAULT, Constant, ModelBinding
 from headrace.core.saved_model.signature_specs import takes_of
 
 OpError = tf.errors.OpError
@@ -101,7 +101,7 @@ class SavedModel:
         signatures: Mapping[str, Any] = self._loaded.signatures
         return signatures
 
-    def takes(self, *, any_outputs: bool = False) -> Takes:
+    def takes(self, *, any_outputs: bool = False) -> ModelBinding:
         """The interface to columns: each input is fed from the column of its name.
 
         Args:

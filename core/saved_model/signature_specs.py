@@ -15,9 +15,9 @@ from headrace.core.saved_model.interface import (
     KEY,
     Constant,
     KeyUse,
+    ModelBinding,
     ModelInput,
     ModelOutput,
-    Takes,
     is_bytes,
     is_key,
 )
@@ -39,7 +39,7 @@ def takes_of(
     arguments: Iterable[str],
     *,
     any_outputs: bool = False,
-) -> Takes:
+) -> ModelBinding:
     """The interface to columns: each input is fed from the column of its name, serialized Examples from whole records.
 
     Args:
@@ -81,7 +81,9 @@ def takes_of(
         if graph.parses_examples(only.name):
             taken = [ModelInput(only.name, only.dtype, None, (EXAMPLE_COLUMN,))]
     use = _key_use(graph) if is_key(taken, given) else ""
-    return Takes(graph.signature, tuple(taken), tuple(given), key_use=use, constants=tuple(constants), batch=batch)
+    return ModelBinding(
+        graph.signature, tuple(taken), tuple(given), key_use=use, constants=tuple(constants), batch=batch
+    )
 
 
 def _is_open(spec: Any) -> bool:

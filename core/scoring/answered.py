@@ -13,18 +13,18 @@ import pyarrow as pa
 from headrace.core.artifacts import quarantine
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.row_faults import RowFaults
 from headrace.core.sources.source import Rows
 
 Places = npt.NDArray[np.int64]
 # For a row without an answer: the model's error, or the faults for which a server refused it.
-Said: TypeAlias = str | Sequence[quarantine.Fault]
+FaultCause: TypeAlias = str | Sequence[quarantine.Fault]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class InputRows:
     """Rows as a model's inputs.
 
     Attributes:
@@ -39,11 +39,11 @@ class Prepared:
     faults: RowFaults
     at: Places
     feeds: list[Feed]
-    found: Sequence[Fault] = ()
+    found: Sequence[RuleViolation] = ()
 
 
 @dataclass(frozen=True)
-class Answered:
+class ModelAnswers:
     """A model's answers for rows.
 
     Attributes:
@@ -55,18 +55,18 @@ class Answered:
 
     at: Places
     arrays: list[pa.Array]
-    failed: Mapping[int, Said]
-    faults: Sequence[Fault]
+    failed: Mapping[int, FaultCause]
+    faults: Sequence[RuleViolation]
 
-    def slice(self, begin: int, end: int) -> Answered:
+    def slice(self, begin: int, end: int) -> ModelAnswers:
         """Rows from `begin` up to `end`, of a model that answered every row."""
         arrays = [array.slice(begin, end - begin) for array in self.arrays]
-        faults = [Fault(f.column, f.reason, f.rows[begin:end], f.message) for f in self.faults]
-        return Answered(np.arange(end - begin), arrays, {}, faults)
+        faults = [RuleViolation(f.column, f.reason, f.rows[begin:end], f.message) for f in self.faults]
+        return ModelAnswers(np.arange(end - begin), arrays, {}, faults)
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredBatch:
     """The predictions of a batch, and its quarantined rows.
 
     Attributes:
@@ -82,7 +82,7 @@ class Scored:
     counts: RuleCounts = field(default_factory=RuleCounts)
 
 
-def in_order(groups: Sequence[tuple[Places, Answered]]) -> Answered:
+def in_order(groups: Sequence[tuple[Places, ModelAnswers]]) -> ModelAnswers:
     """Merges the answers for groups of rows, in the order of the rows.
 
     Args:
@@ -99,6 +99,6 @@ def in_order(groups: Sequence[tuple[Places, Answered]]) -> Answered:
         for fault in answered.faults:
             rows = np.zeros(len(at), np.bool_)
             rows[before : before + count] = fault.rows
-            faults.append(Fault(fault.column, fault.reason, rows[order], fault.message))
+            faults.append(RuleViolation(fault.column, fault.reason, rows[order], fault.message))
         before += count
-    return Answered(at[order], arrays, failed, faults)
+    return ModelAnswers(at[order], arrays, failed, faults)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.saved_model.interface import ModelInput
 from headrace.core.values.columns import Mask
 
@@ -100,7 +100,7 @@ class Feeds:
 
     rows: int
     feeds: list[Feed] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[RuleViolation] = field(default_factory=list)
 
 
 def rows_of_one_shape(feeds: Sequence[Feed]) -> list[npt.NDArray[np.int64]] | None:

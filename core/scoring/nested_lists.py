@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.errors import DataError
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.saved_model.interface import ModelInput
 
 
-def flat_lists(column: pa.Array, taken: ModelInput, faults: list[Fault]) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+def flat_lists(
+    column: pa.Array, taken: ModelInput, faults: list[RuleViolation]
+) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """The values of each row, in the order of the nested lists; null where the row has none, or lists of other sizes.
 
     Args:
@@ -55,7 +57,9 @@ def flat_lists(column: pa.Array, taken: ModelInput, faults: list[Fault]) -> tupl
     if bad.any():
         shape = [size or "any" for size in taken.dims]
         message = f"which is not of shape [{', '.join(map(str, shape))}]"
-        faults.append(Fault(taken.columns[0], "malformed_row", bad, lambda v: f"{taken.columns[0]} is {v}, {message}"))
+        faults.append(
+            RuleViolation(taken.columns[0], "malformed_row", bad, lambda v: f"{taken.columns[0]} is {v}, {message}")
+        )
         level = level.filter(pa.array(~bad[owner]))
     absent = missing | bad
     shapes[absent] = 0

@@ -39,11 +39,11 @@ class Texts(NamedTuple):
 
 
 # One value per row of an input: numbers of its dtype, or strings.
-Column = npt.NDArray[Any] | Texts
+InputColumn = npt.NDArray[Any] | Texts
 
 
 @dataclass(frozen=True)
-class Fault:
+class PredictionFault:
     """Why a row has no prediction.
 
     Attributes:
@@ -58,7 +58,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class BatchPredictions:
     """Predictions of a batch.
 
     Attributes:
@@ -71,7 +71,7 @@ class Predicted:
 
     outputs: Mapping[str, npt.NDArray[Any]]
     at: npt.NDArray[np.int64]
-    faults: Mapping[int, Fault]
+    faults: Mapping[int, PredictionFault]
     model_version: str
 
 
@@ -112,7 +112,7 @@ class Predictor:
         self._whole = whole
         self.engine: Engine | None = None
 
-    def predict(self, columns: Mapping[str, Column]) -> Predicted:
+    def predict(self, columns: Mapping[str, InputColumn]) -> BatchPredictions:
         """Predictions for rows.
 
         Args:
@@ -140,15 +140,15 @@ class Predictor:
             order = np.argsort(at, kind="stable")
             outputs = {name: values[order] for name, values in self._joined(pieces).items()} if pieces else {}
             at = at[order]
-        faults = {row: Fault("model_failed", message) for row, message in failed.items()}
+        faults = {row: PredictionFault("model_failed", message) for row, message in failed.items()}
         for name, values in outputs.items():
             for place in _rows_not_finite(values):
                 message = f"the model's output {name} is not a finite number"
-                faults.setdefault(int(at[place]), Fault("not_finite", message, str(values[place])))
-        return Predicted(outputs, at, dict(sorted(faults.items())), self.model_version)
+                faults.setdefault(int(at[place]), PredictionFault("not_finite", message, str(values[place])))
+        return BatchPredictions(outputs, at, dict(sorted(faults.items())), self.model_version)
 
     def _pieces(
-        self, columns: Mapping[str, Column], rows: int
+        self, columns: Mapping[str, InputColumn], rows: int
     ) -> tuple[list[dict[str, npt.NDArray[Any]]], dict[int, str]]:
         """The outputs of calls in row order, and the model's error for each row on which it fails alone."""
         pieces: list[dict[str, npt.NDArray[Any]]] = []
@@ -247,11 +247,11 @@ def _rows_not_finite(values: npt.NDArray[Any]) -> list[int]:
     )
 
 
-def _at(column: Column, at: Indices) -> Column:
+def _at(column: InputColumn, at: Indices) -> InputColumn:
     return Texts(column.codes[at], column.values) if isinstance(column, Texts) else dense(column, at)
 
 
-def _tensor(column: Column, begin: int, end: int, filled: int) -> Any:
+def _tensor(column: InputColumn, begin: int, end: int, filled: int) -> Any:
     """Rows from `begin` up to `end` of a column, padded with copies of the last one to `filled` rows."""
     import tensorflow as tf
 
@@ -272,7 +272,7 @@ def _array(tensor: Any) -> npt.NDArray[Any]:
     return values.astype(np.float32) if tensor.dtype.name == "bfloat16" else values
 
 
-def _first(columns: Mapping[str, Column]) -> npt.NDArray[Any]:
+def _first(columns: Mapping[str, InputColumn]) -> npt.NDArray[Any]:
     column = next(iter(columns.values()))
     return column.codes if isinstance(column, Texts) else column
 

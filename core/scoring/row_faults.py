@@ -17,7 +17,7 @@ from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError
 from headrace.core.rows.validate import quarantine
 from headrace.core.rules.column import bytes_fault, key_fault
-from headrace.core.rules.fault import Fault, shown
+from headrace.core.rules.fault import RuleViolation, shown
 from headrace.core.sources.source import Rows
 from headrace.core.values.columns import Mask, json_value, texts
 
@@ -45,7 +45,7 @@ class RowFaults:
 
     def add(
         self,
-        faults: Iterable[Fault],
+        faults: Iterable[RuleViolation],
         at: npt.NDArray[np.int64] | None = None,
         columns: Mapping[str, pa.Array] = _NONE,
     ) -> None:
@@ -78,7 +78,7 @@ class RowFaults:
         return shown(json_value(values[row]))
 
 
-def key_faults(batch: pa.RecordBatch, name: str | None, *, ruled: bool) -> list[Fault]:
+def key_faults(batch: pa.RecordBatch, name: str | None, *, ruled: bool) -> list[RuleViolation]:
     """Rows without a key.
 
     Args:
@@ -96,7 +96,7 @@ def key_faults(batch: pa.RecordBatch, name: str | None, *, ruled: bool) -> list[
             "the key's column is missing from the rows", where=name, received=f"columns {', '.join(batch.schema.names)}"
         )
     column = batch.column(name)
-    found: list[Fault] = []
+    found: list[RuleViolation] = []
     if ruled and (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         column, bad = texts(column)
         found = [bytes_fault(name, bad)] if bad.any() else []

@@ -11,12 +11,14 @@ from headrace.core.expressions.binding import raw_columns
 from headrace.core.expressions.lower_arrow import derive
 from headrace.core.rows.column_faults import category_faults, parsed_numbers
 from headrace.core.rules.column import NumberRule
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.rules.model import ModelRules
 from headrace.core.scoring.feeds import Feed
 
 
-def derived_faults(rules: ModelRules, feeds: Sequence[Feed], rows: int) -> tuple[list[Fault], Mapping[str, pa.Array]]:
+def derived_faults(
+    rules: ModelRules, feeds: Sequence[Feed], rows: int
+) -> tuple[list[RuleViolation], Mapping[str, pa.Array]]:
     """The rules that derived features break.
 
     Args:
@@ -31,7 +33,7 @@ def derived_faults(rules: ModelRules, feeds: Sequence[Feed], rows: int) -> tuple
         return [], {}
     read = raw_columns(rules.expressions)
     made = derive(rules.expressions, {f.taken.name: _column(f) for f in feeds if f.taken.name in read}, rows)
-    found: list[Fault] = []
+    found: list[RuleViolation] = []
     for name, rule in rules.derived.items():
         column = made[name]
         if not isinstance(rule, NumberRule):

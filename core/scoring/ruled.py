@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from headrace.core.rows.column_faults import float_bits, number_hint
 from headrace.core.rules.column import CategoryRule, NumberRule
-from headrace.core.rules.fault import Fault, Mask
+from headrace.core.rules.fault import Mask, RuleViolation
 from headrace.core.saved_model.interface import ModelInput
 from headrace.core.scoring.texts import texts_of
 from headrace.core.values.columns import texts
@@ -17,7 +17,9 @@ from headrace.core.values.numbers import parse_numbers
 _PLAIN = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
 
 
-def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fault]) -> npt.NDArray[np.floating]:
+def ruled_numbers(
+    rule: NumberRule, name: str, column: pa.Array, faults: list[RuleViolation]
+) -> npt.NDArray[np.floating]:
     """The numbers of a column in the rule's dtype, NaN where missing or at fault; faults are added to `faults`.
 
     Args:
@@ -33,7 +35,9 @@ def ruled_numbers(rule: NumberRule, name: str, column: pa.Array, faults: list[Fa
     return np.where(np.isinf(narrow), rule.dtype(np.nan), narrow)
 
 
-def ruled_texts(rule: CategoryRule, name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+def ruled_texts(
+    rule: CategoryRule, name: str, taken: ModelInput, column: pa.Array, faults: list[RuleViolation]
+) -> pa.Array:
     """The texts of a column, as `texts_of` returns them; faults are added to `faults`.
 
     Raises:

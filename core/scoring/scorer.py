@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from headrace.core.errors import PlatformError
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.rules.mode import Mode
 from headrace.core.saved_model.binding import MODEL_VERSION, and_key, declared, keyed, with_key_input, with_optional
 from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.digest import saved_model_digest
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelInput, Takes, refuse_per_call
-from headrace.core.scoring.answered import Answered, Prepared, Said, Scored, in_order
+from headrace.core.saved_model.interface import SERVING_DEFAULT, Feeding, ModelBinding, ModelInput, refuse_per_call
+from headrace.core.scoring.answered import FaultCause, InputRows, ModelAnswers, ScoredBatch, in_order
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.distinct_texts.coded_model import CodedModel
 from headrace.core.scoring.feeds import Feed, Feeds, rows_of_one_shape
@@ -50,7 +50,7 @@ class RowScorer:
         model_version: the model's version.
     """
 
-    def __init__(self, takes: Takes, inputs: Sequence[ModelInput], model_version: str) -> None:
+    def __init__(self, takes: ModelBinding, inputs: Sequence[ModelInput], model_version: str) -> None:
         """Prepares to score.
 
         Args:
@@ -77,7 +77,7 @@ class RowScorer:
         fields += [(given.name, type_of(given)) for given in self.takes.outputs]
         return pa.schema([*fields, (MODEL_VERSION, pa.dictionary(pa.int32(), pa.string()))])
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         """Scores a batch of rows; each row is either predicted or quarantined.
 
         Rows on which the model fails are found by bisection; the rest of their batch is scored.
@@ -89,7 +89,7 @@ class RowScorer:
         prepared = self.prepare(rows)
         return self.finish(prepared, self._by_shape(prepared.feeds, len(prepared.at)))
 
-    def prepare(self, rows: Rows) -> Prepared:
+    def prepare(self, rows: Rows) -> InputRows:
         """The inputs of the model for the rows without a fault.
 
         Raises:
@@ -105,9 +105,9 @@ class RowScorer:
         if faults.any:
             good = faults.good
             at, chosen = at[good], [feed.where(good) for feed in chosen]
-        return Prepared(rows, faults, at, chosen, found)
+        return InputRows(rows, faults, at, chosen, found)
 
-    def finish(self, prepared: Prepared, answered: Answered) -> Scored:
+    def finish(self, prepared: InputRows, answered: ModelAnswers) -> ScoredBatch:
         """The scored batch, from the model's answers."""
         rows, faults, at = prepared.rows, prepared.faults, prepared.at
         for row, message in answered.failed.items():
@@ -118,7 +118,7 @@ class RowScorer:
         arrays = answered.arrays if finite.all() else [array.filter(pa.array(finite)) for array in answered.arrays]
         at = at[finite]
         quarantined = (*rows.refused, *faults.rows(self.columns))
-        return Scored(
+        return ScoredBatch(
             self._predictions(rows.batch, at, arrays),
             rows.numbers[at],
             tuple(sorted(quarantined, key=lambda row: row.row)),
@@ -127,7 +127,7 @@ class RowScorer:
             else RuleCounts(),
         )
 
-    def _in_order(self, found: list[Fault], feeds: Feeds) -> tuple[list[Fault], Mapping[str, pa.Array]]:
+    def _in_order(self, found: list[RuleViolation], feeds: Feeds) -> tuple[list[RuleViolation], Mapping[str, pa.Array]]:
         """Faults in preprocessing's order, including those of derived features; and the derived features."""
         rules = self.takes.rules
         if rules is None:
@@ -136,18 +136,18 @@ class RowScorer:
         names = {taken.columns[0]: taken.name for taken in self.takes.inputs}
         return sorted([*found, *more], key=lambda f: rules.position(names.get(str(f.column), f.column))), derived
 
-    def _by_shape(self, feeds: list[Feed], rows: int) -> Answered:
+    def _by_shape(self, feeds: list[Feed], rows: int) -> ModelAnswers:
         """The answers as columns; rows whose lists have equal lengths are in one call."""
         groups = rows_of_one_shape(feeds) if rows else None
         if groups is None:
             return self._of_one_shape(feeds, rows)
         return in_order([(at, self._of_one_shape([f.take(at) for f in feeds], len(at))) for at in groups])
 
-    def _of_one_shape(self, feeds: list[Feed], rows: int) -> Answered:
+    def _of_one_shape(self, feeds: list[Feed], rows: int) -> ModelAnswers:
         answers, failed = self._answers(feeds, rows)
         at = np.delete(np.arange(rows), list(failed))
         made = columns_of(answers, self.takes.outputs, len(at))
-        return Answered(at, made.arrays, failed, made.faults)
+        return ModelAnswers(at, made.arrays, failed, made.faults)
 
     def _predictions(
         self, batch: pa.RecordBatch, kept: npt.NDArray[np.int64], arrays: list[pa.Array]
@@ -160,7 +160,7 @@ class RowScorer:
         version = pa.DictionaryArray.from_arrays(np.zeros(len(kept), np.int32), [self.model_version])
         return pa.RecordBatch.from_arrays([*arrays, version], schema=self.schema(key_type))
 
-    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
+    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, FaultCause]]:
         """The model's answers for the rows on which it does not fail, and its errors for the others."""
         pieces: list[dict[str, Answer]] = []
         failed: dict[int, str] = {}
@@ -262,7 +262,7 @@ class Scorer(RowScorer):
         self._lock = threading.Lock()
         self._warm_up()
 
-    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
+    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, FaultCause]]:
         with self._lock:
             due = self._unproven > 0 and rows > 0
             self._unproven -= due

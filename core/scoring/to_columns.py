@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.core.errors import DataError
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.saved_model.interface import ModelOutput
 from headrace.core.scoring.predictor import not_finite
 from headrace.core.values.columns import Mask
@@ -33,7 +33,7 @@ class Columns:
     """
 
     arrays: list[pa.Array] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[RuleViolation] = field(default_factory=list)
 
 
 def type_of(output: ModelOutput) -> pa.DataType:
@@ -89,17 +89,17 @@ def _decoded(value: bytes) -> str | None:
         return None
 
 
-def _fault(output: ModelOutput, bad: Mask) -> Fault:
+def _fault(output: ModelOutput, bad: Mask) -> RuleViolation:
     """`bad`: [rows, n]."""
     name, rows = output.name, np.logical_or.reduce(bad, axis=1)
     if output.dtype == "string":
-        return Fault(
+        return RuleViolation(
             None,
             "model_failed",
             rows,
             lambda _: f"the model's output {name} is not UTF-8 text (an output whose name ends in _bytes is bytes)",
         )
-    return Fault(None, "not_finite", rows, lambda _: f"the model's output {name} is not a finite number")
+    return RuleViolation(None, "not_finite", rows, lambda _: f"the model's output {name} is not a finite number")
 
 
 def _shaped(flat: pa.Array, output: ModelOutput, rows: int, shape: Sequence[int]) -> pa.Array:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from headrace.core.artifacts.quarantine import Reason
 from headrace.core.errors import DataError
 from headrace.core.rules.column import CategoryRule, NumberRule
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.saved_model.interface import FLOATS, ModelInput
 from headrace.core.scoring.feeds import Feed, Feeds, Numbers
 from headrace.core.scoring.nested_lists import flat_lists
@@ -74,7 +74,7 @@ def _column(batch: pa.RecordBatch, name: str, taken: ModelInput) -> pa.Array:
     )
 
 
-def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Feed:
+def _from_lists(taken: ModelInput, column: pa.Array, faults: list[RuleViolation]) -> Feed:
     """A column of lists, each as long as the input's width, as one dense input."""
     name = taken.columns[0]
     if pa.types.is_null(column.type):
@@ -110,7 +110,7 @@ def _from_lists(taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Fee
         _blame(faults, name, reason, mask, lambda value: f"{name} is {value}, which is not {width} values")
     bad = missing | wrong
     good = column.filter(pa.array(~bad)) if bad.any() else column
-    inner: list[Fault] = []
+    inner: list[RuleViolation] = []
     flat = good.flatten()
     if taken.dtype == "string":
         texts = spread(_texts(name, taken, flat, inner), width, bad)
@@ -132,14 +132,14 @@ def _of_any_length(
     column: pa.Array,
     lengths: npt.NDArray[Any],
     shapes: npt.NDArray[np.int64] | None,
-    faults: list[Fault],
+    faults: list[RuleViolation],
 ) -> Feed:
     """Lists for an input of any width, with each row's own length, or its shape of nested ones."""
     name = taken.columns[0]
     blamed = np.logical_or.reduce([fault.rows for fault in faults if fault.column == name], initial=False)
     _blame(faults, name, "missing_value", _mask(pc.is_null(column)) & ~blamed, lambda _: f"{name} is missing")
     sizes = lengths.astype(np.int64)
-    inner: list[Fault] = []
+    inner: list[RuleViolation] = []
     # A null list of fixed size still has values in the child array, which do not count.
     flat = column.drop_null().flatten()
     if taken.dtype == "string":
@@ -161,7 +161,7 @@ def _lists_of_one(column: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), column.drop_null(), mask=pc.is_null(column))
 
 
-def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+def _lists_of_texts(name: str, taken: ModelInput, column: pa.Array, faults: list[RuleViolation]) -> pa.Array:
     """Lists in JSON text, as JSON lines have them in a column that does not only hold lists."""
     lists = [None if text is None else _list(text, taken) for text in column.to_pylist()]
     wrong = _mask(pc.is_valid(column)) & np.array([value is None for value in lists], np.bool_)
@@ -194,7 +194,7 @@ def _is_nested(value: Any, levels: int) -> bool:
     return isinstance(value, list) and all(_is_nested(member, levels - 1) for member in value)
 
 
-def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> pa.Array:
+def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[RuleViolation]) -> pa.Array:
     if isinstance(taken.rule, CategoryRule):
         return ruled_texts(taken.rule, name, taken, column, faults)
     texts, missing = texts_of(name, taken, column)
@@ -203,7 +203,7 @@ def _texts(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) 
     return texts
 
 
-def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Numbers:
+def _numbers(name: str, taken: ModelInput, column: pa.Array, faults: list[RuleViolation]) -> Numbers:
     """[rows] of the input's dtype, checked."""
     if pa.types.is_null(column.type):
         column = column.cast(pa.float32())
@@ -237,7 +237,7 @@ def _may_be_number(kind: pa.DataType) -> bool:
     )
 
 
-def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault]) -> Numbers:
+def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[RuleViolation]) -> Numbers:
     dtype = np.dtype("float32" if taken.dtype == "bfloat16" else taken.dtype)
     kind = column.type
     if (taken.optional or not column.null_count) and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
@@ -276,7 +276,7 @@ def _floats(name: str, taken: ModelInput, column: pa.Array, faults: list[Fault])
     return narrow
 
 
-def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> Numbers:
+def _integers(name: str, dtype: str, column: pa.Array, faults: list[RuleViolation]) -> Numbers:
     bounds = np.iinfo(dtype)
     found = parse_integers(column, dtype)
     missing, wrong, beyond = found.missing, found.wrong, found.beyond
@@ -293,7 +293,7 @@ def _integers(name: str, dtype: str, column: pa.Array, faults: list[Fault]) -> N
     return narrow
 
 
-def _booleans(name: str, column: pa.Array, faults: list[Fault]) -> Numbers:
+def _booleans(name: str, column: pa.Array, faults: list[RuleViolation]) -> Numbers:
     text = pc.utf8_lower(as_text(column))
     missing = _mask(pc.is_null(text)) | _mask(pc.equal(text, ""))
     true = _mask(pc.is_in(text, pa.array(_TRUE, text.type)))
@@ -303,9 +303,9 @@ def _booleans(name: str, column: pa.Array, faults: list[Fault]) -> Numbers:
     return true
 
 
-def _blame(faults: list[Fault], column: str, reason: Reason, rows: Mask, message: Callable[[str], str]) -> None:
+def _blame(faults: list[RuleViolation], column: str, reason: Reason, rows: Mask, message: Callable[[str], str]) -> None:
     if rows.any():
-        faults.append(Fault(column, reason, rows, message))
+        faults.append(RuleViolation(column, reason, rows, message))
 
 
 def _mask(values: pa.Array) -> Mask:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from headrace.core.errors import DataError
-from headrace.core.scoring.answered import Answered
+from headrace.core.scoring.answered import ModelAnswers
 from headrace.core.scoring.bisect import RowsFailed
 from headrace.core.scoring.feeds import Feed, joined_feeds
 from headrace.core.scoring.scorer import Scorer
 from headrace.core.scoring.to_columns import columns_of, joined
 
 
-def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) -> Answered:
+def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) -> ModelAnswers:
     """The answers for all rows of an input, in one call without padding.
 
     Args:
@@ -30,7 +30,7 @@ def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) ->
     outputs, where = scorer.takes.outputs, scorer.source.saved_model
     if not rows:
         made = columns_of(joined([], outputs), outputs, 0)
-        return Answered(np.arange(0), made.arrays, {}, made.faults)
+        return ModelAnswers(np.arange(0), made.arrays, {}, made.faults)
     if len({_shape(feeds) for feeds in pieces}) > 1 or any(feed.lengths is not None for feed in pieces[0]):
         raise DataError(
             "the rows' lists are of several lengths, which one call of the model cannot hold",
@@ -54,7 +54,7 @@ def answer_whole(scorer: Scorer, pieces: Sequence[Sequence[Feed]], rows: int) ->
             fix="Remove the row that it fails on",
         ) from error
     made = columns_of(answers, outputs, rows)
-    return Answered(np.arange(rows), made.arrays, {}, made.faults)
+    return ModelAnswers(np.arange(rows), made.arrays, {}, made.faults)
 
 
 def _shape(feeds: Sequence[Feed]) -> tuple[Any, ...]:

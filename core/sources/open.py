@@ -175,11 +175,11 @@ def data_version(paths: Sequence[str], csv: CsvDialect = RFC_4180) -> str:
     return hashlib.sha256(f"{content}\0{dialect}".encode()).hexdigest()
 
 
-def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[examples.Source, ...]:
+def sources_of(parts: Sequence[Part], rows_of_parts: Mapping[int, int]) -> tuple[examples.SourceFile, ...]:
     """The files, each once, with the sum of the rows of its parts, which are passed by index."""
     rows: Counter[str] = Counter()
     names = {}
     for part in parts:
         rows[part.path] += rows_of_parts.get(part.index, 0)
         names[part.path] = part.file
-    return tuple(examples.Source(name, size_of(path), rows[path]) for path, name in names.items())
+    return tuple(examples.SourceFile(name, size_of(path), rows[path]) for path, name in names.items())

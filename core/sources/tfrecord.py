@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core import storage
-from headrace.core.artifacts.examples import SPLITS, Column, Schema
+from headrace.core.artifacts.examples import SPLITS, Schema, SchemaColumn
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.sources.open_file import reading, split_name
@@ -120,7 +120,7 @@ def _decoded(path: str, records: pa.LargeBinaryArray, columns: Sequence[str] | N
         raise _unreadable(path, error) from error
 
 
-def _scaled_columns(path: str) -> Mapping[str, Column]:
+def _scaled_columns(path: str) -> Mapping[str, SchemaColumn]:
     """The columns of a shard's Examples artifact whose float_list is not their exact number; empty for other files."""
     artifact, _, split = path.rpartition("/")[0].rpartition("/")
     if split not in SPLITS:
@@ -134,12 +134,12 @@ def _scaled_columns(path: str) -> Mapping[str, Column]:
         return {}
 
 
-def _with_exact(features: Sequence[str], scaled: Mapping[str, Column]) -> list[str]:
+def _with_exact(features: Sequence[str], scaled: Mapping[str, SchemaColumn]) -> list[str]:
     """Features, and the columns of their exact numbers."""
     return [*features, *(c.exact for name, c in scaled.items() if name in features and c.exact is not None)]
 
 
-def _in_own_units(batch: pa.RecordBatch, scaled: Mapping[str, Column]) -> pa.RecordBatch:
+def _in_own_units(batch: pa.RecordBatch, scaled: Mapping[str, SchemaColumn]) -> pa.RecordBatch:
     for name in scaled.keys() & set(batch.schema.names):
         at, column, exact = batch.schema.get_field_index(name), batch.column(name), scaled[name].exact
         if not pa.types.is_floating(column.type):

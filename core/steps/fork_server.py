@@ -56,7 +56,7 @@ def without_tensorflow() -> bool:
 
 
 @dataclass(frozen=True)
-class Request:
+class ForkRequest:
     """A function for a fork server to call in a child.
 
     Attributes:
@@ -95,7 +95,7 @@ class Request:
         return None
 
     @classmethod
-    def receive(cls, connection: socket.socket) -> tuple[Request, list[int]] | None:
+    def receive(cls, connection: socket.socket) -> tuple[ForkRequest, list[int]] | None:
         """Receives a request and its descriptors; None if the connection was closed."""
         head, descriptors, _, _ = socket.recv_fds(connection, 8, _MOST_DESCRIPTORS, socket.MSG_WAITALL)
         body = b"" if len(head) < 8 else _read(connection, int.from_bytes(head, "big"))
@@ -112,7 +112,7 @@ class Request:
         raise SystemExit(getattr(importlib.import_module(module), function)())
 
 
-def serve(connection: socket.socket) -> Request | None:
+def serve(connection: socket.socket) -> ForkRequest | None:
     """Forks a child per request, one at a time, until the connection is closed.
 
     Returns:
@@ -120,7 +120,7 @@ def serve(connection: socket.socket) -> Request | None:
     """
     # What was imported stays: a collection would touch, and so copy, its pages in each child.
     gc.freeze()
-    while (received := Request.receive(connection)) is not None:
+    while (received := ForkRequest.receive(connection)) is not None:
         request, descriptors = received
         connection.sendall(b"accepted\n")
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -178,7 +178,7 @@ def _detach(connection: socket.socket) -> None:
     os.close(null)
 
 
-def _become(request: Request, descriptors: Sequence[int]) -> Request:
+def _become(request: ForkRequest, descriptors: Sequence[int]) -> ForkRequest:
     """Gives a child what a new process has: its output, environment, signals and random numbers.
 
     Returns:
@@ -205,7 +205,7 @@ def _become(request: Request, descriptors: Sequence[int]) -> Request:
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed()
     arguments = tuple(map(numbered, request.arguments))
-    return Request(request.entry, arguments, request.environment, request.folder, request.detached)
+    return ForkRequest(request.entry, arguments, request.environment, request.folder, request.detached)
 
 
 def _resident_bytes(pid: int) -> int:

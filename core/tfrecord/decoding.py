@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from headrace.core.tfrecord.parser import Values, parse
+from headrace.core.tfrecord.parser import FeatureValues, parse
 from headrace.core.tfrecord.pieces import data_of, offsets_of
 
 
@@ -40,7 +40,7 @@ def decode(
     return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
-def _column(found: Values | None, rows: int) -> pa.Array:
+def _column(found: FeatureValues | None, rows: int) -> pa.Array:
     """The column whose `found.rows` have `found.counts` of the values each; its other rows are null."""
     if found is None:
         return pa.nulls(rows)
@@ -60,7 +60,7 @@ def _column(found: Values | None, rows: int) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=None if everywhere else pa.array(absent))
 
 
-def _values(found: Values) -> pa.Array:
+def _values(found: FeatureValues) -> pa.Array:
     if found.kind != "bytes_list":
         return pa.array(found.numbers)
     count = len(found.offsets) - 1

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from headrace.core.tfrecord import native, native_encoding
 from headrace.core.tfrecord.conversion import convert
-from headrace.core.tfrecord.pieces import Mask, Part, contents, data_of, join, offsets_of
+from headrace.core.tfrecord.pieces import DictionaryPiece, Mask, contents, data_of, join, offsets_of
 from headrace.core.tfrecord.varints import render_varints, varint, varint_lengths
 
 _Number = TypeVar("_Number", np.float32, np.int32, np.int64)
@@ -56,15 +56,15 @@ def encode(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
     lengths = np.zeros(batch.num_rows, np.int64)
     for part in parts:
         lengths += part.row_lengths()
-    return join([Part.by_length(lengths, example_header), *parts], batch.num_rows)
+    return join([DictionaryPiece.by_length(lengths, example_header), *parts], batch.num_rows)
 
 
-def features(batch: pa.RecordBatch) -> list[Part]:
+def features(batch: pa.RecordBatch) -> list[DictionaryPiece]:
     """Each row's Example without its header: the map entries of Features, in order. Raises as `encode`."""
     names = batch.schema.names
     if len(set(names)) != len(names):
         raise ValueError(f"feature names must differ, got {sorted(names)}")
-    parts: list[Part] = []
+    parts: list[DictionaryPiece] = []
     for name in sorted(names, key=_order):
         parts.extend(_encode_column(name, batch.column(name)))
     return parts
@@ -83,7 +83,7 @@ def _order(name: str) -> bytes:
     return name.encode() + b"\xff"
 
 
-def _encode_column(name: str, column: pa.Array) -> list[Part]:
+def _encode_column(name: str, column: pa.Array) -> list[DictionaryPiece]:
     """The wire bytes of a column's map entries, as one or two parts; empty for a column of type null."""
     column = _by_values(column)
     if pa.types.is_dictionary(column.type) and len(column.dictionary) <= len(column):
@@ -117,7 +117,7 @@ def _has_few_values(column: pa.Array) -> bool:
     return len(pc.unique(column.slice(len(column) // 2, _SAMPLE))) <= _SAMPLE // 2
 
 
-def _encode_distinct(name: str, values: pa.Array, indices: pa.Array) -> list[Part]:
+def _encode_distinct(name: str, values: pa.Array, indices: pa.Array) -> list[DictionaryPiece]:
     """Encodes a column by its distinct values."""
     if pa.types.is_null(values.type):
         return []
@@ -128,10 +128,10 @@ def _encode_distinct(name: str, values: pa.Array, indices: pa.Array) -> list[Par
         return [parts[0].chosen(codes).without(_absent(indices))]
     joined = join(parts, len(values))
     content = np.frombuffer(data_of(joined), np.uint8)
-    return [Part(content, np.diff(offsets_of(joined)), codes).without(_absent(indices))]
+    return [DictionaryPiece(content, np.diff(offsets_of(joined)), codes).without(_absent(indices))]
 
 
-def _encode_values(name: str, column: pa.Array) -> list[Part]:
+def _encode_values(name: str, column: pa.Array) -> list[DictionaryPiece]:
     if pa.types.is_float32(column.type):
         return [_encode_floats(name, column)]
     if pa.types.is_int64(column.type):
@@ -139,21 +139,21 @@ def _encode_values(name: str, column: pa.Array) -> list[Part]:
     return _encode_bytes(name, column)
 
 
-def _encode_floats(name: str, column: pa.Array) -> Part:
+def _encode_floats(name: str, column: pa.Array) -> DictionaryPiece:
     header = _header(name, _FLOAT_LIST, 4)
     entry = np.dtype([("header", f"V{len(header)}"), ("value", "<f4")])
     entries = np.empty(len(column), entry)
     entries["header"] = np.void(header)
     entries["value"] = _values(column, np.float32)
-    return Part.of_rows(entries.view(np.uint8), np.full(len(column), entry.itemsize), _absent(column))
+    return DictionaryPiece.of_rows(entries.view(np.uint8), np.full(len(column), entry.itemsize), _absent(column))
 
 
-def _encode_integers(name: str, column: pa.Array) -> Part:
+def _encode_integers(name: str, column: pa.Array) -> DictionaryPiece:
     values = _values(column, np.int64)
     compiled = native.library()
     if compiled is not None:
         headers = [_header(name, _INT64_LIST, length) for length in range(11)]
-        return Part.of_rows(*native_encoding.integers(compiled, values, headers), _absent(column))
+        return DictionaryPiece.of_rows(*native_encoding.integers(compiled, values, headers), _absent(column))
     lengths = varint_lengths(values)
     varints = render_varints(values, lengths)
     headers = [_header(name, _INT64_LIST, length) for length in range(varints.shape[1] + 1)]
@@ -171,17 +171,17 @@ def _encode_integers(name: str, column: pa.Array) -> Part:
     bounds[2:-1:2] = rows + (before + lengths)
     bounds[-1] = matrix.size
     codes = np.arange(2, 2 * len(values) + 2, 2, dtype=np.int32)
-    return Part(matrix.reshape(-1), np.diff(bounds), codes).without(_absent(column))
+    return DictionaryPiece(matrix.reshape(-1), np.diff(bounds), codes).without(_absent(column))
 
 
-def _encode_bytes(name: str, column: pa.Array) -> list[Part]:
+def _encode_bytes(name: str, column: pa.Array) -> list[DictionaryPiece]:
     absent = _absent(column)
     content, lengths = contents(column)
-    header = Part.by_length(lengths, lambda length: _header(name, _BYTES_LIST, length))
-    return [header.without(absent), Part.of_rows(content, lengths, absent)]
+    header = DictionaryPiece.by_length(lengths, lambda length: _header(name, _BYTES_LIST, length))
+    return [header.without(absent), DictionaryPiece.of_rows(content, lengths, absent)]
 
 
-def _encode_lists(name: str, column: pa.LargeListArray) -> list[Part]:
+def _encode_lists(name: str, column: pa.LargeListArray) -> list[DictionaryPiece]:
     values, offsets = column.values, np.asarray(column.offsets)
     if pa.types.is_null(values.type):
         # Lists without any value have no type of values.
@@ -198,13 +198,13 @@ def _encode_lists(name: str, column: pa.LargeListArray) -> list[Part]:
     else:
         kind = _BYTES_LIST
         values_content, lengths = contents(values)
-        before = Part.by_length(lengths, lambda length: _FIELD_1 + varint(length))
-        joined = join([before, Part.of_rows(values_content, lengths, None)], len(values))
+        before = DictionaryPiece.by_length(lengths, lambda length: _FIELD_1 + varint(length))
+        joined = join([before, DictionaryPiece.of_rows(values_content, lengths, None)], len(values))
         content, bounds = np.frombuffer(data_of(joined), np.uint8), offsets_of(joined)[offsets]
     absent = _absent(column)
     sizes = np.diff(bounds)
-    header = Part.by_length(sizes, lambda length: _list_header(name, kind, length))
-    return [header.without(absent), Part.of_rows(content, sizes, absent)]
+    header = DictionaryPiece.by_length(sizes, lambda length: _list_header(name, kind, length))
+    return [header.without(absent), DictionaryPiece.of_rows(content, sizes, absent)]
 
 
 def _list_header(name: str, kind: bytes, length: int) -> bytes:

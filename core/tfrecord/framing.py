@@ -26,7 +26,7 @@ from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.tfrecord import native, native_encoding
 from headrace.core.tfrecord.checksum import MASK_DELTA, masked_crc32c
 from headrace.core.tfrecord.encoding import example_header, features
-from headrace.core.tfrecord.pieces import Part, Pieces, contents, data_of
+from headrace.core.tfrecord.pieces import DictionaryPiece, Pieces, contents, data_of
 
 # Bytes before and after a record: its length and the checksum of that; the checksum of its bytes.
 _HEAD, _TAIL = 12, 4
@@ -57,10 +57,10 @@ def frame_examples(batch: pa.RecordBatch) -> Iterator[pa.Buffer]:
 
 
 def _frame(records: pa.LargeBinaryArray) -> Iterator[pa.Buffer]:
-    return _frame_parts([Part.of_rows(*contents(records))], len(records), is_example=False)
+    return _frame_parts([DictionaryPiece.of_rows(*contents(records))], len(records), is_example=False)
 
 
-def _frame_parts(parts: Sequence[Part], rows: int, *, is_example: bool) -> Iterator[pa.Buffer]:
+def _frame_parts(parts: Sequence[DictionaryPiece], rows: int, *, is_example: bool) -> Iterator[pa.Buffer]:
     """Frames records, each the concatenation of its parts; those of an Example follow its header."""
     if not rows:
         return iter(())
@@ -70,7 +70,9 @@ def _frame_parts(parts: Sequence[Part], rows: int, *, is_example: bool) -> Itera
     return native_encoding.frames(compiled, parts, rows, is_example=is_example, block_bytes=_BLOCK_BYTES)
 
 
-def _frames_by_columns(parts: Sequence[Part], rows: int, before: Callable[[int], bytes]) -> Iterator[pa.Buffer]:
+def _frames_by_columns(
+    parts: Sequence[DictionaryPiece], rows: int, before: Callable[[int], bytes]
+) -> Iterator[pa.Buffer]:
     """The same without native.c: each record is `before(length)` and then its parts, of `length` bytes."""
     lengths = np.zeros(rows, np.int64)
     for part in parts:
@@ -84,9 +86,9 @@ def _frames_by_columns(parts: Sequence[Part], rows: int, before: Callable[[int],
         return gap + _head(len(begin) + length) + begin
 
     # Before its head, each record has the space of its predecessor's checksum, which saves one part per row.
-    heads = Part.by_length(lengths, head)
+    heads = DictionaryPiece.by_length(lengths, head)
     ends = np.cumsum(lengths + heads.row_lengths())
-    heads_and_gap = Part(
+    heads_and_gap = DictionaryPiece(
         np.concatenate([heads.content, np.zeros(_TAIL, np.uint8)]), np.append(heads.lengths, _TAIL), heads.codes
     )
     pieces = Pieces([heads_and_gap, *parts])

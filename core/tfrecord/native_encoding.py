@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.core.tfrecord.pieces import Part, bounds
+from headrace.core.tfrecord.pieces import DictionaryPiece, bounds
 
 Integers = npt.NDArray[np.int64]
 
@@ -25,7 +25,7 @@ class _Part(ctypes.Structure):
 
 
 def frames(
-    compiled: Any, parts: Sequence[Part], rows: int, *, is_example: bool, block_bytes: int
+    compiled: Any, parts: Sequence[DictionaryPiece], rows: int, *, is_example: bool, block_bytes: int
 ) -> Iterator[pa.Buffer]:
     """Frames records, in blocks of about `block_bytes` bytes and at least one record.
 
@@ -119,7 +119,7 @@ def checksums(compiled: Any, content: bytes, starts: Integers, stops: Integers) 
     return found
 
 
-def _codes(part: Part, rows: int) -> npt.NDArray[np.int32]:
+def _codes(part: DictionaryPiece, rows: int) -> npt.NDArray[np.int32]:
     if len(part.codes) != rows or int(part.lengths.sum()) > len(part.content):
         raise ValueError(f"a part has {len(part.codes)} codes for {rows} rows, or fewer bytes than its entries need")
     return np.ascontiguousarray(part.codes, np.int32)

@@ -38,7 +38,7 @@ _FEATURE_TAGS = np.array([0x0A, 0x12, 0x1A], np.uint8)
 
 
 @dataclass(frozen=True)
-class Values:
+class FeatureValues:
     """Values of a feature in a batch of records.
 
     Attributes:
@@ -65,7 +65,7 @@ class Values:
 
 def parse(
     content: Bytes, offsets: Integers, wanted: Sequence[str] | None = None, *, maximum_features: int | None = None
-) -> dict[str, Values | None]:
+) -> dict[str, FeatureValues | None]:
     """Parses the features of serialized Examples.
 
     Args:
@@ -132,7 +132,7 @@ class _Parser:
         self._maximum = maximum_features
         self._names: set[bytes] = set()
         self.irregular: Mask = np.zeros(self._rows, np.bool_)
-        self.columns: dict[str, Values | None] = {}
+        self.columns: dict[str, FeatureValues | None] = {}
         for key, found in self._entries(offsets[:-1], offsets[1:]).items():
             column = self._column(key, found)
             if not self.irregular.any():
@@ -208,7 +208,7 @@ class _Parser:
         if self._maximum is not None and features > self._maximum:
             raise DataError("the records have too many features", expected=f"at most {self._maximum:,}")
 
-    def _column(self, key: bytes, entries: _Entries) -> Values | None:
+    def _column(self, key: bytes, entries: _Entries) -> FeatureValues | None:
         rows, start, end = (np.concatenate(part) for part in (entries.rows, entries.starts, entries.ends))
         try:
             name = key.decode()
@@ -244,7 +244,7 @@ class _Parser:
             return self._bytes(rows, values, end)
         return self._numbers(rows, values, end, kind)
 
-    def _numbers(self, rows: Integers, start: Integers, end: Integers, kind: int) -> Values | None:
+    def _numbers(self, rows: Integers, start: Integers, end: Integers, kind: int) -> FeatureValues | None:
         start = start.copy()
         some = np.flatnonzero(end > start)
         first, stop, good = self._field(start[some], end[some], 0x0A)
@@ -272,7 +272,7 @@ class _Parser:
             return None
         return _of_numbers("int64_list", rows, counts, values)
 
-    def _bytes(self, rows: Integers, at: Integers, end: Integers) -> Values | None:
+    def _bytes(self, rows: Integers, at: Integers, end: Integers) -> FeatureValues | None:
         owners, starts, lengths = [], [], []
         active = np.arange(len(rows))
         while len(active := active[at[active] < end[active]]) > _FEW:
@@ -301,7 +301,7 @@ class _Parser:
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
         counts = np.bincount(owner, minlength=len(rows))
-        return Values("bytes_list", rows, counts, np.zeros(0), gather(self._data, start, length), offsets)
+        return FeatureValues("bytes_list", rows, counts, np.zeros(0), gather(self._data, start, length), offsets)
 
     def _keep(self, rows: Integers, good: Mask, *arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         """Rows and their arrays without invalid ones, which are marked as irregular."""
@@ -339,5 +339,5 @@ class _Parser:
         return np.minimum(start, top), np.minimum(stop, top), good
 
 
-def _of_numbers(kind: Kind, rows: Integers, counts: Integers, numbers: npt.NDArray[Any]) -> Values:
-    return Values(kind, rows, counts, numbers, np.zeros(0, np.uint8), np.zeros(1, np.int64))
+def _of_numbers(kind: Kind, rows: Integers, counts: Integers, numbers: npt.NDArray[Any]) -> FeatureValues:
+    return FeatureValues(kind, rows, counts, numbers, np.zeros(0, np.uint8), np.zeros(1, np.int64))

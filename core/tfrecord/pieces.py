@@ -21,7 +21,7 @@ _TABLE_LENGTHS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Part:
+class DictionaryPiece:
     """A piece of each row: an index into a table of bytes.
 
     Attributes:
@@ -35,13 +35,13 @@ class Part:
     codes: Codes
 
     @classmethod
-    def of_rows(cls, content: Bytes, lengths: Integers, absent: Mask | None = None) -> Part:
+    def of_rows(cls, content: Bytes, lengths: Integers, absent: Mask | None = None) -> DictionaryPiece:
         """A part in which each row has an entry of its own, except absent ones."""
         codes = np.arange(1, len(lengths) + 1, dtype=np.int32)
         return cls(content, lengths, codes).without(absent)
 
     @classmethod
-    def by_length(cls, lengths: Integers, render: Callable[[int], bytes]) -> Part:
+    def by_length(cls, lengths: Integers, render: Callable[[int], bytes]) -> DictionaryPiece:
         """A part of `render(length)` for each row, called once per distinct length."""
         largest = int(lengths.max(initial=0))
         if largest <= _TABLE_LENGTHS:
@@ -60,18 +60,20 @@ class Part:
         """Length of each row's piece."""
         return np.concatenate([_NONE, self.lengths]).take(self.codes)
 
-    def chosen(self, rows: Codes) -> Part:
+    def chosen(self, rows: Codes) -> DictionaryPiece:
         """The part of selected rows, by their numbers in this one, from 1; 0 for no piece.
 
         A number out of range, as may lie under a null, selects an arbitrary row.
         """
-        return Part(self.content, self.lengths, np.concatenate([_NO_CODE, self.codes]).take(rows, mode="clip"))
+        return DictionaryPiece(
+            self.content, self.lengths, np.concatenate([_NO_CODE, self.codes]).take(rows, mode="clip")
+        )
 
-    def without(self, absent: Mask | None) -> Part:
+    def without(self, absent: Mask | None) -> DictionaryPiece:
         """The part without a piece in absent rows."""
         if absent is None:
             return self
-        return Part(self.content, self.lengths, np.where(absent, np.int32(0), self.codes))
+        return DictionaryPiece(self.content, self.lengths, np.where(absent, np.int32(0), self.codes))
 
 
 class Pieces:
@@ -81,7 +83,7 @@ class Pieces:
         parts: at least one, all with the same number of rows.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[DictionaryPiece]) -> None:
         content = np.concatenate([part.content for part in parts])
         # An empty entry precedes the entries of each part, for the rows without a piece.
         lengths = np.concatenate([array for part in parts for array in (_NONE, part.lengths)])
@@ -108,7 +110,7 @@ class Pieces:
         return self._table.take(pa.array(places))
 
 
-def join(parts: Sequence[Part], rows: int) -> pa.LargeBinaryArray:
+def join(parts: Sequence[DictionaryPiece], rows: int) -> pa.LargeBinaryArray:
     """Concatenates the pieces of each row into one value."""
     pieces = Pieces(parts).take(0, rows)
     bounds = np.ascontiguousarray(offsets_of(pieces)[:: len(parts)])

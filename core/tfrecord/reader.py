@@ -23,7 +23,7 @@ from headrace.core.errors import DataError, UnreadableFile
 from headrace.core.tfrecord import native
 from headrace.core.tfrecord.checksum import masked_crc32c
 from headrace.core.tfrecord.dictionaries import BYTES, FLOATS, Dictionaries
-from headrace.core.tfrecord.parser import Values, joined, parse
+from headrace.core.tfrecord.parser import FeatureValues, joined, parse
 
 Kind = Literal["bytes_list", "float_list"]
 
@@ -44,7 +44,7 @@ class _Irregular(Exception):
     """A record is not in the form of protobuf's serialization, or a feature is not one value of its kind."""
 
 
-class Run(NamedTuple):
+class RecordRange(NamedTuple):
     """Consecutive records of a file: the file's index, the first record's index, and the number of records."""
 
     file: int
@@ -53,7 +53,7 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedRows:
     """Decoded rows of Examples.
 
     Attributes:
@@ -116,7 +116,7 @@ class ExampleReader:
         # Their entries point into the files' bytes, which exist as long as the reader.
         self._idle: list[Dictionaries] = []
 
-    def read(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
+    def read(self, runs: Iterable[RecordRange], rows: npt.NDArray[np.int64]) -> DecodedRows:
         """Decodes records.
 
         Args:
@@ -139,7 +139,7 @@ class ExampleReader:
         except _Irregular:
             return self._parsed(runs, rows)
 
-    def _decoded(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
+    def _decoded(self, runs: Iterable[RecordRange], rows: npt.NDArray[np.int64]) -> DecodedRows:
         kinds = list(self._columns.values())
         numbers = np.empty((kinds.count(FLOATS), len(rows)), np.float32)
         codes = np.empty((kinds.count(BYTES), len(rows)), np.int32)
@@ -156,9 +156,9 @@ class ExampleReader:
             self._call("decode", run, content, at, run.rows, places.ctypes.data, columns, len(columns))
         strings = dictionaries.strings(self._compiled)
         self._idle.append(dictionaries)
-        return Decoded(self._kinds, numbers, codes, strings)
+        return DecodedRows(self._kinds, numbers, codes, strings)
 
-    def records(self, runs: Iterable[Run]) -> list[bytes]:
+    def records(self, runs: Iterable[RecordRange]) -> list[bytes]:
         """The same records, serialized."""
         found: list[bytes] = []
         for run in runs:
@@ -172,7 +172,7 @@ class ExampleReader:
                 found.append(content[begin + _HEAD : at.value - _TAIL].tobytes())
         return found
 
-    def _parsed(self, runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Decoded:
+    def _parsed(self, runs: Iterable[RecordRange], rows: npt.NDArray[np.int64]) -> DecodedRows:
         """As `read`, without C."""
         # Threads would only wait for each other at the interpreter's lock.
         with self._parsing:
@@ -195,9 +195,9 @@ class ExampleReader:
                 codes.append(places)
                 values.append(list(known))
         shaped = np.array(numbers, np.float32).reshape(-1, len(rows)), np.array(codes, np.int32).reshape(-1, len(rows))
-        return Decoded(self._kinds, *shaped, values)
+        return DecodedRows(self._kinds, *shaped, values)
 
-    def _place(self, run: Run) -> tuple[npt.NDArray[np.uint8], ctypes.c_int64]:
+    def _place(self, run: RecordRange) -> tuple[npt.NDArray[np.uint8], ctypes.c_int64]:
         """The bytes of the run's file, and the offset at which the run begins."""
         file = self._files[run.file]
         content = file.opened()
@@ -205,14 +205,14 @@ class ExampleReader:
         with file.lock:
             while len(file.marks) <= mark:
                 at = ctypes.c_int64(file.marks[-1])
-                self._call("pass", Run(run.file, len(file.marks) * _MARKED_ROWS, 0), content, at, _MARKED_ROWS)
+                self._call("pass", RecordRange(run.file, len(file.marks) * _MARKED_ROWS, 0), content, at, _MARKED_ROWS)
                 file.marks.append(at.value)
             at = ctypes.c_int64(file.marks[mark])
         self._call("pass", run, content, at, beyond)
         return content, at
 
     def _call(
-        self, what: str, run: Run, content: npt.NDArray[np.uint8], at: ctypes.c_int64, records: int, *more: Any
+        self, what: str, run: RecordRange, content: npt.NDArray[np.uint8], at: ctypes.c_int64, records: int, *more: Any
     ) -> None:
         if not records:
             return
@@ -224,7 +224,7 @@ class ExampleReader:
             fault = function(content.ctypes.data, len(content), records, *more, ctypes.byref(at), ctypes.byref(done))
         self._check(fault, run, at)
 
-    def _check(self, fault: int, run: Run, at: ctypes.c_int64) -> None:
+    def _check(self, fault: int, run: RecordRange, at: ctypes.c_int64) -> None:
         if fault == _IRREGULAR:
             raise _Irregular
         if fault:
@@ -236,23 +236,25 @@ class ExampleReader:
             )
 
 
-def _in_file_order(runs: Iterable[Run], rows: npt.NDArray[np.int64]) -> Iterator[tuple[Run, npt.NDArray[np.int64]]]:
+def _in_file_order(
+    runs: Iterable[RecordRange], rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[RecordRange, npt.NDArray[np.int64]]]:
     """Runs and the rows of their records, with adjacent runs of a file joined: fewer and longer calls."""
     begun, pieces = 0, []
     for run in runs:
         pieces.append((run, rows[begun : begun + run.rows]))
         begun += run.rows
-    joined: list[tuple[Run, list[npt.NDArray[np.int64]]]] = []
+    joined: list[tuple[RecordRange, list[npt.NDArray[np.int64]]]] = []
     for run, places in sorted(pieces, key=lambda piece: piece[0]):
         if joined and (last := joined[-1][0]).file == run.file and last.first + last.rows == run.first:
-            joined[-1] = (Run(run.file, last.first, last.rows + run.rows), [*joined[-1][1], places])
+            joined[-1] = (RecordRange(run.file, last.first, last.rows + run.rows), [*joined[-1][1], places])
         else:
             joined.append((run, [places]))
     for run, parts in joined:
         yield run, np.ascontiguousarray(np.concatenate(parts), np.int64)
 
 
-def _check_single(name: str, kind: Kind, found: Values) -> None:
+def _check_single(name: str, kind: Kind, found: FeatureValues) -> None:
     """Refuses a feature of another kind, or with a number of values other than one in some record."""
     wrong = np.flatnonzero(found.counts != 1)
     if found.kind == kind and not len(wrong):

@@ -198,9 +198,9 @@ class Show:
         )
 
     def _training(self, steps: int | None) -> Any:
-        from headrace.components.train.request import Request
+        from headrace.components.train.request import TrainingRequest
 
-        return Request(overrides={} if steps is None else {"steps": steps, "epochs": 1})
+        return TrainingRequest(overrides={} if steps is None else {"steps": steps, "epochs": 1})
 
     def _ask_for(self, day: int, flights: pa.Table) -> None:
         """Requests are about the flights of the day from now on."""

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.ledger.state import Ending, LedgerState
+from headrace.core.ledger.state import LedgerState, RunEnding
 
 MILES_TO_KILOMETRES = 1.609344
 
@@ -82,7 +82,7 @@ class Ended:
     quarantined: int
 
     @staticmethod
-    def of(endings: Sequence[Ending], state: LedgerState, summaries: Sequence[Mapping[str, Any]]) -> Ended:
+    def of(endings: Sequence[RunEnding], state: LedgerState, summaries: Sequence[Mapping[str, Any]]) -> Ended:
         """From the runs that ended, the ledger after them, and their summaries."""
         results = {step["step"]: step["result"] for summary in summaries for step in summary["steps"]}
         return Ended(

@@ -111,12 +111,12 @@ def serve_versions(
 ) -> tuple[list[Event], list[Any], list[tuple[str, str, Sequence[str]]]]:
     """Deploys the versions one after the other under load: events, outcomes of requests, and how the canaries ended."""
     from headrace.components.deploy.local import operate
-    from headrace.components.deploy.local.publisher import DeployConfig, deploy
+    from headrace.components.deploy.local.publisher import LocalDeployConfig, deploy
 
     endpoint = str(root / "endpoint")
     young = [row for row in sent if row["mother_age"] < SLOW_FROM_AGE]
     state = {"rows": itertools.cycle(young)}
-    result = deploy(DeployConfig(str(models[0]), endpoint, log_share=1.0))
+    result = deploy(LocalDeployConfig(str(models[0]), endpoint, log_share=1.0))
     print(f"version 1 answers at {result.url}", flush=True)
     traffic = Traffic(f"{result.url}/predict", lambda: next(state["rows"]), rate)
     events = [Event(time.time(), "version 1 is live")]
@@ -149,13 +149,13 @@ def roll_out(model: Path, endpoint: str, minimum: int, report: Any) -> Any:
     """Tries a version as a canary; its logged requests are scored by both versions, and joined with their labels."""
     from headrace.components.deploy.canary.labels import read_labels
     from headrace.components.deploy.canary.settings import CanarySettings
-    from headrace.components.deploy.local.publisher import DeployConfig
+    from headrace.components.deploy.local.publisher import LocalDeployConfig
     from headrace.components.rollout.rollout import RolloutConfig, roll_out
     from headrace.core.problem.file import load_problem
 
     labels = read_labels(load_problem(str(PROBLEM)).problem, str(NATALITY / "births.csv"), LOSS_SCALE)
     settings = CanarySettings(minimum_requests=minimum, **CANARY)
-    deployment = DeployConfig(str(model), endpoint, why="a better model")
+    deployment = LocalDeployConfig(str(model), endpoint, why="a better model")
     return roll_out(RolloutConfig(deployment, settings), report, losses=labels)
 
 

@@ -33,7 +33,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepTimes:
     """Measured times on this machine.
 
     Attributes:
@@ -81,7 +81,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Measurements, and the estimates for each machine.
 
     Attributes:
@@ -93,7 +93,7 @@ class Plan:
     """
 
     course: Course
-    measured: Measured
+    measured: StepTimes
     hardware: Hardware
     estimates: tuple[Estimate, ...]
     table: PriceTable
@@ -117,12 +117,12 @@ def measure(
     *,
     report: Progress,
     clock: Callable[[], float] = time.perf_counter,
-) -> Measured:
+) -> StepTimes:
     """Trains some hundred steps, reads as many batches without training, and evaluates once.
 
     Args:
         trainee: session to train; its weights change.
-        batches: of the train split, as `Source.batches`.
+        batches: of the train split, as `TrainingInput.batches`.
         batch_size: rows per step, over all replicas.
         report: receives progress.
         clock: monotonic, in seconds.
@@ -146,18 +146,18 @@ def measure(
     evaluation_seconds = _evaluation(trainee, clock)
     if evaluation_seconds < _EVALUATION_SECONDS:
         evaluation_seconds = _evaluation(trainee, clock)
-    return Measured(steps, batch_size, seconds / steps, min(1.0, waited / seconds), input_seconds, evaluation_seconds)
+    return StepTimes(steps, batch_size, seconds / steps, min(1.0, waited / seconds), input_seconds, evaluation_seconds)
 
 
 def plan(
     course: Course,
-    measured: Measured,
+    measured: StepTimes,
     hardware: Hardware,
     table: PriceTable,
     *,
     machine_type: str = "",
     price_per_hour: float | None = None,
-) -> Plan:
+) -> TrainingPlan:
     """Estimates the training on this machine and on those of a table.
 
     Args:
@@ -182,10 +182,10 @@ def plan(
             if machine.name != machine_type:
                 seconds = step_seconds(measured, hardware, machine, table)
                 others.append(_estimate(machine.name, seconds, course, measured, machine.price_per_hour))
-    return Plan(course, measured, hardware, (here, *others), table)
+    return TrainingPlan(course, measured, hardware, (here, *others), table)
 
 
-def step_seconds(measured: Measured, hardware: Hardware, machine: Machine, table: PriceTable) -> Range:
+def step_seconds(measured: StepTimes, hardware: Hardware, machine: Machine, table: PriceTable) -> Range:
     """Best and worst time of a step on another machine, in seconds, under the assumptions of `forecast_text`."""
     compute = measured.step_seconds * (1 - measured.waited_share)
     cores = machine.cores / hardware.cores
@@ -219,7 +219,7 @@ def _estimate(
     name: str,
     seconds: Range,
     course: Course,
-    measured: Measured,
+    measured: StepTimes,
     price_per_hour: float | None,
     *,
     measured_here: bool = False,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from headrace.components.train.devices.hardware import Hardware
 from headrace.components.train.loop.budget import duration
-from headrace.pipelines.advisor.forecast import Estimate, Plan, Range
+from headrace.pipelines.advisor.forecast import Estimate, Range, TrainingPlan
 
 _HEADER = ("machine", "per hour", "steps/s", "time", "cost", "speed", "")
 _ASSUMPTIONS = (
@@ -19,7 +19,7 @@ _ASSUMPTIONS = (
 )
 
 
-def text(plan: Plan) -> str:
+def text(plan: TrainingPlan) -> str:
     """The measurements, the training, the table of machines, and the assumptions, as lines of text."""
     measured, course, here = plan.measured, plan.course, plan.estimates[0]
     batch = measured.batch_size

@@ -18,7 +18,7 @@ def plan_training(
     *,
     price_table: str = "",
     machine_type: str = "",
-) -> forecast.Plan:
+) -> forecast.TrainingPlan:
     """Measures some hundred steps here, and estimates the training here and on other machines.
 
     Args:

@@ -12,11 +12,11 @@ from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
-from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.commands.platform_options import PlatformLocation
 from headrace.pipelines.commands.submit import poll
 
 if TYPE_CHECKING:
-    from headrace.pipelines.submission.run import Run
+    from headrace.pipelines.submission.run import PlatformRun
 
 
 @click.command(cls=GroupedCommand)
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @platform_options.place
 @poll
 @json_option
-def cancel(run_id: str, place: Place, poll_seconds: float, as_json: bool) -> None:
+def cancel(run_id: str, place: PlatformLocation, poll_seconds: float, as_json: bool) -> None:
     """Cancel a run, and wait until it has ended.
 
     The running tasks are printed, and recorded below the run's root if it can be written from here. The same submission
@@ -64,7 +64,7 @@ def cancel(run_id: str, place: Place, poll_seconds: float, as_json: bool) -> Non
         click.echo(f"{run.run_id}: {run.state}" + (f", recorded in {kept}" if kept else ""))
 
 
-def _keep(run: Run, platform: str) -> str:
+def _keep(run: PlatformRun, platform: str) -> str:
     """Writes the state of the run below its root: no exit task does that for a cancelled run."""
     from headrace.core import storage
     from headrace.core.errors import HeadraceError

@@ -15,7 +15,7 @@ from headrace.pipelines.commands.text_table import aligned, moment
 from headrace.pipelines.runs.resolve import DEFAULT_ROOT, resolve_run
 
 if TYPE_CHECKING:
-    from headrace.pipelines.report.comparison import Comparison, Difference, Measured
+    from headrace.pipelines.report.comparison import Difference, MetricValue, RunComparison
 
 _APART = {"apart": "intervals apart", "overlap": "intervals overlap", "unknown": ""}
 
@@ -56,7 +56,7 @@ def compare(left: str, right: str, root: str, output: str, as_json: bool) -> Non
         click.echo(f"\nPage: {output}")
 
 
-def _sections(found: Comparison) -> list[str]:
+def _sections(found: RunComparison) -> list[str]:
     left, right = found.left, found.right
     facts = [
         ("", left.run_id, right.run_id),
@@ -90,7 +90,7 @@ def _sections(found: Comparison) -> list[str]:
     return sections + [f"Not read: {note}" for note in found.notes]
 
 
-def _measured(measured: Measured) -> str:
+def _measured(measured: MetricValue) -> str:
     if measured.value is None:
         return "-"
     if measured.low is None or measured.high is None:

@@ -20,7 +20,7 @@ from headrace.pipelines.commands.run_argument import MODEL
 
 if TYPE_CHECKING:
     from headrace.components.deploy.canary.settings import CanarySettings
-    from headrace.components.deploy.local.publisher import DeployConfig
+    from headrace.components.deploy.local.publisher import LocalDeployConfig
 
 
 @click.command(cls=GroupedCommand)
@@ -129,7 +129,7 @@ def deploy(
         if model is None:
             model, table = _pinned(table, cache_rows, folder), "none"
         check_output(endpoint, ENDPOINT, option="--endpoint", inputs={"--model": model})
-        config = publisher.DeployConfig(
+        config = publisher.LocalDeployConfig(
             model=model,
             endpoint=endpoint,
             rules=rules,
@@ -162,7 +162,7 @@ def _pinned(table: str | None, cache_rows: int, folder: str) -> str:
     return folder
 
 
-def _deploy(config: DeployConfig, as_json: bool) -> None:
+def _deploy(config: LocalDeployConfig, as_json: bool) -> None:
     from headrace.components.deploy.local.publisher import deploy as deploy_now
 
     with showing("deploy", config.endpoint) as (console, report):
@@ -175,7 +175,7 @@ def _deploy(config: DeployConfig, as_json: bool) -> None:
         )
 
 
-def _roll_out(config: DeployConfig, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
+def _roll_out(config: LocalDeployConfig, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
     from headrace.components.rollout.rollout import RolloutConfig, raise_for, roll_out
 
     with showing("deploy", config.endpoint) as (console, report):

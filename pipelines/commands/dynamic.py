@@ -16,7 +16,7 @@ from headrace.pipelines.commands.durations import Duration
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand, group
-from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.commands.platform_options import PlatformLocation
 from headrace.pipelines.commands.text_table import aligned
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def init(
     problem: str,
     root: str,
     csv: tuple[str, ...],
-    place: Place,
+    place: PlatformLocation,
     allow_tags: bool,
     training: tuple[str, ...],
     margin: float,
@@ -309,7 +309,7 @@ def _read(root: str) -> DynamicSettings:
 
 def _training(texts: tuple[str, ...]) -> Any:
     """Options of the training, each as NAME=VALUE with the name of `headrace train --help`."""
-    from headrace.components.train.request import Request
+    from headrace.components.train.request import TrainingRequest
 
     given: dict[str, Any] = {}
     for text in texts:
@@ -317,7 +317,7 @@ def _training(texts: tuple[str, ...]) -> Any:
         if not equals:
             raise UsageError("the option is not valid", where="--training", expected="NAME=VALUE", received=text)
         given[name.replace("-", "_")] = _value(value)
-    return Request.from_json(given)
+    return TrainingRequest.from_json(given)
 
 
 def _value(text: str) -> Any:

@@ -13,7 +13,7 @@ from headrace.components.deploy.local.status import EndpointStatus, endpoints_of
 from headrace.components.deploy.local.status import status as status_of
 from headrace.components.deploy.local.unit import unit as unit_of
 from headrace.components.deploy.open import is_remote, open_endpoint
-from headrace.components.deploy.state import Change
+from headrace.components.deploy.state import TrafficChange
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.endpoint_canary import canary
@@ -215,7 +215,7 @@ def _remote_promote(name: str, version: str, restore: bool, registry: str, why: 
             console.print(f"{step.name:<12}{step.done}")
 
 
-def _shares(change: Change) -> str:
+def _shares(change: TrafficChange) -> str:
     return ", ".join(f"{version} {percent} %" for version, percent in change.traffic.items()) or change.version
 
 

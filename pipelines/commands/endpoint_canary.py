@@ -103,19 +103,19 @@ def canary(
     with showing("canary") as (console, report):
         replayed = ServiceReplay(models, request_log, losses, report) if request_log else None
 
-        def told(step: RolloutStep) -> None:
+        def print_step(step: RolloutStep) -> None:
             shares = ", ".join(f"{one} {percent} %" for one, percent in step.traffic.items())
             console.print(f"version {version}: {step.outcome}; {shares}")
             for reason in step.reasons:
                 console.print(reason)
 
         if every_s is not None:
-            tell = (lambda _: None) if as_json else told
-            step = watch(opened, config, every_s, report, told=tell, replayed=replayed)
+            observe = (lambda _: None) if as_json else print_step
+            step = watch(opened, config, every_s, report, observe=observe, replayed=replayed)
         else:
             step = advance(opened, config, report, replayed=replayed)
             if not as_json:
-                told(step)
+                print_step(step)
         if as_json:
             print_json(step, console.file)
     raise_for_step(step, folder)

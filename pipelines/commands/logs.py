@@ -8,7 +8,7 @@ import click
 
 from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.option_groups import GroupedCommand
-from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.commands.platform_options import PlatformLocation
 from headrace.pipelines.commands.submit import poll
 
 
@@ -18,7 +18,7 @@ from headrace.pipelines.commands.submit import poll
 @click.option("--task", default="", metavar="NAME", help="Name of a task, to print only its log.")
 @click.option("--follow", "-f", is_flag=True, help="Follow the log until the run has ended.")
 @poll
-def logs(run_id: str, place: Place, task: str, follow: bool, poll_seconds: float) -> None:
+def logs(run_id: str, place: PlatformLocation, task: str, follow: bool, poll_seconds: float) -> None:
     """Print the log of a run, or of one of its tasks, oldest lines first.
 
     \b

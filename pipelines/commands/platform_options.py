@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from headrace.pipelines.commands.option_groups import folded, group
-from headrace.pipelines.submission.place import OPTIONS, Place, service, settings
+from headrace.pipelines.submission.place import OPTIONS, PlatformLocation, service, settings
 
-__all__ = ["PLATFORM_ALIASES", "Place", "place", "service", "settings"]
+__all__ = ["PLATFORM_ALIASES", "PlatformLocation", "place", "service", "settings"]
 
 PLATFORM_ALIASES = ("--for", "--to")
 
@@ -37,7 +37,7 @@ def place(command: Callable[..., Any], *, required: bool = True) -> Callable[...
             *(where(name, field, default="", metavar=metavar, help=text) for name, field, metavar, text in OPTIONS),
         ),
         "place",
-        lambda given: Place(**{name: value or "" for name, value in given.items()}),
+        lambda given: PlatformLocation(**{name: value or "" for name, value in given.items()}),
     )(command)
 
 

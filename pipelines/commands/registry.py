@@ -9,7 +9,7 @@ import click
 
 from headrace.components.registry.base import ModelRegistry
 from headrace.components.registry.open import open_registry
-from headrace.components.registry.state import CHALLENGER, CHAMPION, Change, RegistryState
+from headrace.components.registry.state import CHALLENGER, CHAMPION, RegistryChange, RegistryState
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands import announce_option
 from headrace.pipelines.commands.json_output import as_json as json_option
@@ -194,7 +194,7 @@ def _listed(state: RegistryState, version: str) -> dict[str, Any]:
 
 
 def _lines(
-    listed: Mapping[str, Any], uri: str, record: Mapping[str, Any], history: list[Change], verified: bool
+    listed: Mapping[str, Any], uri: str, record: Mapping[str, Any], history: list[RegistryChange], verified: bool
 ) -> list[tuple[str, str]]:
     files = record["files"].values()
     size = sum(file["bytes"] for file in files)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.rules.mode import Mode
 from headrace.core.signals import raise_on_sigterm
 from headrace.pipelines.commands import canary_options, options, score_options, train_options
@@ -54,7 +54,7 @@ def static(
     baseline: str,
     csv: tuple[str, ...],
     rules: Mode,
-    training: Request,
+    training: TrainingRequest,
     canary: CanarySettings | None,
     as_json: bool,
 ) -> None:
@@ -106,7 +106,7 @@ def tuned(
     rules: Mode,
     trials: int | None,
     parallel: int,
-    training: Request,
+    training: TrainingRequest,
     as_json: bool,
 ) -> None:
     """Search, then deploy the best: preprocess, tune, evaluate, and, if the gate blesses the model, deploy it.

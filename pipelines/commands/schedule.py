@@ -12,7 +12,7 @@ from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
-from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.commands.platform_options import PlatformLocation
 from headrace.pipelines.commands.submit import inputs as input_options
 from headrace.pipelines.submission.prepare import prepare
 
@@ -52,7 +52,7 @@ def schedule() -> None:
 @json_option
 def set_(
     spec: str,
-    place: Place,
+    place: PlatformLocation,
     inputs: dict[str, Any],
     cron: str,
     timezone: str,
@@ -88,7 +88,7 @@ def set_(
 @schedule.command(name="list", cls=GroupedCommand)
 @platform_options.place
 @json_option
-def list_(place: Place, as_json: bool) -> None:
+def list_(place: PlatformLocation, as_json: bool) -> None:
     """List the schedules."""
     from headrace.core.retry import RetryPolicy, retry
 
@@ -104,7 +104,7 @@ def list_(place: Place, as_json: bool) -> None:
 @schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
-def pause(name: str, place: Place) -> None:
+def pause(name: str, place: PlatformLocation) -> None:
     """Pause a schedule; a running run continues."""
     _set_paused(name, place, True)
 
@@ -112,7 +112,7 @@ def pause(name: str, place: Place) -> None:
 @schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
-def resume(name: str, place: Place) -> None:
+def resume(name: str, place: PlatformLocation) -> None:
     """Resume a schedule; missed runs are not caught up."""
     _set_paused(name, place, False)
 
@@ -120,7 +120,7 @@ def resume(name: str, place: Place) -> None:
 @schedule.command(cls=GroupedCommand)
 @_name
 @platform_options.place
-def delete(name: str, place: Place) -> None:
+def delete(name: str, place: PlatformLocation) -> None:
     """Delete a schedule; its runs are kept."""
     from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import submitting
@@ -131,7 +131,7 @@ def delete(name: str, place: Place) -> None:
         click.echo(f"deleted: {name}")
 
 
-def _set_paused(name: str, place: Place, paused: bool) -> None:
+def _set_paused(name: str, place: PlatformLocation, paused: bool) -> None:
     from headrace.core.retry import RetryPolicy, retry
     from headrace.pipelines.submission import submitting
 

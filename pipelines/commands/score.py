@@ -167,9 +167,9 @@ def _describe(config: Any, as_json: bool) -> None:
     with showing("score") as (console, _):
         source: Any
         if config.endpoint is not None and not (config.model and storage.exists(config.model)):
-            from headrace.components.score.endpoint.endpoint import Endpoint
+            from headrace.components.score.endpoint.endpoint import EndpointModel
 
-            source = Endpoint.of(config, config.endpoint)
+            source = EndpointModel.of(config, config.endpoint)
         else:
             from headrace.components.score.batch.run import model_of
 

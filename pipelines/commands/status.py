@@ -13,16 +13,16 @@ from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json
 from headrace.pipelines.commands.option_groups import GroupedCommand
-from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.commands.platform_options import PlatformLocation
 from headrace.pipelines.commands.submit import follow_to_end, poll
 from headrace.pipelines.commands.text_table import aligned, moment, took
 from headrace.pipelines.runs.resolve import DEFAULT_ROOT
 
 if TYPE_CHECKING:
-    from headrace.components.deploy.local.status import Listed
+    from headrace.components.deploy.local.status import ListedEndpoint
     from headrace.pipelines.runs.machine import MachineStatus
     from headrace.pipelines.runs.records import RunRecord
-    from headrace.pipelines.submission.run import Run
+    from headrace.pipelines.submission.run import PlatformRun
 
 
 @click.command(cls=GroupedCommand)
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of runs in the list."
 )
 @poll
-def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limit: int, poll_seconds: float) -> None:
+def status(
+    run_id: str, place: PlatformLocation, root: str, wait: bool, as_json: bool, limit: int, poll_seconds: float
+) -> None:
     """Show a run and its tasks, or without RUN the newest runs.
 
     Without --platform, show this machine: the newest run of --root, running runs, and the endpoints.
@@ -78,7 +80,7 @@ def status(run_id: str, place: Place, root: str, wait: bool, as_json: bool, limi
     return None
 
 
-def _this_machine(run_id: str, place: Place, root: str, wait: bool, as_json: bool) -> None:
+def _this_machine(run_id: str, place: PlatformLocation, root: str, wait: bool, as_json: bool) -> None:
     """Prints the status of a root, or of one run of it."""
     if place.arguments or wait:
         option = "--wait" if wait else place.arguments.split()[0]
@@ -127,7 +129,7 @@ def _run_text(run: RunRecord) -> str:
     return aligned([line for line in lines if line[1]])
 
 
-def _endpoint_text(one: Listed) -> str:
+def _endpoint_text(one: ListedEndpoint) -> str:
     if one.status is None:
         return f"{one.folder}: {one.error}"
     if one.status.live is None:
@@ -136,12 +138,12 @@ def _endpoint_text(one: Listed) -> str:
     return f"{one.status.name}: version {one.status.live} {answers}"
 
 
-def _line(run: Run) -> str:
+def _line(run: PlatformRun) -> str:
     lasted = took(run.created, run.finished, time.time())
     return f"{run.run_id:<48} {run.state:<10} {moment(run.created):<20}  {lasted}".rstrip()
 
 
-def _text(run: Run) -> str:
+def _text(run: PlatformRun) -> str:
     from headrace.pipelines.submission.tasks import leaves
 
     lines = [_line(run)]

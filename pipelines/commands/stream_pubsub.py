@@ -147,7 +147,7 @@ def pubsub(
     chosen = runner_command.chosen(runner)
     from headrace.components.stream.pubsub.by_http import ByHttp
     from headrace.components.stream.pubsub.config import PubSubConfig
-    from headrace.components.stream.pubsub.in_process import InProcess
+    from headrace.components.stream.pubsub.in_process import InProcessModels
     from headrace.core import storage
     from headrace.core.beam.windows import Windows
 
@@ -162,7 +162,7 @@ def pubsub(
     if endpoint is not None:
         source = ByHttp(endpoint)
     else:
-        source = InProcess(
+        source = InProcessModels(
             app,
             models if here else str(storage.local_path(models).absolute()),
             look_seconds=look_seconds,

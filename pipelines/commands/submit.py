@@ -11,11 +11,11 @@ from headrace.pipelines.commands import platform_options
 from headrace.pipelines.commands.json_output import as_json as json_option
 from headrace.pipelines.commands.json_output import print_json, progress_console
 from headrace.pipelines.commands.option_groups import GroupedCommand, folded, group, option
-from headrace.pipelines.commands.platform_options import Place
+from headrace.pipelines.commands.platform_options import PlatformLocation
 from headrace.pipelines.submission.prepare import prepare
 
 if TYPE_CHECKING:
-    from headrace.pipelines.submission.run import Run, Service
+    from headrace.pipelines.submission.run import PlatformRun, Service
 
 poll = option(
     "--poll-seconds",
@@ -67,7 +67,7 @@ def inputs(command: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def submit(
     spec: str,
-    place: Place,
+    place: PlatformLocation,
     inputs: dict[str, Any],
     name: str,
     no_cache: bool,
@@ -112,7 +112,9 @@ def submit(
             click.echo(f"Follow it: headrace status {run.run_id} {place.arguments} --wait")
 
 
-def follow_to_end(service: Service, run: Run, place: Place, poll_seconds: float, *, as_json: bool = False) -> None:
+def follow_to_end(
+    service: Service, run: PlatformRun, place: PlatformLocation, poll_seconds: float, *, as_json: bool = False
+) -> None:
     """Shows a run's tasks until it has ended, then its summary, and raises its error.
 
     With `as_json` it prints run and summary as one JSON value, and tasks on stderr.

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from headrace.components.train.config import TrainConfig, check_model_output
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile, load_problem
 from headrace.core.tensorflow_import import import_tensorflow
@@ -95,7 +95,7 @@ def train(
         print_lines(console, [("Model", f"version {config.identity}: {output}")])
 
 
-def _describe(file: ProblemFile, request: Request, as_json: bool) -> None:
+def _describe(file: ProblemFile, request: TrainingRequest, as_json: bool) -> None:
     """Prints the devices and settings of a training."""
     training = request.apply_to(file.problem.training)
     with tempfile.TemporaryDirectory() as folder, showing("describe", f"{folder}/describe") as (console, report):

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from headrace.components.train.options import Cache, Precision, Sharding, StrategyName
-from headrace.components.train.request import OPTIONS, Request
+from headrace.components.train.request import OPTIONS, TrainingRequest
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.pipelines.commands.option_groups import folded, group, option
@@ -132,7 +132,7 @@ def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return folded((*_OPTIONS, _PLACE), "given", dict)(command)
 
 
-def request(given: Mapping[str, Any]) -> Request:
+def request(given: Mapping[str, Any]) -> TrainingRequest:
     """The options as one object; the folder of checkpoints is `checkpoints_folder`.
 
     Raises:
@@ -140,7 +140,7 @@ def request(given: Mapping[str, Any]) -> Request:
         DataError: the price table is not valid.
     """
     values = {**given, "price_per_hour": _price(given)}
-    return Request.from_json({name: values[name] for name in OPTIONS if name in values})
+    return TrainingRequest.from_json({name: values[name] for name in OPTIONS if name in values})
 
 
 def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
@@ -151,7 +151,7 @@ def checkpoints_folder(given: Mapping[str, Any], output: str) -> str:
     return "" if folder == "none" else folder
 
 
-def _checked(given: Mapping[str, Any]) -> Request:
+def _checked(given: Mapping[str, Any]) -> TrainingRequest:
     check_table(given)
     return request(given)
 

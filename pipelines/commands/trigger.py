@@ -19,7 +19,7 @@ from headrace.pipelines.commands.trigger_messages import messages
 from headrace.pipelines.commands.trigger_serve import serve
 
 if TYPE_CHECKING:
-    from headrace.core.ledger.pump import Pumped
+    from headrace.core.ledger.pump import PumpResult
 
 
 @click.group()
@@ -122,7 +122,7 @@ def cron(settings: str, cron: str, request: bool) -> None:
     click.echo(f"{cron} ({line}) 2>&1 | logger -t headrace".replace("%", "\\%"))
 
 
-def _print(pumped: Pumped, as_json: bool, **more: Any) -> None:
+def _print(pumped: PumpResult, as_json: bool, **more: Any) -> None:
     if as_json:
         print_json({**pumped.to_json(), **more})
     else:

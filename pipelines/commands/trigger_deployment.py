@@ -56,14 +56,14 @@ def function(source: str, settings: str, spans: str, closed_by: str, where: dict
           --closed-by marker --project my-project --region europe-west1 > deploy.sh
     """
     from headrace.pipelines.dynamic import settings as dynamic
-    from headrace.pipelines.triggers.closing import Closing
+    from headrace.pipelines.triggers.closing import ClosingRule
     from headrace.pipelines.triggers.deployment import function as work
     from headrace.pipelines.triggers.deployment.common import Deployment
     from headrace.pipelines.triggers.storage_event import StorageTrigger
 
     found = dynamic.read(settings)
     deployment = Deployment(found, **where)
-    options = StorageTrigger(found.uri, spans, Closing.parse(closed_by))
+    options = StorageTrigger(found.uri, spans, ClosingRule.parse(closed_by))
     work.write(source, deployment)
     _print(work.commands(source, deployment, options))
 

@@ -126,7 +126,7 @@ def messages(
     chosen = runner_command.chosen(runner)
     from headrace.components.messages.columns import columns_of
     from headrace.components.messages.config import MessagesConfig
-    from headrace.components.messages.drift import Drift
+    from headrace.components.messages.drift import SpanDrift
     from headrace.components.messages.request import RequestRule
     from headrace.core import storage
     from headrace.core.beam.stream import check_reachable, check_reads_pubsub
@@ -151,7 +151,7 @@ def messages(
         dead_letter_table=dead_letter_table,
     )
     rule = RequestRule(training_rows or None, training_after or None, bool(drift_from))
-    drift = Drift(read.problem, drift_from) if drift_from else None
+    drift = SpanDrift(read.problem, drift_from) if drift_from else None
     places = {"--settings": read.uri, "--output": output, **({"--drift-from": drift_from} if drift_from else {})}
     check_reads_pubsub(chosen)
     check_reachable(chosen, places)

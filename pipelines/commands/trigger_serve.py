@@ -69,7 +69,7 @@ def serve(
       GET  /health   without a token
     """
     from headrace.pipelines.dynamic import settings as dynamic
-    from headrace.pipelines.triggers.service.app import ServiceConfig
+    from headrace.pipelines.triggers.service.app import TriggerServiceConfig
     from headrace.pipelines.triggers.service.login import Login
     from headrace.pipelines.triggers.service.serve import serve as work
 
@@ -85,5 +85,5 @@ def serve(
         )
     found = dynamic.read(settings)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    config = ServiceConfig(lambda: dynamic.read(found.uri), login, data_below)
+    config = TriggerServiceConfig(lambda: dynamic.read(found.uri), login, data_below)
     work(config, host, port, lambda url: click.echo(f"serving on {url}"))

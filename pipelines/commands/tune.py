@@ -20,8 +20,8 @@ from headrace.pipelines.console import print_lines
 from headrace.pipelines.training_lines import training_lines
 
 if TYPE_CHECKING:
-    from headrace.components.train.request import Request
-    from headrace.components.tune.tried import Tried
+    from headrace.components.train.request import TrainingRequest
+    from headrace.components.tune.tried import TrialResult
 
 
 @click.command(cls=GroupedCommand)
@@ -47,7 +47,7 @@ def tune(
     parallel: int,
     folder: str | None,
     as_json: bool,
-    training: Request,
+    training: TrainingRequest,
 ) -> None:
     """Try parameters of training, and export the Model of the trial with the minimum eval loss.
 
@@ -111,7 +111,7 @@ def declaration(parameters: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _print(console: Console, trials: Sequence[Tried], best: int) -> None:
+def _print(console: Console, trials: Sequence[TrialResult], best: int) -> None:
     names = list(dict.fromkeys(name for tried in trials for name in tried.parameters))
     headings = (
         "trial",
@@ -128,7 +128,7 @@ def _print(console: Console, trials: Sequence[Tried], best: int) -> None:
         console.print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), markup=False)
 
 
-def _row(tried: Tried, names: Sequence[str], state: str) -> tuple[str, ...]:
+def _row(tried: TrialResult, names: Sequence[str], state: str) -> tuple[str, ...]:
     return (
         f"{tried.number}",
         "" if tried.eval_loss is None else f"{tried.eval_loss:.5g}",

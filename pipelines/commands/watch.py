@@ -43,11 +43,11 @@ def watch(spans: str, settings: str, closed_by: str, poll_s: float, tick_s: floa
     """
     from headrace.core.errors import UsageError
     from headrace.pipelines.dynamic import settings as dynamic
-    from headrace.pipelines.triggers.closing import Closing
+    from headrace.pipelines.triggers.closing import ClosingRule
     from headrace.pipelines.triggers.watch import WatchConfig, Watcher
     from headrace.pipelines.triggers.watch import watch as work
 
-    config = WatchConfig(spans, Closing.parse(closed_by), poll_s, tick_s)
+    config = WatchConfig(spans, ClosingRule.parse(closed_by), poll_s, tick_s)
     if once and config.closing.quiet_s:
         raise UsageError(
             "one look cannot know for how long a span has been quiet",

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core import storage
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
 
-def arguments_of(settings: DynamicSettings, run: Run, started: float) -> dict[str, Any]:
+def arguments_of(settings: DynamicSettings, run: LedgerRun, started: float) -> dict[str, Any]:
     """The parameters of a run.
 
     Args:
@@ -54,7 +54,7 @@ def announced_uri(settings: DynamicSettings) -> str:
     return storage.join(settings.folder, "announced.json")
 
 
-def bounded(settings: DynamicSettings) -> Request:
+def bounded(settings: DynamicSettings) -> TrainingRequest:
     """The options of the training, which ends within its share of the deadline."""
     request = settings.training
     if not settings.deadline_hours:

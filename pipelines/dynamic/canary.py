@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from headrace.core import storage
 from headrace.core.errors import DataError
 from headrace.core.ledger.claim import Claim
-from headrace.core.ledger.pump import Watched
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.pump import CanaryProgress
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.steps.workspace import summary_uri
 from headrace.core.storage.compare_and_set import update_json
 from headrace.pipelines.dynamic.settings import DynamicSettings
@@ -16,7 +16,7 @@ from headrace.pipelines.dynamic.settings import DynamicSettings
 _HOLDS = ("promoted", "live")
 
 
-def take_step(settings: DynamicSettings, run: Run) -> Watched:
+def take_step(settings: DynamicSettings, run: LedgerRun) -> CanaryProgress:
     """Takes a step of the canary: it stays, gets more traffic, is promoted, or goes back. Taking it again is safe.
 
     Args:
@@ -37,24 +37,24 @@ def take_step(settings: DynamicSettings, run: Run) -> Watched:
     else:
         outcome, reasons = _at_service(settings, run.watch.model, claim)
     if outcome == "under way":
-        return Watched(None, f"its canary is under way. {' '.join(reasons)}")
-    watched = Watched("promoted", " ".join(reasons))
+        return CanaryProgress(None, f"its canary is under way. {' '.join(reasons)}")
+    watched = CanaryProgress("promoted", " ".join(reasons))
     if outcome not in _HOLDS:
-        watched = Watched("kept", f"{outcome}: {' '.join(reasons)}", bad=outcome == "rolled back")
+        watched = CanaryProgress("kept", f"{outcome}: {' '.join(reasons)}", bad=outcome == "rolled back")
     _tell(settings, run, watched)
     return watched
 
 
 def _at_local(settings: DynamicSettings, version: str, claim: Claim) -> tuple[str, Sequence[str]]:
     from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
-    from headrace.components.deploy.local.publisher import DeployConfig
+    from headrace.components.deploy.local.publisher import LocalDeployConfig
     from headrace.components.registry.open import open_registry
     from headrace.components.rollout.step import deploy_or_roll_out
     from headrace.core.storage.lock import is_locked
 
     if is_locked(settings.endpoint, name=WATCH_LOCK):
         return "under way", ("Another process takes a step.",)
-    config = DeployConfig(
+    config = LocalDeployConfig(
         model=str(open_registry(settings.registry).path(version)),
         endpoint=settings.endpoint,
         rules=EndpointFolder(settings.endpoint).existing().rules,
@@ -83,7 +83,7 @@ def _at_service(settings: DynamicSettings, version: str, claim: Claim) -> tuple[
     return step.outcome, step.reasons
 
 
-def _tell(settings: DynamicSettings, run: Run, watched: Watched) -> None:
+def _tell(settings: DynamicSettings, run: LedgerRun, watched: CanaryProgress) -> None:
     """Writes the outcome into the summary, which the run's exit task wrote; a killed one may have written none."""
     uri = summary_uri(settings.root, run.id)
     if storage.exists(uri):

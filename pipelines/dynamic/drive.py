@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.core.errors import UsageError
-from headrace.core.ledger.pump import Pumped
+from headrace.core.ledger.pump import PumpResult
 from headrace.pipelines.dynamic.local_runs import ForegroundRuns
 from headrace.pipelines.dynamic.machine import check_machine
 from headrace.pipelines.dynamic.settings import DynamicSettings, read
@@ -34,7 +34,7 @@ def drive(
     clock: Clock = utc_now,
     *,
     ended: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> tuple[Pumped, list[dict[str, Any]]]:
+) -> tuple[PumpResult, list[dict[str, Any]]]:
     """Runs what is due in this process until the ledger is idle, or waits for a later time.
 
     Each run has the settings that are stored when it starts: a span that was withdrawn, and settings that were

@@ -17,7 +17,7 @@ from headrace.core.steps import workspace
 from headrace.pipelines.dynamic.machine import mark_of
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, PlatformName
 from headrace.pipelines.runs.local_root import absolute, check_root, check_writable, work_of
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 from headrace.pipelines.submission.place import settings as settings_of
 
 _OPTIONS = "options.toml"
@@ -28,7 +28,7 @@ def initialize(
     root: str,
     *,
     platform: PlatformName = "local",
-    place: Place | None = None,
+    place: PlatformLocation | None = None,
     allow_tags: bool = False,
     replace_settings: bool = False,
     **options: Any,
@@ -90,7 +90,7 @@ def initialize(
     return written
 
 
-def _places(root: str, name: str, platform: PlatformName, place: Place | None) -> tuple[str, str]:
+def _places(root: str, name: str, platform: PlatformName, place: PlatformLocation | None) -> tuple[str, str]:
     """Registry and endpoint of a problem on a platform."""
     if place is None or platform == "local":
         return workspace.registry_uri(root, name), workspace.endpoint_uri(work_of(root), name)
@@ -100,7 +100,7 @@ def _places(root: str, name: str, platform: PlatformName, place: Place | None) -
     return destinations(root, Target(platform, where.project, where.location, place.namespace), name)
 
 
-def _traffic_log(place: Place, *, by_canary: bool) -> str:
+def _traffic_log(place: PlatformLocation, *, by_canary: bool) -> str:
     """The traffic log of the options; "" where the traffic is that of the options.
 
     Raises:
@@ -147,7 +147,7 @@ def _traffic_log(place: Place, *, by_canary: bool) -> str:
     return str(endpoint.traffic_log)
 
 
-def _compiled(settings: DynamicSettings, place: Place, allow_tags: bool) -> dict[str, bytes]:
+def _compiled(settings: DynamicSettings, place: PlatformLocation, allow_tags: bool) -> dict[str, bytes]:
     """The compiled pipeline, and a copy of the options of `place`, by the URI next to the settings."""
     from headrace.pipelines.compiler import compile_to
 

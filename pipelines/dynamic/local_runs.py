@@ -17,12 +17,12 @@ from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.steps import workspace
 from headrace.core.storage.lock import FOLDER_LOCK, is_locked, locked
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.local_run import Plan, run_plan
+from headrace.pipelines.local_run import RunPlan, run_plan
 from headrace.pipelines.runs.local_root import work_of
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ class ForegroundRuns:
         self._ended = ended
 
     def status(self, run_id: str) -> Status:
-        """See `Runs`."""
+        """See `PlatformRuns`."""
         return status_of(self._settings, run_id)
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
-        """See `Runs`."""
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
+        """See `PlatformRuns`."""
         del arrivals
         self._ended(execute(self._settings, run, self._console))
 
@@ -72,11 +72,11 @@ class DetachedRuns:
         self._settings = settings
 
     def status(self, run_id: str) -> Status:
-        """See `Runs`."""
+        """See `PlatformRuns`."""
         return status_of(self._settings, run_id)
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
-        """See `Runs`: returns when the process holds the lock of the run's folder, or has ended."""
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
+        """See `PlatformRuns`: returns when the process holds the lock of the run's folder, or has ended."""
         del arrivals
         folder = _folder(self._settings, run.id)
         with locked(folder, timeout_s=_START_SECONDS, name=_START_LOCK):
@@ -129,7 +129,7 @@ def _has_begun(folder: str) -> bool:
     return path.is_dir() and any(entry.name not in (FOLDER_LOCK, _START_LOCK) for entry in path.iterdir())
 
 
-def execute(settings: DynamicSettings, run: Run, console: Console) -> dict[str, Any]:
+def execute(settings: DynamicSettings, run: LedgerRun, console: Console) -> dict[str, Any]:
     """Executes a run in this process, step by step.
 
     Returns:
@@ -140,11 +140,11 @@ def execute(settings: DynamicSettings, run: Run, console: Console) -> dict[str, 
     """
     # `started` is added when the run begins.
     arguments = {name: value for name, value in arguments_of(settings, run, 0.0).items() if name != "started"}
-    plan = Plan("dynamic", settings.name, run.id, settings.root, arguments)
+    plan = RunPlan("dynamic", settings.name, run.id, settings.root, arguments)
     return run_plan(plan, console)
 
 
-def run_named(settings: DynamicSettings, run_id: str) -> Run:
+def run_named(settings: DynamicSettings, run_id: str) -> LedgerRun:
     """The run under way, by its id.
 
     Raises:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from headrace.core.ledger.pump import Runs
+from headrace.core.ledger.pump import PlatformRuns
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
 
-def runs_of(settings: DynamicSettings) -> Runs:
+def runs_of(settings: DynamicSettings) -> PlatformRuns:
     """The runs of a platform: on this machine, each in a process of its own that outlives its starter.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.ingest.window import Window
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core import storage
 from headrace.core.artifacts.kinds import DYNAMIC
 from headrace.core.checks import check_count, check_fraction, check_positive, check_texts, check_word, is_finite
@@ -26,7 +26,7 @@ from headrace.core.sources.csv_dialect import CsvDialect
 from headrace.core.steps import workspace
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 from headrace.core.storage.output_check import check_output
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 
 PlatformName = Literal["local", "vertex", "kubeflow"]
 PLATFORMS: tuple[PlatformName, ...] = ("local", "vertex", "kubeflow")
@@ -77,13 +77,13 @@ class DynamicSettings:
     registry: str
     endpoint: str
     platform: PlatformName = "local"
-    place: Place | None = None
+    place: PlatformLocation | None = None
     csv: tuple[str, ...] = ()
     last_spans: int = 0
     last_days: int = 0
     half_life: float = 0.0
     withdrawn: tuple[str, ...] = ()
-    training: Request = field(default_factory=Request)
+    training: TrainingRequest = field(default_factory=TrainingRequest)
     from_scratch_every: int = 0
     challenge: Challenge = field(default_factory=Challenge)
     canary: CanarySettings | None = None
@@ -229,10 +229,10 @@ class DynamicSettings:
             place, canary = plain.pop("place"), plain.pop("canary")
             lists: dict[str, Any] = {name: tuple(plain.pop(name)) for name in ("csv", "withdrawn", "announce")}
             return DynamicSettings(
-                place=None if place is None else Place(**place),
+                place=None if place is None else PlatformLocation(**place),
                 canary=None if canary is None else CanarySettings.from_json(canary),
                 challenge=Challenge.from_json(plain.pop("challenge")),
-                training=Request.from_json(plain.pop("training")),
+                training=TrainingRequest.from_json(plain.pop("training")),
                 **lists,
                 **plain,
             )

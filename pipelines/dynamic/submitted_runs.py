@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.retry import RetryPolicy, create_once, retry
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.submission import inputs, parameters
-from headrace.pipelines.submission.place import Place, service
+from headrace.pipelines.submission.place import PlatformLocation, service
 from headrace.pipelines.submission.place import settings as settings_of
 from headrace.pipelines.submission.run import Service, Submission
 
@@ -33,15 +33,15 @@ class SubmittedRuns:
         self._policy = policy or RetryPolicy()
 
     def status(self, run_id: str) -> Status:
-        """See `Runs`."""
+        """See `PlatformRuns`."""
         with self._service() as opened:
             found = retry(lambda: opened.find(run_id), self._policy)
         if found is None:
             return "absent"
         return "ended" if found.ended else "alive"
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
-        """See `Runs`."""
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
+        """See `PlatformRuns`."""
         del arrivals
         submission = submission_of(self._settings, run, time.time())
         with self._service() as opened:
@@ -52,7 +52,7 @@ class SubmittedRuns:
         return service(_place(self._settings))
 
 
-def submission_of(settings: DynamicSettings, run: Run, started: float) -> Submission:
+def submission_of(settings: DynamicSettings, run: LedgerRun, started: float) -> Submission:
     """The submission of a run of the compiled pipeline.
 
     Args:
@@ -79,7 +79,7 @@ def submission_of(settings: DynamicSettings, run: Run, started: float) -> Submis
     )
 
 
-def _place(settings: DynamicSettings) -> Place:
+def _place(settings: DynamicSettings) -> PlatformLocation:
     if settings.place is None:
         raise UsageError("the platform has no place", where=settings.uri, received=settings.platform)
     return settings.place

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from headrace.core.errors import DataError, HeadraceError, PlatformError
-from headrace.core.ledger.pump import Pumped, Runs, Watched, pump
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.pump import CanaryProgress, PlatformRuns, PumpResult, pump
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.signals import Terminated
 from headrace.core.steps import workspace
 from headrace.core.steps.workspace import summary_uri
@@ -19,7 +19,7 @@ from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.runs.local_root import work_of
 
 
-def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) -> Pumped:
+def tick(settings: DynamicSettings, now: datetime, *, runs: PlatformRuns | None = None) -> PumpResult:
     """Pumps the ledger with the runs of the platform; every trigger and every schedule calls it, as often as it likes.
 
     Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made; what was
@@ -44,7 +44,7 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
     chosen = runs or runs_of(settings)
     unsent = announce_again(settings)
 
-    def step(run: Run) -> Watched:
+    def step(run: LedgerRun) -> CanaryProgress:
         from headrace.pipelines.dynamic.canary import take_step
 
         nonlocal unsent
@@ -59,7 +59,7 @@ def tick(settings: DynamicSettings, now: datetime, *, runs: Runs | None = None) 
     return replace(pumped, why=f"{pumped.why}. {unsent}") if unsent else pumped
 
 
-def raise_for_given_up(settings: DynamicSettings, pumped: Pumped) -> None:
+def raise_for_given_up(settings: DynamicSettings, pumped: PumpResult) -> None:
     """Raises an error if the pump gave data versions up.
 
     Raises:
@@ -74,7 +74,7 @@ def raise_for_given_up(settings: DynamicSettings, pumped: Pumped) -> None:
         )
 
 
-def _why_failed(settings: DynamicSettings, run: Run) -> str:
+def _why_failed(settings: DynamicSettings, run: LedgerRun) -> str:
     """The error in the summary that a failed run's exit task wrote, and its place; where to look without one."""
     uri = summary_uri(settings.root, run.id)
     try:

@@ -23,7 +23,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True, order=True)
-class Need:
+class BackendRequirement:
     """What only newer backends take.
 
     Attributes:
@@ -37,7 +37,7 @@ class Need:
     what: str
 
 
-def needs(spec: Spec) -> list[Need]:
+def needs(spec: Spec) -> list[BackendRequirement]:
     """What a parsed spec has that only newer backends take, the newest last."""
     return sorted({*_final_status(spec), *_settings(spec)})
 
@@ -87,18 +87,18 @@ def check_newer(found: Iterable[Finding], version: tuple[int, int]) -> Iterator[
         yield Finding("K014", one.where, one.received) if version <= known else one
 
 
-def _final_status(spec: Spec) -> Iterator[Need]:
+def _final_status(spec: Spec) -> Iterator[BackendRequirement]:
     for task in spec.tasks():
         parameters = task.spec.get("inputs", {}).get("parameters", {}).values()
         if any("taskFinalStatus" in one for one in parameters):
-            yield Need((2, 14), task.where, "a task that is given the final status")
+            yield BackendRequirement((2, 14), task.where, "a task that is given the final status")
 
 
-def _settings(spec: Spec) -> Iterator[Need]:
+def _settings(spec: Spec) -> Iterator[BackendRequirement]:
     for name, settings in spec.kubernetes().items():
         where = f"platforms.kubernetes, {name}"
         # The driver refuses the field itself, whatever its value is: kfp-kubernetes writes it since 2.15.
         if any("optional" in one for one in settings.get("secretAsEnv", [])):
-            yield Need((2, 15), where, "a secret with `optional`")
+            yield BackendRequirement((2, 15), where, "a secret with `optional`")
         if any(key in one for kind, key in _NAMES.items() for one in settings.get(kind, [])):
-            yield Need((2, 5), where, "a secret, config map or claim whose name is a parameter")
+            yield BackendRequirement((2, 5), where, "a secret, config map or claim whose name is a parameter")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.pipelines.lint.finding import Finding
-from headrace.pipelines.lint.spec import Spec, Task
+from headrace.pipelines.lint.spec import Spec, SpecTask
 
 _SCHEMA = "2.1.0"
 _GOOGLE = re.compile(r"\{\{\$\.(pipeline_google_cloud_[a-z_]+)\}\}")
@@ -75,7 +75,7 @@ def _container(name: str, container: Mapping[str, Any], pod: Mapping[str, Any]) 
         yield Finding("K003", name, launcher)
 
 
-def _uncompiled(spec: Spec, task: Task) -> Iterator[Finding]:
+def _uncompiled(spec: Spec, task: SpecTask) -> Iterator[Finding]:
     """Finds what the backend's compiler of workflows does not have."""
     label = str(task.component.get("executorLabel", ""))
     executor = spec.executors().get(label, {})
@@ -91,7 +91,7 @@ def _uncompiled(spec: Spec, task: Task) -> Iterator[Finding]:
         yield Finding("K018", task.where, fault)
 
 
-def _task(spec: Spec, task: Task) -> Iterator[Finding]:
+def _task(spec: Spec, task: SpecTask) -> Iterator[Finding]:
     yield from _uncompiled(spec, task)
     retries = task.spec.get("retryPolicy", {}).get("maxRetryCount")
     if retries and task.in_loop:

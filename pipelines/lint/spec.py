@@ -14,7 +14,7 @@ from headrace.pipelines.lint.yaml_file import load_documents
 
 
 @dataclass(frozen=True)
-class Task:
+class SpecTask:
     """A task of a pipeline.
 
     Attributes:
@@ -75,11 +75,11 @@ class Spec:
         """Settings of kfp-kubernetes by executor."""
         return _table(self.platform, "kubernetes", "deploymentSpec", "executors")
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self) -> Iterator[SpecTask]:
         """Yields every task, including those within conditions, loops and exit handlers."""
         yield from self._tasks(_table(self.pipeline, "root", "dag", "tasks"), "", in_loop=False, seen=frozenset())
 
-    def executor_of(self, task: Task) -> Mapping[str, Any]:
+    def executor_of(self, task: SpecTask) -> Mapping[str, Any]:
         """The container that a task runs; empty for a graph."""
         label = str(task.component.get("executorLabel", ""))
         container: Mapping[str, Any] = self.executors().get(label, {}).get("container", {})
@@ -95,14 +95,16 @@ class Spec:
             if isinstance(value, str) and value and "{{$" not in value:
                 yield task.where, value
 
-    def _tasks(self, tasks: Mapping[str, Any], where: str, *, in_loop: bool, seen: frozenset[str]) -> Iterator[Task]:
+    def _tasks(
+        self, tasks: Mapping[str, Any], where: str, *, in_loop: bool, seen: frozenset[str]
+    ) -> Iterator[SpecTask]:
         components = _table(self.pipeline, "components")
         for name, spec in tasks.items():
             reference = str(_table(spec, "componentRef").get("name", ""))
             component = components.get(reference, {})
             looped = in_loop or "parameterIterator" in spec or "artifactIterator" in spec
             place = f"{where}.{name}" if where else name
-            yield Task(place, spec, component, reference, looped)
+            yield SpecTask(place, spec, component, reference, looped)
             # A component that contains itself is not a pipeline, and must not hang the lint.
             if reference not in seen:
                 inner = _table(component, "dag", "tasks")

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.components.tune.vertex import space
 from headrace.pipelines.lint.finding import Finding
-from headrace.pipelines.lint.spec import Spec, Task
+from headrace.pipelines.lint.spec import Spec, SpecTask
 from headrace.pipelines.platforms import vertex_rules
 
 _NAME = re.compile(r"[a-z][-a-z0-9]{0,127}\Z")
@@ -97,7 +97,7 @@ def _bounds(name: str, resources: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("V022", name, f"{key[0].lower()}{key[1:]} {number:g}")
 
 
-def _is_input(task: Task, name: str, value: Mapping[str, Any]) -> bool:
+def _is_input(task: SpecTask, name: str, value: Mapping[str, Any]) -> bool:
     """Whether an argument is an input of its component, or one that KFP's compiler adds to it."""
     if name in task.component.get("inputDefinitions", {}).get("parameters", {}) or name.startswith(_CHANNEL):
         return True
@@ -105,7 +105,7 @@ def _is_input(task: Task, name: str, value: Mapping[str, Any]) -> bool:
     return name in _AT_RUN_TIME and _CHANNEL in str(value.get("runtimeValue", {}).get("constant", ""))
 
 
-def _task(spec: Spec, task: Task) -> Iterator[Finding]:
+def _task(spec: Spec, task: SpecTask) -> Iterator[Finding]:
     declared = task.component.get("inputDefinitions", {})
     arguments = task.spec.get("inputs", {})
     unknown = [name for name, value in arguments.get("parameters", {}).items() if not _is_input(task, name, value)]
@@ -148,7 +148,7 @@ def _task(spec: Spec, task: Task) -> Iterator[Finding]:
 def _study(where: str, inputs: Mapping[str, Any]) -> Iterator[Finding]:
     """Checks the study of a hyperparameter tuning job, as far as the spec contains it."""
     specs = inputs.get("study_spec_parameters")
-    found: list[space.Broken] = []
+    found: list[space.StudyViolation] = []
     if isinstance(specs, list) and all(isinstance(one, dict) for one in specs) and "{{$" not in str(specs):
         try:
             found += space.broken_parameters(specs, str(inputs.get("study_spec_algorithm", "")))
@@ -196,7 +196,7 @@ def _family(where: str, machine: object) -> Iterator[Finding]:
         yield Finding("V018", where, machine)
 
 
-def _glued(task: Task, container: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[Finding]:
+def _glued(task: SpecTask, container: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[Finding]:
     """Checks texts within quotes in a request."""
     payload = " ".join(str(part) for part in container.get("args", []))
     for name, value in inputs.items():

@@ -113,7 +113,7 @@ class KubeflowPlatform(FolderRegistry):
         )
 
     def _serving(self) -> dict[str, Any]:
-        """Fields of `kserve.ServiceConfig`."""
+        """Fields of `kserve.InferenceServiceConfig`."""
         options = self._options
         config = {known.name: getattr(options.endpoint, known.name) for known in dataclasses.fields(options.endpoint)}
         serving = config.pop("serving")

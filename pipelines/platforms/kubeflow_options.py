@@ -182,7 +182,7 @@ class BeamOptions:
 
 
 @dataclass(frozen=True)
-class Claim:
+class VolumeClaim:
     """A PersistentVolumeClaim that every task mounts.
 
     Attributes:
@@ -210,7 +210,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """Options of the InferenceService; fields as of `ServiceConfig`."""
+    """Options of the InferenceService; fields as of `InferenceServiceConfig`."""
 
     service_account: str = ""
     cpu: str = "1"
@@ -282,7 +282,7 @@ class KubeflowOptions:
     secrets: tuple[Secret, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    claim: Claim | None = None
+    claim: VolumeClaim | None = None
     tasks: Mapping[str, PodOptions] = field(default_factory=dict)
     beam: BeamOptions | None = None
     endpoint: ServingOptions = field(default_factory=ServingOptions)

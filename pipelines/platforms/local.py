@@ -20,7 +20,7 @@ from typing import IO, Any
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.core.errors import PlatformError
 from headrace.core.rules.mode import Mode, check_mode
-from headrace.core.signals import Forwarding, forwarding_sigterm
+from headrace.core.signals import SignalForwarder, forwarding_sigterm
 from headrace.core.steps.identity import code_digest, release
 from headrace.core.steps.step import ENGINE_PID, ENGINE_RUN, ENGINE_SOURCE, parse_event
 from headrace.core.storage import writing
@@ -202,7 +202,7 @@ class _StepOutput(io.TextIOBase):
     A log that cannot be written, as on a full disk, is lost: the steps report that themselves, in their events.
     """
 
-    def __init__(self, logs: Path, listener: Listener, hidden: Sequence[str], forwarding: Forwarding) -> None:
+    def __init__(self, logs: Path, listener: Listener, hidden: Sequence[str], forwarding: SignalForwarder) -> None:
         self._logs = logs
         self._forwarding = forwarding
         # In a line of JSON too.

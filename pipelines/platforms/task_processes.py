@@ -147,7 +147,7 @@ class TaskProcesses:
         if _DEPLOY in command[3] and (with_tensorflow := self._servers.get("tensorflow")):
             kept.append(with_tensorflow.connection.fileno())
             environment[fork_server.FORK_SERVER] = fork_server.descriptor(0)
-        request = fork_server.Request(f"{_EXECUTOR}:executor_main", arguments, environment, os.getcwd())  # noqa: PTH109
+        request = fork_server.ForkRequest(f"{_EXECUTOR}:executor_main", arguments, environment, os.getcwd())  # noqa: PTH109
         return server.run(request, kept)
 
 
@@ -204,7 +204,7 @@ class _Server:
             self._log.close()
             raise
 
-    def run(self, request: fork_server.Request, kept: Sequence[int]) -> int | None:
+    def run(self, request: fork_server.ForkRequest, kept: Sequence[int]) -> int | None:
         """Runs a task, prints its output, and returns its exit status; None if the server is gone."""
         readable, writable = os.pipe()
         with open(readable, encoding="utf-8", errors="replace", newline="\n") as output:  # noqa: PTH123

@@ -203,7 +203,7 @@ class BatchPredictionOptions:
 
 
 @dataclass(frozen=True)
-class EndpointOptions:
+class VertexEndpointOptions:
     """Options of the endpoint that a blessed model is deployed to, and of the model's entry in the registry.
 
     Attributes:
@@ -297,7 +297,7 @@ class VertexOptions:
     tuning: TuningOptions = field(default_factory=TuningOptions)
     dataflow: DataflowOptions | None = None
     batch_prediction: BatchPredictionOptions | None = None
-    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
+    endpoint: VertexEndpointOptions = field(default_factory=VertexEndpointOptions)
 
     def __post_init__(self) -> None:
         for name, pattern, expected in (

@@ -32,7 +32,7 @@ Verdict = Literal["apart", "overlap", "unknown"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricValue:
     """A metric of one run: its value and its confidence interval, each None where it is undefined."""
 
     value: float | None
@@ -52,8 +52,8 @@ class MetricPair:
     """
 
     name: str
-    left: Measured
-    right: Measured
+    left: MetricValue
+    right: MetricValue
     difference: float | None
     intervals: Verdict
 
@@ -68,7 +68,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two runs side by side.
 
     Attributes:
@@ -104,7 +104,7 @@ class _Side:
     problem: str | None
 
 
-def compare(left: RunRecord, right: RunRecord) -> Comparison:
+def compare(left: RunRecord, right: RunRecord) -> RunComparison:
     """Compares two runs.
 
     Raises:
@@ -119,7 +119,7 @@ def compare(left: RunRecord, right: RunRecord) -> Comparison:
             difflib.unified_diff(*lines, f"{left.run_id}/problem.py", f"{right.run_id}/problem.py", "", "", 2, "")
         )
     names = list(dict.fromkeys([*left.metrics, *right.metrics]))
-    return Comparison(
+    return RunComparison(
         left=left,
         right=right,
         metrics=tuple(_pair(name, left.metrics.get(name), right.metrics.get(name)) for name in names),
@@ -162,9 +162,9 @@ def _pair(name: str, left: Mapping[str, Any] | None, right: Mapping[str, Any] | 
     return MetricPair(name, a, b, difference, verdict)
 
 
-def _measured(value: Mapping[str, Any] | None) -> Measured:
+def _measured(value: Mapping[str, Any] | None) -> MetricValue:
     known = value or {}
-    return Measured(number(known.get("value")), number(known.get("low")), number(known.get("high")))
+    return MetricValue(number(known.get("value")), number(known.get("low")), number(known.get("high")))
 
 
 def _options(side: _Side) -> dict[str, str]:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from headrace.core import storage
 from headrace.pipelines.report import formats
-from headrace.pipelines.report.comparison import Comparison, Measured, MetricPair
+from headrace.pipelines.report.comparison import MetricPair, MetricValue, RunComparison
 from headrace.pipelines.report.page import template
 from headrace.pipelines.report.scale import Scale
 from headrace.pipelines.report.svg import picture, tag
@@ -25,7 +25,7 @@ class _Line:
     right: str
 
 
-def write_comparison(comparison: Comparison, output: str) -> None:
+def write_comparison(comparison: RunComparison, output: str) -> None:
     """Writes the page; equal comparisons give equal bytes.
 
     Raises:
@@ -35,7 +35,7 @@ def write_comparison(comparison: Comparison, output: str) -> None:
     storage.write_bytes(output, render_comparison(comparison).encode())
 
 
-def render_comparison(comparison: Comparison) -> str:
+def render_comparison(comparison: RunComparison) -> str:
     """The page as HTML."""
     left, right = comparison.left, comparison.right
     facts = [
@@ -77,7 +77,7 @@ def render_comparison(comparison: Comparison) -> str:
     return str(page).rstrip() + "\n"
 
 
-def interval(measured: Measured) -> str:
+def interval(measured: MetricValue) -> str:
     """A value and its interval, such as "1.05 (0.98 to 1.13)"."""
     value = formats.significant(measured.value)
     if measured.low is None or measured.high is None:
@@ -113,7 +113,7 @@ def metrics_plot(metrics: Sequence[MetricPair]) -> Markup | None:
     return picture(1120, _TOP + len(drawn) * _ROW + 8, parts, title=f"Metrics of both runs: {words}.")
 
 
-def _whisker(name: str, measured: Measured, scale: Scale, y: float) -> list[Markup]:
+def _whisker(name: str, measured: MetricValue, scale: Scale, y: float) -> list[Markup]:
     if measured.value is None:
         return []
     parts = []

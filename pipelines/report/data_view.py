@@ -30,7 +30,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class BarSegment:
     """A part of a whole: `share` is its fraction, `width` the length of its bar in percent."""
 
     name: str
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class QuarantinedRow:
+class QuarantinedRowView:
     """A quarantined row."""
 
     place: str
@@ -52,21 +52,21 @@ class QuarantinedRow:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowCounts:
     """Row counts by split and quarantine reason."""
 
     rows_in: str
     rows_out: str
     quarantined: str
     any_quarantined: bool
-    parts: tuple[Part, ...]
-    reasons: tuple[Part, ...]
+    parts: tuple[BarSegment, ...]
+    reasons: tuple[BarSegment, ...]
     budget: str | None
-    examples: tuple[QuarantinedRow, ...]
+    examples: tuple[QuarantinedRowView, ...]
     not_shown: str | None
 
 
-def rows(artifacts: Artifacts) -> Rows | None:
+def rows(artifacts: Artifacts) -> RowCounts | None:
     """Row counts of the run; None where the step that counts them has no output."""
     manifest = artifacts.manifest
     result = mapping(mapping(artifacts.steps.get(artifacts.counted)).get("result"))
@@ -89,7 +89,7 @@ def rows(artifacts: Artifacts) -> Rows | None:
     most = max((n for _, n in counted), default=1.0) or 1.0
     budget = number(quarantine.get("budget"))
     shown = len(artifacts.quarantined)
-    return Rows(
+    return RowCounts(
         rows_in=formats.count(rows_in),
         rows_out=formats.count(rows_out),
         quarantined=formats.count(bad),
@@ -104,17 +104,17 @@ def rows(artifacts: Artifacts) -> Rows | None:
     )
 
 
-def _part(name: str, n: float, total: float, widest: float, explanation: str = "") -> Part:
-    return Part(name, formats.count(n), formats.percent(n / total), 100 * n / widest, explanation)
+def _part(name: str, n: float, total: float, widest: float, explanation: str = "") -> BarSegment:
+    return BarSegment(name, formats.count(n), formats.percent(n / total), 100 * n / widest, explanation)
 
 
-def _quarantined(row: Mapping[str, Any]) -> QuarantinedRow:
+def _quarantined(row: Mapping[str, Any]) -> QuarantinedRowView:
     place = f"{text(row.get('file')) or formats.ABSENT}, row {formats.count(number(row.get('row')))}"
     reason = text(row.get("reason")) or formats.ABSENT
     also = len(items(row.get("also")))
     message = (text(row.get("message")) or "") + (f" (and {also} more)" if also else "")
     values = tuple((str(k), "" if v is None else str(v)) for k, v in mapping(row.get("values")).items())
-    return QuarantinedRow(place, text(row.get("column")) or formats.ABSENT, reason, message, values)
+    return QuarantinedRowView(place, text(row.get("column")) or formats.ABSENT, reason, message, values)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Feature:
     cells: tuple[str, ...] = ()
     shape: Markup | None = None
     distinct: str = ""
-    top: tuple[Part, ...] = ()
+    top: tuple[BarSegment, ...] = ()
 
 
 def features(artifacts: Artifacts) -> tuple[list[Feature], list[Feature]]:

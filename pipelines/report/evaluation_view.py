@@ -47,7 +47,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceView:
     """A metric on the rows where a feature has a value; `verdict` is passed, failed, "too few" or ""."""
 
     feature: str
@@ -60,7 +60,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckView:
     """A bound of the gate, compared with the measured value."""
 
     where: str
@@ -82,7 +82,7 @@ class FeatureBar:
 
 
 @dataclass(frozen=True)
-class Importance:
+class ImportanceView:
     """Feature importance: the increase of `metric` when a column is shuffled among `rows` of `split_rows` eval rows."""
 
     metric: str
@@ -119,13 +119,13 @@ class Evaluation:
     has_baseline: bool
     has_champion: bool
     metrics: list[Metric] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    slices: list[Slice] = field(default_factory=list)
+    checks: list[CheckView] = field(default_factory=list)
+    slices: list[SliceView] = field(default_factory=list)
     slice_metric: str = ""
     slice_ticks: list[tuple[float, str]] = field(default_factory=list)
     slices_left_out: int = 0
     warnings: list[str] = field(default_factory=list)
-    importance: Importance | None = None
+    importance: ImportanceView | None = None
     thresholds: list[Threshold] = field(default_factory=list)
     threshold_rows: str = ""
     has_costs: bool = False
@@ -172,14 +172,14 @@ def evaluation(artifacts: Artifacts) -> Evaluation | None:
     )
 
 
-def _importance(known: Mapping[str, Any]) -> Importance | None:
+def _importance(known: Mapping[str, Any]) -> ImportanceView | None:
     features = objects(known.get("features"))
     if not features:
         return None
     kept = features[:MOST_FEATURES]
     increases = [number(feature.get("increase")) for feature in kept]
     most = max([each for each in increases if each is not None], default=0.0)
-    return Importance(
+    return ImportanceView(
         metric=formats.name(text(known.get("metric")) or ""),
         value=formats.significant(number(known.get("value"))),
         rows=formats.count(number(known.get("rows"))),
@@ -251,12 +251,12 @@ def _interval(low: float | None, high: float | None) -> str:
     return f"{formats.significant(low)} to {formats.significant(high)}"
 
 
-def _checks(evaluation: Mapping[str, Any]) -> list[Check]:
+def _checks(evaluation: Mapping[str, Any]) -> list[CheckView]:
     reasons = [str(reason) for reason in items(evaluation.get("reasons"))]
     found = []
     for i, check in enumerate(objects(evaluation.get("checks"))):
         found.append(
-            Check(
+            CheckView(
                 where=text(check.get("where")) or "",
                 metric=formats.name(text(check.get("metric")) or ""),
                 measured=formats.significant(number(check.get("measured"))),
@@ -275,7 +275,7 @@ def _verdict(passed: object) -> str:
 
 def _slices(
     evaluation: Mapping[str, Any], metric: str, gate: Mapping[str, Any]
-) -> tuple[list[Slice], list[tuple[float, str]], int]:
+) -> tuple[list[SliceView], list[tuple[float, str]], int]:
     whole = mapping(mapping(evaluation.get("metrics")).get(metric))
     every = objects(evaluation.get("slices"))
     kept = every[:MOST_SLICES]
@@ -321,9 +321,9 @@ def _slice(
     most: float | None,
     least: float | None,
     whole: Mapping[str, Any],
-) -> Slice:
+) -> SliceView:
     centre, low, high = (number(measured.get(n)) for n in ("value", "low", "high"))
-    return Slice(
+    return SliceView(
         feature=feature,
         value=value,
         rows=formats.count(rows),

@@ -139,7 +139,7 @@ def _published_fact(step: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointView:
     """How to call the endpoint."""
 
     version: str
@@ -148,14 +148,14 @@ class Endpoint:
     curl: str | None
 
 
-def endpoint(artifacts: Artifacts) -> Endpoint | None:
+def endpoint(artifacts: Artifacts) -> EndpointView | None:
     """The endpoint, if the run deployed to one."""
     deployed = mapping(mapping(artifacts.steps.get("deploy")).get("result"))
     version = text(deployed.get("version"))
     if version is None:
         return None
     previous = text(deployed.get("previous"))
-    return Endpoint(version, previous, text(deployed.get("url")), text(deployed.get("curl")))
+    return EndpointView(version, previous, text(deployed.get("url")), text(deployed.get("curl")))
 
 
 def provenance(summary: Mapping[str, Any], artifacts: Artifacts) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -16,7 +16,7 @@ _SHOWN = (1, 5, 10, 15, 19)
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoringView:
     """Content of the scoring section.
 
     Attributes:
@@ -38,7 +38,7 @@ class Scoring:
     quantiles: tuple[tuple[str, str, str, str], ...]
 
 
-def scoring(artifacts: Artifacts) -> Scoring | None:
+def scoring(artifacts: Artifacts) -> ScoringView | None:
     """The scoring of a run; None for other pipelines."""
     step = mapping(artifacts.steps.get("score"))
     result, manifest = mapping(step.get("result")), artifacts.manifest
@@ -66,7 +66,7 @@ def scoring(artifacts: Artifacts) -> Scoring | None:
         ("Rules of the Problem", _mode(mapping(known.get("rules")))),
         *(("Note", str(note)) for note in items(manifest.get("notes"))),
     ]
-    return Scoring(
+    return ScoringView(
         rate=_rate(step, number(known.get("rows_in"))),
         drift=None if apart is None else formats.significant(apart, 3),
         facts=tuple((name, value) for name, value in facts if value is not None),

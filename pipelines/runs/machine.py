@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.deploy.local.status import Listed, endpoints_of
+from headrace.components.deploy.local.status import ListedEndpoint, endpoints_of
 from headrace.pipelines.runs.local_root import work_of
 from headrace.pipelines.runs.records import RunRecord, list_runs
 
@@ -24,7 +24,7 @@ class MachineStatus:
     root: str
     latest: RunRecord | None
     under_way: tuple[RunRecord, ...]
-    endpoints: tuple[Listed, ...]
+    endpoints: tuple[ListedEndpoint, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The status as JSON values and dataclasses."""

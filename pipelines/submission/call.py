@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from headrace.pipelines.submission.run import Run
+    from headrace.pipelines.submission.run import PlatformRun
 
 
 def submit(
@@ -27,7 +27,7 @@ def submit(
     name: str = "",
     cache: bool = True,
     **where: str,
-) -> Run:
+) -> PlatformRun:
     """Submits a compiled pipeline, unless the same run already exists, and does not wait for its end.
 
     Args:
@@ -53,7 +53,7 @@ def submit(
     from headrace.core.problem import copies
     from headrace.core.retry import RetryPolicy
     from headrace.pipelines.submission import submitting
-    from headrace.pipelines.submission.place import OPTIONS, Place, service
+    from headrace.pipelines.submission.place import OPTIONS, PlatformLocation, service
     from headrace.pipelines.submission.prepare import prepare
 
     fields = {"options_file": "options_file", **{name.lstrip("-").replace("-", "_"): to for name, to, _, _ in OPTIONS}}
@@ -63,7 +63,7 @@ def submit(
             raise UsageError(
                 "the option is not valid", where=option or None, expected=", ".join(expected), received=repr(value)
             )
-    place = Place(platform, **{fields[option]: value for option, value in where.items()})
+    place = PlatformLocation(platform, **{fields[option]: value for option, value in where.items()})
     inputs = {
         "problem": os.fspath(problem),
         "data": data,

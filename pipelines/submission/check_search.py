@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.trial import tuning_of
 from headrace.components.tune.vertex import space
 from headrace.core.problem.file import load_problem
@@ -30,7 +30,7 @@ def check(spec: Spec, problem: str, values: Mapping[str, Any], platform: str) ->
     }
     if not searching or not problem:
         return
-    request = Request.from_json(values.get("training") or {})
+    request = TrainingRequest.from_json(values.get("training") or {})
     tuning = tuning_of(load_problem(problem), request)
     if platform != "vertex" or "comp-study" not in searching:
         return

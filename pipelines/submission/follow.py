@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.core.errors import UsageError
 from headrace.core.retry import RetryPolicy, retry
-from headrace.pipelines.submission.run import Run, Service, Task
+from headrace.pipelines.submission.run import PlatformRun, RunTask, Service
 from headrace.pipelines.submission.tasks import leaves
 
 # Called with each event of a task, as `platforms.local.Listener`.
@@ -17,7 +17,7 @@ Listener = Callable[[dict[str, Any]], None]
 _OVER = {"succeeded": "finished", "failed": "failed", "cancelled": "failed", "cached": "cached"}
 
 
-def find(service: Service, run_id: str, policy: RetryPolicy) -> Run:
+def find(service: Service, run_id: str, policy: RetryPolicy) -> PlatformRun:
     """Finds a run, with its tasks.
 
     Raises:
@@ -31,7 +31,9 @@ def find(service: Service, run_id: str, policy: RetryPolicy) -> Run:
     return found
 
 
-def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, policy: RetryPolicy) -> Run:
+def follow(
+    service: Service, run: PlatformRun, listener: Listener, *, poll_s: float, policy: RetryPolicy
+) -> PlatformRun:
     """Reports each task to a listener, until the run has ended.
 
     Args:
@@ -55,7 +57,7 @@ def follow(service: Service, run: Run, listener: Listener, *, poll_s: float, pol
         run = find(service, run.reference, policy)
 
 
-def _tell(task: Task, states: dict[str, str], listener: Listener) -> None:
+def _tell(task: RunTask, states: dict[str, str], listener: Listener) -> None:
     before = states.get(task.name)
     if task.state == before or task.state in ("waiting", "skipped"):
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
@@ -82,7 +82,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Filled:
+class RunParameters:
     """The parameters of a run.
 
     Attributes:
@@ -96,7 +96,7 @@ class Filled:
     upload: Mapping[str, bytes]
 
 
-def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Filled:
+def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> RunParameters:
     """Derives the parameters that a pipeline declares from the inputs.
 
     Args:
@@ -146,10 +146,10 @@ def fill(inputs: Inputs, target: Target, definitions: Mapping[str, Any]) -> Fill
             expected=f"one of its parameters: {', '.join(sorted(definitions)) or 'none'}",
         )
     if "problem_digest" in definitions and "training" in inputs.given:
-        request = Request.from_json(inputs.given["training"])
+        request = TrainingRequest.from_json(inputs.given["training"])
         if file is not None:
             request.check(file.problem)
-    return Filled({**values, **inputs.given}, "" if file is None else file.problem.name, upload)
+    return RunParameters({**values, **inputs.given}, "" if file is None else file.problem.name, upload)
 
 
 def pipeline_root(root: str, pipeline: Mapping[str, Any], platform: str) -> str:

@@ -10,7 +10,7 @@ from headrace.core import storage
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
 from headrace.core.steps.engine_job import is_pod_of
 from headrace.core.steps.workspace import summary_uri
-from headrace.pipelines.submission.run import Run, Task
+from headrace.pipelines.submission.run import PlatformRun, RunTask
 from headrace.pipelines.submission.tasks import gated, leaves
 
 # The gate's decision is an output of this task, which the condition around register and deploy reads.
@@ -19,7 +19,7 @@ GATE, _SAID = "evaluate", "Output"
 _REASONS_SHOWN = 8
 
 
-def read_summary(run: Run) -> dict[str, Any] | None:
+def read_summary(run: PlatformRun) -> dict[str, Any] | None:
     """Reads the summary of the run's exit task; None if it does not exist or cannot be read from here."""
     root, run_id, started = (run.parameters.get(name) for name in ("root", "run_id", "started"))
     if not root or not run_id:
@@ -37,7 +37,7 @@ def read_summary(run: Run) -> dict[str, Any] | None:
     return summary
 
 
-def _is_of(run: Run, summary: Mapping[str, Any]) -> bool:
+def _is_of(run: PlatformRun, summary: Mapping[str, Any]) -> bool:
     """Whether a run wrote a summary: by the engine's name of the run, or by the time where one of the two has none."""
     _, vertex, name = run.reference.rpartition("/pipelineJobs/")
     job = str(summary.get("job") or "").rpartition("/")[2]
@@ -49,7 +49,7 @@ def _is_of(run: Run, summary: Mapping[str, Any]) -> bool:
     return float(summary.get("finished", math.inf)) >= (run.created or 0.0)
 
 
-def raise_for(run: Run, summary: Mapping[str, Any] | None, *, logs: str) -> None:
+def raise_for(run: PlatformRun, summary: Mapping[str, Any] | None, *, logs: str) -> None:
     """Raises the error of an ended run; returns if it succeeded.
 
     Args:
@@ -118,7 +118,7 @@ def _failed_reasons(result: Mapping[str, Any]) -> list[str]:
     return failed[:_REASONS_SHOWN] + more
 
 
-def refused_by_gate(run: Run) -> bool:
+def refused_by_gate(run: PlatformRun) -> bool:
     """Whether a successful run skipped the tasks within the gate's condition."""
     evaluated = run.tasks.get(GATE)
     if evaluated is not None and _SAID in evaluated.outputs:
@@ -128,12 +128,12 @@ def refused_by_gate(run: Run) -> bool:
     return bool(behind) and all(state in ("skipped", "waiting") for state in states)
 
 
-def _first_failure(run: Run) -> Task | None:
+def _first_failure(run: PlatformRun) -> RunTask | None:
     failed = [run.tasks[name] for name in leaves(run.spec) if name in run.tasks and run.tasks[name].state == "failed"]
     return min(failed, key=lambda task: task.finished or float("inf"), default=None)
 
 
-def _raise_refusal(run: Run, logs: str) -> None:
+def _raise_refusal(run: PlatformRun, logs: str) -> None:
     """Raises the platform's rejection of the task that failed first; returns if it is not the user's error."""
     first = _first_failure(run)
     if first is not None and first.refusal is not None:
@@ -142,7 +142,7 @@ def _raise_refusal(run: Run, logs: str) -> None:
         raise error
 
 
-def _raise_failure(run: Run, logs: str) -> None:
+def _raise_failure(run: PlatformRun, logs: str) -> None:
     _raise_refusal(run, logs)
     first = _first_failure(run)
     if first is None:

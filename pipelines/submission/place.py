@@ -30,7 +30,7 @@ _OF = {"project": "vertex", "location": "vertex", "api_endpoint": "vertex"}
 
 
 @dataclass(frozen=True)
-class Place:
+class PlatformLocation:
     """A platform and the location on it; "" where an option is not set.
 
     Attributes:
@@ -69,7 +69,7 @@ class Settings:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def settings(place: Place) -> Settings:
+def settings(place: PlatformLocation) -> Settings:
     """Settings of a place from the options and their file; the options take precedence.
 
     Raises:
@@ -105,7 +105,7 @@ def settings(place: Place) -> Settings:
 
 
 @contextmanager
-def service(place: Place) -> Iterator[Service]:
+def service(place: PlatformLocation) -> Iterator[Service]:
     """Connects to the platform's pipeline engine.
 
     Raises:
@@ -145,5 +145,5 @@ def _token(path: str) -> str:
         raise UsageError("the token cannot be read", where=path, received=str(error)) from error
 
 
-def _other(place: Place) -> str:
+def _other(place: PlatformLocation) -> str:
     return "kubeflow" if place.platform == "vertex" else "vertex"

@@ -12,13 +12,13 @@ from headrace.core.errors import UsageError
 from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.submission import check_search, parameters, run_id
 from headrace.pipelines.submission import inputs as known
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 from headrace.pipelines.submission.place import settings as settings_of
 from headrace.pipelines.submission.run import Submission
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedSubmission:
     """A checked submission.
 
     Attributes:
@@ -34,14 +34,14 @@ class Prepared:
 
 def prepare(
     spec: str,
-    place: Place,
+    place: PlatformLocation,
     given: dict[str, Any],
     name: str,
     *,
     data_later: bool = False,
     cache: bool = True,
     values: Mapping[str, Any] = MappingProxyType({}),
-) -> Prepared:
+) -> CheckedSubmission:
     """Prepares a submission, with all checks before any request to a platform.
 
     Args:
@@ -84,7 +84,7 @@ def prepare(
         labels=dict(settings.labels),
         service_account=settings.service_account,
     )
-    return Prepared(derived, submission, filled.upload)
+    return CheckedSubmission(derived, submission, filled.upload)
 
 
 def _without_cache(definitions: Mapping[str, Any]) -> dict[str, bool]:

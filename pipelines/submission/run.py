@@ -11,7 +11,7 @@ ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
 @dataclass(frozen=True)
-class Task:
+class RunTask:
     """A task of a run.
 
     Attributes:
@@ -46,7 +46,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Run:
+class PlatformRun:
     """A run on a platform.
 
     Attributes:
@@ -70,7 +70,7 @@ class Run:
     message: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
-    tasks: Mapping[str, Task] = field(default_factory=dict)
+    tasks: Mapping[str, RunTask] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -146,19 +146,19 @@ class Service(Protocol):
     def run_id(self, text: str) -> str:
         """Converts text to a run's name with characters that the platform accepts."""
 
-    def find(self, run_id: str) -> Run | None:
+    def find(self, run_id: str) -> PlatformRun | None:
         """Finds a run by its name or the platform's reference, with its tasks; None if it does not exist."""
 
-    def create(self, run_id: str, submission: Submission) -> Run:
+    def create(self, run_id: str, submission: Submission) -> PlatformRun:
         """Starts a run. If another one of that name was created in the meantime, that one is returned."""
 
-    def runs(self, limit: int) -> list[Run]:
+    def runs(self, limit: int) -> list[PlatformRun]:
         """The newest runs, without their tasks."""
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: PlatformRun) -> None:
         """Requests the cancellation of a run."""
 
-    def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
+    def logs(self, run: PlatformRun, task: str, after: str) -> Iterator[LogLine]:
         """Reads a run's log, oldest lines first: of one task or of all (""), after a time or from the start ("")."""
 
     def schedules(self) -> list[Schedule]:

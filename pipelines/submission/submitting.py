@@ -6,14 +6,14 @@ import itertools
 
 from headrace.core.errors import UsageError
 from headrace.core.retry import RetryPolicy, create_once, retry
-from headrace.pipelines.submission.run import Run, Schedule, Service, Submission
+from headrace.pipelines.submission.run import PlatformRun, Schedule, Service, Submission
 from headrace.pipelines.submission.run_id import attempt
 
 # A run without a result may be retried; one that succeeded, or that the gate refused, would have the same result.
 _TRIED_AGAIN = ("failed", "cancelled", "cancelling")
 
 
-def submit(service: Service, run_id: str, submission: Submission, policy: RetryPolicy) -> tuple[Run, bool]:
+def submit(service: Service, run_id: str, submission: Submission, policy: RetryPolicy) -> tuple[PlatformRun, bool]:
     """Starts a run, unless it already exists.
 
     A run that failed or was cancelled is retried under the next attempt's name, ID-2, ID-3, ...: its finished tasks are

@@ -23,7 +23,7 @@ from headrace.components.stream.kafka.config import check_properties, check_topi
 from headrace.components.stream.labels.alarm import MetricAlarm
 from headrace.core.checks import check_positive
 from headrace.core.errors import DataError, HeadraceError, UsageError
-from headrace.core.ledger.pump import Runs
+from headrace.core.ledger.pump import PlatformRuns
 from headrace.core.retry import backoff_seconds
 from headrace.pipelines.dynamic.arrivals import request
 from headrace.pipelines.dynamic.settings import DynamicSettings
@@ -96,7 +96,7 @@ class AlarmTrigger:
         report: Callable[[str], None],
         stop: threading.Event,
         *,
-        runs: Runs | None = None,
+        runs: PlatformRuns | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config

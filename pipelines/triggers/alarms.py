@@ -9,7 +9,7 @@ from typing import Any
 from headrace.components.monitor.alarms import FILE, Alarm
 from headrace.core import storage
 from headrace.core.errors import DataError
-from headrace.core.ledger.pump import Pumped, Runs
+from headrace.core.ledger.pump import PlatformRuns, PumpResult
 from headrace.pipelines.dynamic.arrivals import request
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
@@ -51,8 +51,8 @@ def _alarm(content: Any) -> Alarm:
 
 
 def trigger_by_alarms(
-    settings: DynamicSettings, monitoring: str, now: datetime, *, runs: Runs | None = None
-) -> tuple[list[Alarm], Pumped]:
+    settings: DynamicSettings, monitoring: str, now: datetime, *, runs: PlatformRuns | None = None
+) -> tuple[list[Alarm], PumpResult]:
     """Requests a training for each of the latest alarms, and pumps: all new ones together are one run.
 
     An alarm that is measured again has the same id, and requests nothing more.

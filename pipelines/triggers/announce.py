@@ -11,13 +11,13 @@ from headrace.core.ledger.inbox import Arrival
 from headrace.core.text import listed
 from headrace.pipelines.dynamic.arrivals import arrive
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.triggers.span import Span
+from headrace.pipelines.triggers.span import ListedSpan
 
 _REASON = "file"
 
 
 def announce(
-    settings: DynamicSettings, span: Span, again: Callable[[], Span | None], *, event: str, now: datetime
+    settings: DynamicSettings, span: ListedSpan, again: Callable[[], ListedSpan | None], *, event: str, now: datetime
 ) -> Arrival | None:
     """Announces a span.
 
@@ -49,7 +49,7 @@ def announce(
     return arrive(settings, data=data, span=span.name, reason=_REASON, event=event, now=now, data_version=version)
 
 
-def _check_all_are_read(span: Span, data: str, paths: list[str]) -> None:
+def _check_all_are_read(span: ListedSpan, data: str, paths: list[str]) -> None:
     """Refuses a span with files in inner folders that are not read: their rows would be lost without a message."""
     if not span.folder:
         return

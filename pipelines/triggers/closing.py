@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.text import listed, parse_duration
-from headrace.pipelines.triggers.span import Span, is_data
+from headrace.pipelines.triggers.span import ListedSpan, is_data
 
 Kind = Literal["marker", "manifest", "quiet", "object"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -27,7 +27,7 @@ _MAX_MANIFEST_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class Closing:
+class ClosingRule:
     """The rule by which spans close.
 
     Args:
@@ -51,7 +51,7 @@ class Closing:
             raise UsageError("the closing of spans is not valid", expected=_EXPECTED, received=repr(self))
 
     @classmethod
-    def parse(cls, text: str) -> Closing:
+    def parse(cls, text: str) -> ClosingRule:
         """Reads KIND or KIND=VALUE.
 
         Raises:
@@ -76,13 +76,13 @@ class Closing:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class IncompleteSpan:
     """A span that is not complete: `why` names what it waits for."""
 
     why: str
 
 
-def waits_for(span: Span, closing: Closing, manifest: bytes | None, quiet_s: float) -> Waiting | None:
+def waits_for(span: ListedSpan, closing: ClosingRule, manifest: bytes | None, quiet_s: float) -> IncompleteSpan | None:
     """What a span waits for; None where it is complete.
 
     Args:
@@ -111,7 +111,7 @@ def waits_for(span: Span, closing: Closing, manifest: bytes | None, quiet_s: flo
     return _by_quiet(span, closing.quiet_s, quiet_s)
 
 
-def read_manifest(span: Span, closing: Closing) -> bytes | None:
+def read_manifest(span: ListedSpan, closing: ClosingRule) -> bytes | None:
     """The content of a span's manifest; None where it has none, or where the rule is another one.
 
     Raises:
@@ -124,23 +124,23 @@ def read_manifest(span: Span, closing: Closing) -> bytes | None:
         return file.read(_MAX_MANIFEST_BYTES)
 
 
-def _by_marker(span: Span, name: str) -> Waiting | None:
+def _by_marker(span: ListedSpan, name: str) -> IncompleteSpan | None:
     marker = span.files.get(name)
     if marker is None:
-        return Waiting(f"the marker {name}")
+        return IncompleteSpan(f"the marker {name}")
     data = span.data_files
     if not data:
         raise DataError("the span has a marker and no data file", where=span.data)
     newest = max(data, key=lambda each: span.files[each].changed)
     if span.files[newest].changed > marker.changed:
         # A file that was replaced: others may follow, and only the writer knows when it is done.
-        return Waiting(f"a newer marker {name}: {newest} changed after it")
+        return IncompleteSpan(f"a newer marker {name}: {newest} changed after it")
     return None
 
 
-def _by_manifest(span: Span, name: str, content: bytes | None) -> Waiting | None:
+def _by_manifest(span: ListedSpan, name: str, content: bytes | None) -> IncompleteSpan | None:
     if content is None:
-        return Waiting(f"the manifest {name}")
+        return IncompleteSpan(f"the manifest {name}")
     where = f"{span.data}/{name}"
     named = _manifest(content, where)
     extra = sorted(set(span.data_files) - set(named))
@@ -149,9 +149,9 @@ def _by_manifest(span: Span, name: str, content: bytes | None) -> Waiting | None
     for file, size in named.items():
         found = span.files.get(file)
         if found is None:
-            return Waiting(f"the file {file}, which the manifest names")
+            return IncompleteSpan(f"the file {file}, which the manifest names")
         if size is not None and found.bytes != size:
-            return Waiting(f"the rest of {file}: {found.bytes:,} of {size:,} bytes")
+            return IncompleteSpan(f"the rest of {file}: {found.bytes:,} of {size:,} bytes")
     return None
 
 
@@ -175,12 +175,12 @@ def _manifest(content: bytes, where: str) -> dict[str, int | None]:
     return named
 
 
-def _by_quiet(span: Span, needed_s: float, quiet_s: float) -> Waiting | None:
+def _by_quiet(span: ListedSpan, needed_s: float, quiet_s: float) -> IncompleteSpan | None:
     if span.unfinished:
-        return Waiting(f"the end of {span.unfinished[0]}, whose name is that of an unfinished file")
+        return IncompleteSpan(f"the end of {span.unfinished[0]}, whose name is that of an unfinished file")
     if not span.data_files:
-        return Waiting("a data file")
+        return IncompleteSpan("a data file")
     empty = [name for name in span.data_files if not span.files[name].bytes]
     if empty:
-        return Waiting(f"the content of {empty[0]}")
-    return Waiting(f"{needed_s:g} s without a change") if quiet_s < needed_s else None
+        return IncompleteSpan(f"the content of {empty[0]}")
+    return IncompleteSpan(f"{needed_s:g} s without a change") if quiet_s < needed_s else None

@@ -9,7 +9,7 @@ from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.submission import inputs, submitting
-from headrace.pipelines.submission.place import Place, service
+from headrace.pipelines.submission.place import PlatformLocation, service
 from headrace.pipelines.submission.place import settings as settings_of
 from headrace.pipelines.submission.run import Schedule, Submission
 
@@ -52,7 +52,7 @@ def put_schedule(
         return submitting.put_schedule(opened, name, cron, timezone, submission, RetryPolicy())
 
 
-def _submission(settings: DynamicSettings, place: Place, spec: str, *, request: bool) -> Submission:
+def _submission(settings: DynamicSettings, place: PlatformLocation, spec: str, *, request: bool) -> Submission:
     common = settings_of(place)
     read = read_spec(spec)
     platforms = [{"platforms": dict(read.platform)}] if read.platform and place.platform == "kubeflow" else []

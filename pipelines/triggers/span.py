@@ -40,7 +40,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Span:
+class ListedSpan:
     """A span as it was listed.
 
     Attributes:
@@ -84,7 +84,7 @@ def is_unfinished(name: str) -> bool:
     return _UNFINISHED.search(name) is not None
 
 
-def list_spans(folder: str) -> list[Span]:
+def list_spans(folder: str) -> list[ListedSpan]:
     """The spans in a folder, by name. Hidden entries, and those whose names begin with _, are none.
 
     Args:
@@ -100,13 +100,13 @@ def list_spans(folder: str) -> list[Span]:
         if is_data(entry):
             entries.setdefault(entry if below else f"/{entry}", {})[below or entry] = file
     spans = [
-        Span(_name(key), storage.join(folder, key.lstrip("/")), not key.startswith("/"), files)
+        ListedSpan(_name(key), storage.join(folder, key.lstrip("/")), not key.startswith("/"), files)
         for key, files in entries.items()
     ]
     return sorted(spans, key=lambda span: (span.name, span.data))
 
 
-def span_of(folder: str, uri: str) -> Span | None:
+def span_of(folder: str, uri: str) -> ListedSpan | None:
     """The span that a file in a folder belongs to, as it is listed now; None where the file is of no span.
 
     Args:
@@ -123,9 +123,11 @@ def span_of(folder: str, uri: str) -> Span | None:
         return None
     data = storage.join(folder, entry)
     if below:
-        return Span(entry, data, True, _remote_files(data))
+        return ListedSpan(entry, data, True, _remote_files(data))
     found, _ = folders.find(data)
-    return Span(_name(f"/{entry}"), data, False, {each.uri.rpartition("/")[2]: _remote_file(each) for each in found})
+    return ListedSpan(
+        _name(f"/{entry}"), data, False, {each.uri.rpartition("/")[2]: _remote_file(each) for each in found}
+    )
 
 
 def _name(key: str) -> str:

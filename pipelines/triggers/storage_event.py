@@ -14,12 +14,12 @@ from typing import Any
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError, UserError
 from headrace.core.ledger.inbox import Arrival
-from headrace.core.ledger.pump import Runs
+from headrace.core.ledger.pump import PlatformRuns
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
 from headrace.pipelines.triggers.announce import announce
-from headrace.pipelines.triggers.closing import Closing, read_manifest, waits_for
-from headrace.pipelines.triggers.span import Span, span_of
+from headrace.pipelines.triggers.closing import ClosingRule, read_manifest, waits_for
+from headrace.pipelines.triggers.span import ListedSpan, span_of
 
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 SETTINGS, SPANS, CLOSED_BY = "HEADRACE_SETTINGS", "HEADRACE_SPANS", "HEADRACE_CLOSED_BY"
@@ -40,7 +40,7 @@ class StorageTrigger:
 
     settings: str
     spans: str
-    closing: Closing
+    closing: ClosingRule
 
     def __post_init__(self) -> None:
         for name, value, expected in (
@@ -64,7 +64,7 @@ class StorageTrigger:
         Raises:
             UsageError: as of the class.
         """
-        closing = Closing.parse(environment.get(CLOSED_BY) or "marker")
+        closing = ClosingRule.parse(environment.get(CLOSED_BY) or "marker")
         return cls(environment.get(SETTINGS, ""), environment.get(SPANS, ""), closing)
 
     @property
@@ -81,7 +81,7 @@ def handle(
     data: Any,
     now: datetime,
     *,
-    runs: Runs | None = None,
+    runs: PlatformRuns | None = None,
 ) -> str:
     """Triggers the training if an event completes a span.
 
@@ -127,7 +127,7 @@ def handle(
     return f"span {span.name} arrived as {arrival.version}: {why}"
 
 
-def _check_name(span: Span) -> None:
+def _check_name(span: ListedSpan) -> None:
     try:
         Arrival("0" * 16, span.name, span.data, "", "", "", "")
     except UsageError as error:

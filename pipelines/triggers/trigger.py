@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace.core.ledger.inbox import Arrival
-from headrace.core.ledger.pump import Pumped, Runs
+from headrace.core.ledger.pump import PlatformRuns, PumpResult
 from headrace.pipelines.dynamic.arrivals import arrive, request
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
@@ -30,14 +30,16 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Triggered:
+class TriggerResult:
     """What followed: the arrival in the inbox, the first one of its data version, and what the pump did."""
 
     arrival: Arrival
-    pumped: Pumped
+    pumped: PumpResult
 
 
-def trigger(settings: DynamicSettings, event: Event, now: datetime, *, runs: Runs | None = None) -> Triggered:
+def trigger(
+    settings: DynamicSettings, event: Event, now: datetime, *, runs: PlatformRuns | None = None
+) -> TriggerResult:
     """Adds the event to the inbox, and pumps. However often it is called, each data version gets one run.
 
     Args:
@@ -54,4 +56,4 @@ def trigger(settings: DynamicSettings, event: Event, now: datetime, *, runs: Run
         arrival = arrive(settings, data=event.data, span=event.span, reason=event.reason, event=event.id, now=now)
     else:
         arrival = request(settings, reason=event.reason, event=event.id, now=now)
-    return Triggered(arrival, tick(settings, now, runs=runs))
+    return TriggerResult(arrival, tick(settings, now, runs=runs))

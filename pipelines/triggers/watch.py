@@ -19,13 +19,13 @@ from typing import TypeVar
 from headrace.core import storage
 from headrace.core.checks import check_positive
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError, UserError
-from headrace.core.ledger.pump import Runs
+from headrace.core.ledger.pump import PlatformRuns
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
 from headrace.pipelines.triggers.announce import announce
-from headrace.pipelines.triggers.closing import Closing, read_manifest, waits_for
+from headrace.pipelines.triggers.closing import ClosingRule, read_manifest, waits_for
 from headrace.pipelines.triggers.finished import is_being_written
-from headrace.pipelines.triggers.span import File, Span, list_spans
+from headrace.pipelines.triggers.span import File, ListedSpan, list_spans
 
 Report = Callable[[str], None]
 # Waits after failures of a platform, in seconds.
@@ -52,7 +52,7 @@ class WatchConfig:
     """
 
     folder: str
-    closing: Closing
+    closing: ClosingRule
     poll_s: float = 10.0
     tick_s: float = 60.0
 
@@ -105,7 +105,7 @@ class Watcher:
         report: Report,
         *,
         clock: Callable[[], float] = time.monotonic,
-        runs: Runs | None = None,
+        runs: PlatformRuns | None = None,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -141,7 +141,7 @@ class Watcher:
         if arrived or self._clock() >= self._ticked + self._config.tick_s:
             self._attempt(_TICK, self._pump)
 
-    def _consider(self, span: Span, names: Mapping[str, int]) -> bool:
+    def _consider(self, span: ListedSpan, names: Mapping[str, int]) -> bool:
         """Announces a span if it is complete; returns whether it did."""
         now = self._clock()
         if names[span.name] > 1:
@@ -180,7 +180,7 @@ class Watcher:
         self._say(span.data, f"span {span.name} {'is known' if known else 'arrived'} as {found.version}: {found.data}")
         return True
 
-    def _again(self, span: Span) -> Span | None:
+    def _again(self, span: ListedSpan) -> ListedSpan | None:
         return next((each for each in list_spans(self._config.folder) if each.data == span.data), None)
 
     def _pump(self) -> None:
@@ -219,7 +219,7 @@ class Watcher:
                 del kept[gone]
 
 
-def _writer(span: Span) -> str | None:
+def _writer(span: ListedSpan) -> str | None:
     for name in span.data_files:
         path = storage.join(span.data, name) if span.folder else span.data
         if is_being_written(str(storage.local_path(path))):

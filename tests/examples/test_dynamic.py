@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from support.html_page import Page
 
-from headrace.core.ledger.state import Done, Ending, LedgerState
+from headrace.core.ledger.state import LedgerState, RunEnding, VersionOutcome
 from headrace.core.problem.file import load_problem
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -86,8 +86,8 @@ def test_what_is_not_as_it_should_be(
 
 def test_what_became_of_a_day(modules: dict[str, ModuleType]) -> None:
     ended = modules["troubles"].Ended.of
-    state = LedgerState(done={"a": Done("kept", 1, "v1"), "b": Done("quarantined", 1)}, bad=("v1",))
-    run = Ending(1, ("a", "b"), "kept", "v1", "rolled back: slow")
+    state = LedgerState(done={"a": VersionOutcome("kept", 1, "v1"), "b": VersionOutcome("quarantined", 1)}, bad=("v1",))
+    run = RunEnding(1, ("a", "b"), "kept", "v1", "rolled back: slow")
     steps = [("ingest", {"rows_quarantined": 28}), ("evaluate", {}), ("deploy", {"outcome": "rolled back"})]
     summary = {"steps": [{"step": name, "result": result} for name, result in steps]}
     assert ended([run], state, [summary]) == modules["troubles"].Ended(("kept", "quarantined"), "rolled back", True, 28)

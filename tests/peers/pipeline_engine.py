@@ -57,7 +57,7 @@ Do = Callable[[Call], Mapping[str, Any]]
 
 @dataclass
 class TaskState:
-    """A task that the engine has got to; `state` as in `submission.run.Task`."""
+    """A task that the engine has got to; `state` as in `submission.run.RunTask`."""
 
     name: str
     parent: str

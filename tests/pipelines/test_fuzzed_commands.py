@@ -21,7 +21,7 @@ from support.fuzzing import max_examples
 from support.problem_fuzzing import FILES, TABLE, TABLE_ROWS, bounded, extreme_problem_files, problem_files
 
 from headrace.components.serve import start
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.config import ServeConfig
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
@@ -116,7 +116,7 @@ def served(model: Path) -> None:
     app, status = None, 0
     try:
         found = start.find(ServeConfig(str(model)))
-        app = App(found.name, found.version)
+        app = ServerApp(found.name, found.version)
         start.load(found, app, lambda *_, **__: None)
     except HeadraceError as error:
         status = error.exit_status

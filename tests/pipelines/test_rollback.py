@@ -15,7 +15,7 @@ from peers.vertex.service import PARENT
 from support.compiled_spec import tasks, without_release
 from support.registered_models import make_model
 
-from headrace.components.deploy.vertex.deploy import DeployConfig, deploy
+from headrace.components.deploy.vertex.deploy import VertexDeployConfig, deploy
 from headrace.components.registry.vertex.register import UploadConfig, register
 from headrace.components.registry.vertex.registry import VertexRegistry
 from headrace.components.rollback import step
@@ -58,7 +58,7 @@ def test_the_step_on_vertex(vertex_server: VertexServer, bucket: str, tmp_path: 
         uri = f"gs://{bucket}/runs/{version}/model"
         storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
         config = UploadConfig(registry=entry, model_uri=uri, version=version, serving_image=IMAGE)
-        deploy(DeployConfig(register(config, root, None, ["champion"]), name, "n1-standard-4"))
+        deploy(VertexDeployConfig(register(config, root, None, ["champion"]), name, "n1-standard-4"))
     done = dsl.Artifact(uri=str(tmp_path / "done"))
     for _ in range(2):
         # A task that is tried again, or a pipeline that is run twice.

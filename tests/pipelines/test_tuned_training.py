@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 from support.compiled_spec import compile_spec, tasks
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.errors import ProblemError, UsageError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
@@ -90,7 +90,7 @@ def test_every_platform_takes_the_same_parameters(local: dict[str, Any], vertex:
 
 def test_a_run_gives_the_pipeline_its_parameters(local: dict[str, Any], problem: Path, tmp_path: Path) -> None:
     data, root = str(NATALITY / "births.csv"), str(tmp_path / "out")
-    mirrored = Request.from_json({"strategy": "mirrored", "epochs": 3})
+    mirrored = TrainingRequest.from_json({"strategy": "mirrored", "epochs": 3})
     plan = plan_tuned(str(problem), data, root, "", "", (), mirrored, 3, 2)
     assert {*plan.arguments, "started", "cache"} == set(local["root"]["inputDefinitions"]["parameters"])
     given = {name: plan.arguments[name] for name in ("trials", "parallel", "training", "run_id")}

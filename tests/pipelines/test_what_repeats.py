@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from headrace.components.train.options import Budget, Checkpointing, Options
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.identity import search_identity
 from headrace.core.problem import Problem
-from headrace.core.problem.file import Part, load_problem
+from headrace.core.problem.file import ProblemPart, load_problem
 from headrace.core.steps import identity
 
 DOCS = Path(__file__).parents[2] / "docs" / "platform_engineer.md"
@@ -62,7 +62,7 @@ class State:
     data: str = "d" * 16
     baseline: str = ""
     csv: tuple[str, ...] = ()
-    request: Request = dataclasses.field(default_factory=Request)
+    request: TrainingRequest = dataclasses.field(default_factory=TrainingRequest)
     release: str = "1.0"
 
 
@@ -82,7 +82,7 @@ def changed(**values: object) -> Callable[[State], State]:
 
 
 def asked(options: Options) -> Callable[[State], State]:
-    return changed(request=Request(options=options))
+    return changed(request=TrainingRequest(options=options))
 
 
 # The edits by their rows of the table.
@@ -287,7 +287,11 @@ def test_an_engine_is_given_the_same_where_nothing_is_to_be_repeated(
     assert changed == {"run_id", "problem_digest", *repeated}
     # What each step is given leads to the file that has what the step reads.
     monkeypatch.undo()
-    parts: dict[str, Part] = {"schema_digest": "schema", "training_digest": "training", "problem_digest": "problem"}
+    parts: dict[str, ProblemPart] = {
+        "schema_digest": "schema",
+        "training_digest": "training",
+        "problem_digest": "problem",
+    }
     for name, part in parts.items():
         file = load_problem(str(after["problem"]), digest=str(after[name]), part=part)
         assert (file.problem.name, [*file.files]) == ("natality", ["layers.py"])

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.rows.validate import quarantine
-from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
-from headrace.core.scoring.answered import Scored
+from headrace.core.saved_model.interface import ModelBinding, ModelInput, ModelOutput
+from headrace.core.scoring.answered import ScoredBatch
 from headrace.core.sources.source import Rows
 
 VERSION = "f" * 16
-TAKES = Takes(
+TAKES = ModelBinding(
     "serving_default",
     (
         ModelInput("weight", "float32", None, ("weight",)),
@@ -39,13 +39,13 @@ def predicted(weight: np.ndarray) -> np.ndarray:
 class ByHand:
     """Predicts 2 * weight + 0.1; a weight that is missing or not finite goes to quarantine."""
 
-    takes: Takes = field(default=TAKES)
+    takes: ModelBinding = field(default=TAKES)
     model_version: str = VERSION
 
     def load(self) -> ByHand:
         return self
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         weight = rows.batch.column("weight").cast(pa.float32()).to_numpy(zero_copy_only=False)
         good = np.isfinite(weight)
         kept = weight[good]
@@ -66,4 +66,4 @@ class ByHand:
             for row in np.flatnonzero(~good)
         ]
         quarantined = sorted([*rows.refused, *bad], key=lambda row: row.row)
-        return Scored(predictions, rows.numbers[good], tuple(quarantined))
+        return ScoredBatch(predictions, rows.numbers[good], tuple(quarantined))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from headrace.components.deploy.canary.decide import decide
-from headrace.components.deploy.canary.evidence import LATENCY_EDGES, Evidence, Step, VersionTraffic
+from headrace.components.deploy.canary.evidence import LATENCY_EDGES, CanaryStep, Evidence, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryState, stage
 
@@ -33,7 +33,7 @@ def traffic(requests: int, errors: int = 0, latency: tuple[int, ...] = ()) -> Ve
 
 def step(stable: VersionTraffic, of_canary: VersionTraffic, percent: int = 10, epoch: int = 2) -> Evidence:
     """Evidence of one step."""
-    return Evidence((Step(epoch, percent, stable, of_canary),))
+    return Evidence((CanaryStep(epoch, percent, stable, of_canary),))
 
 
 def latencies(random: np.random.Generator, requests: int, median_s: float) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ def simulate(
         state = state.after(decide(state, evidence, now), "decide", now)
         now += timedelta(seconds=1)
         if state.stage == "canary":
-            last = evidence.step(state.epoch) or Step(state.epoch, state.percent)
+            last = evidence.step(state.epoch) or CanaryStep(state.epoch, state.percent)
             part = int(random.binomial(batch, state.percent / 100))
             evidence = evidence.with_step(
                 replace(

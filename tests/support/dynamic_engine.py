@@ -24,7 +24,7 @@ from headrace.components.summarize.dynamic import step as conclude
 from headrace.components.train import step as train
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
@@ -79,7 +79,7 @@ class InProcessRuns:
         """A run in this process has ended, killed or not, when it is asked about."""
         return "ended" if run_id in self._known else "absent"
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         """Runs all steps."""
         del arrivals
         self._known.add(run.id)

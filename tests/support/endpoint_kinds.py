@@ -19,7 +19,7 @@ from headrace.components.deploy.base import Endpoint
 from headrace.components.deploy.kserve import deploy as kserve
 from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, deploy
+from headrace.components.deploy.local.publisher import LocalDeployConfig, deploy
 from headrace.components.deploy.vertex import deploy as vertex
 from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
 from headrace.components.registry.base import ModelRegistry
@@ -65,7 +65,7 @@ def local_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
         (tmp_path / version / "golden.json").write_text(json.dumps({"instances": [{}], "predictions": [{}]}))
         registry.register(model)
         registry.promote(version)
-        deploy(DeployConfig(registry.path(version), endpoint, name="natality"))
+        deploy(LocalDeployConfig(registry.path(version), endpoint, name="natality"))
 
     def served() -> dict[str, int]:
         return dict(LocalEndpoint(endpoint).status().traffic)
@@ -83,7 +83,7 @@ def vertex_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
         storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
         config = UploadConfig(registry=entry, model_uri=uri, version=version, serving_image=IMAGE)
         registered = register(config, f"gs://{bucket}/root", None, ["champion"] if percent == 100 else [])
-        vertex.deploy(vertex.DeployConfig(registered, name, "n1-standard-4", traffic=percent))
+        vertex.deploy(vertex.VertexDeployConfig(registered, name, "n1-standard-4", traffic=percent))
 
     def served() -> dict[str, int]:
         held = server.vertex.resources[name]
@@ -110,7 +110,7 @@ def kserve_case(request: pytest.FixtureRequest, tmp_path: Path, mode: str) -> Ca
             registry.register(make_model(tmp_path / version, version))
         if percent == 100:
             registry.promote(version)
-        config = kserve.ServiceConfig(IMAGE, traffic=percent, mode=mode)
+        config = kserve.InferenceServiceConfig(IMAGE, traffic=percent, mode=mode)
         wanted = kserve.manifest(name, registry.path(version), version, config)
         kserve.apply(cluster, wanted, timeout_s=60.0, clock=lambda: now[0], sleep=sleep)
         opened().record(BY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.core.artifacts.examples import SPLITS, Manifest, Quarantine, Shard, Source, Split
+from headrace.core.artifacts.examples import SPLITS, Manifest, Quarantine, Shard, SourceFile, Split
 
 IDENTITY = "fedcba9876543210"
 
@@ -31,7 +31,7 @@ def write_manifest(
         listed = tuple(Shard(file, rows, (folder / file).stat().st_size, "00000000") for file, rows in files.items())
         splits[name] = Split(sum(files.values()), listed)
     rows = sum(split.rows for split in splits.values())
-    source = (Source("rows.csv", 0, rows),)
+    source = (SourceFile("rows.csv", 0, rows),)
     quarantine = Quarantine(0.01, {}, ())
     Manifest(identity, problem, schema_digest, "d" * 16, source, rows, rows, 0, splits, quarantine).write(str(folder))
 

@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from typing import Any
 
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.http.server import HttpServer
 from headrace.components.serve.limits import Limits
 
@@ -25,7 +25,7 @@ class Served:
 
     def __init__(self, answerer: Any, limits: Limits | None = None) -> None:
         found = answerer.description
-        self.app = App(found.name, found.version, limits=limits)
+        self.app = ServerApp(found.name, found.version, limits=limits)
         self.app.use(answerer)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]

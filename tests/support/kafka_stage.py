@@ -15,7 +15,7 @@ from support.stream_models import APP
 from headrace.components.stream.kafka import clients
 from headrace.components.stream.kafka.by_endpoint import ByEndpoint
 from headrace.components.stream.kafka.config import KafkaConfig, Route
-from headrace.components.stream.kafka.in_process import InProcess
+from headrace.components.stream.kafka.in_process import InProcessScoring
 from headrace.components.stream.kafka.model_topic import ModelTopic
 from headrace.components.stream.kafka.outbox import Outbox
 from headrace.components.stream.kafka.reader import RecordReader
@@ -96,7 +96,7 @@ class Member:
         if config.endpoint is not None:
             return ByEndpoint(config.routes[0].app, HttpScorer(config.endpoint), self.metrics)
         topic = ModelTopic(clients.whole_consumer(config, "models"), config.model_topic, self.folded.read)
-        return InProcess(codec_of(config.format), self.folded, topic, self.metrics)
+        return InProcessScoring(codec_of(config.format), self.folded, topic, self.metrics)
 
     def _run(self) -> None:
         try:

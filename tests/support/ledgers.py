@@ -8,7 +8,7 @@ from dataclasses import replace
 from headrace.core.ledger.claim import Claim
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.ledger import Ledger
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 
 AT = "2026-02-01T00:00:00+00:00"
 
@@ -20,7 +20,7 @@ def arrival(number: int, *, span: str | None = None, reason: str = "file") -> Ar
     return Arrival(f"{number:016x}", name, data, f"rows {number}", reason, "", AT)
 
 
-def started(uri: str, arrivals: Sequence[Arrival], run_id: str = "") -> Run:
+def started(uri: str, arrivals: Sequence[Arrival], run_id: str = "") -> LedgerRun:
     """Adds arrivals, and writes the intent of a run for them."""
     ledger = Ledger(uri)
     for one in arrivals:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -31,7 +31,7 @@ def text_of(body: Any) -> bytes:
     return json.dumps(body).encode()
 
 
-def post(app: App, path: str, body: Any, *, method: str = "POST") -> httpx.Response:
+def post(app: ServerApp, path: str, body: Any, *, method: str = "POST") -> httpx.Response:
     """Sends one request to the application."""
 
     async def send() -> httpx.Response:

@@ -17,7 +17,7 @@ from support.registered_models import make_model
 from headrace.components.deploy import registries
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local.endpoint import EndpointFolder
-from headrace.components.deploy.local.publisher import DeployConfig
+from headrace.components.deploy.local.publisher import LocalDeployConfig
 from headrace.components.deploy.local.switch import Switch
 from headrace.components.deploy.state import EndpointState
 from headrace.components.registry.folder.registry import Registry
@@ -54,7 +54,9 @@ class World:
     def config(self, version: str = "v2", **options: Any) -> RolloutConfig:
         settings = options.pop("settings", SETTINGS)
         model = self.registry.path(version)
-        return RolloutConfig(DeployConfig(model, self.folder.uri, lock_timeout_s=0.0, **options), settings, poll_s=30.0)
+        return RolloutConfig(
+            LocalDeployConfig(model, self.folder.uri, lock_timeout_s=0.0, **options), settings, poll_s=30.0
+        )
 
     def roll_out(self, version: str = "v2", **options: Any) -> RolloutResult:
         return roll_out(self.config(version, **options), now=self.now, sleep=self.sleep)

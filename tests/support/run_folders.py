@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headrace.core.artifacts.examples import Manifest, Quarantine, Shard, Source, Split
+from headrace.core.artifacts.examples import Manifest, Quarantine, Shard, SourceFile, Split
 
 PROBLEM = 'from headrace import Problem\n\nproblem = Problem(\n    name="natality",\n    learning_rate={rate},\n)\n'
 
@@ -53,7 +53,7 @@ def write_run(
         problem="natality",
         schema_digest="0" * 64,
         data_version="d" * 16,
-        source=(Source(data, 100, 10),),
+        source=(SourceFile(data, 100, 10),),
         splits={
             name: Split(count, (Shard(f"{name}/part-00000-of-00001.tfrecord.gz", count, 10, "00000000"),))
             for name, count in (("train", 5), ("eval", 2), ("test", 2))

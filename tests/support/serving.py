@@ -8,7 +8,7 @@ from typing import Any
 from headrace.components.serve.modes.dynamic import Dynamic
 from headrace.components.serve.protocols import rows
 from headrace.core.saved_model.find import find_source
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 from headrace.core.scoring.online.model import OnlineModel
 
 
@@ -19,7 +19,7 @@ def load(path: Path | str, *, rules: Any = "enforce", **options: Any) -> OnlineM
 
 def dynamic(model: Any, **options: Any) -> Dynamic:
     """An answerer with a model; `options` as of Dynamic."""
-    return Dynamic(Current(model), **options)
+    return Dynamic(CurrentModel(model), **options)
 
 
 def answer(model: OnlineModel, body: bytes, *, columnar: bool = True, max_instances: int = 10_000) -> bytes:

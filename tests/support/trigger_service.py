@@ -13,10 +13,10 @@ from typing import Any
 
 from headrace.components.serve.http.server import HttpServer
 from headrace.core.ledger.inbox import Arrival
-from headrace.core.ledger.pump import Runs, Status
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.pump import PlatformRuns, Status
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.triggers.service.app import ServiceConfig, TriggerApp
+from headrace.pipelines.triggers.service.app import TriggerApp, TriggerServiceConfig
 from headrace.pipelines.triggers.service.login import Login
 
 
@@ -33,10 +33,12 @@ class TriggerService:
         settings, runs: those that the next request uses.
     """
 
-    def __init__(self, settings: DynamicSettings, runs: Runs, login: Login | None, data_below: Sequence[str]) -> None:
+    def __init__(
+        self, settings: DynamicSettings, runs: PlatformRuns, login: Login | None, data_below: Sequence[str]
+    ) -> None:
         self.settings = settings
         self.runs = runs
-        self.app = TriggerApp(ServiceConfig(lambda: self.settings, login, data_below, self))
+        self.app = TriggerApp(TriggerServiceConfig(lambda: self.settings, login, data_below, self))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._started = threading.Event()
@@ -53,7 +55,7 @@ class TriggerService:
         """Of a run, as the present platform has it."""
         return self.runs.status(run_id)
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         """Starts a run on the present platform."""
         self.runs.start(run, arrivals)
 

@@ -10,10 +10,10 @@ from headrace.core import storage
 from headrace.core.errors import PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.storage.compare_and_set import create_if_absent
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 
 DIGESTS = dict.fromkeys(("problem_digest", "schema_digest", "training_digest", "evaluation_digest"), "0" * 16)
 
@@ -29,7 +29,7 @@ def settings_below(root: str | Path) -> DynamicSettings:
         f"{root}/registry",
         f"{root}/endpoint",
         platform="vertex" if remote else "local",
-        place=Place("vertex", project="demo-project", location="europe-west1") if remote else None,
+        place=PlatformLocation("vertex", project="demo-project", location="europe-west1") if remote else None,
     )
     settings.write()
     return settings
@@ -54,7 +54,7 @@ class CountedRuns:
             raise PlatformError("the platform does not answer")
         return "alive" if run_id in self.started else "absent"
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         """Starts a run once, whoever starts it again."""
         if self.silent:
             raise PlatformError("the platform does not answer")
@@ -76,7 +76,7 @@ class StoredRuns:
         """Every run that was started is alive."""
         return "alive" if storage.exists(storage.join(self._uri, run_id)) else "absent"
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         """Starts a run once, whoever starts it again."""
         create_if_absent(storage.join(self._uri, run.id), " ".join(each.version for each in arrivals).encode())
 

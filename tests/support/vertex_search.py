@@ -13,7 +13,7 @@ from peers.vertex.service import PARENT
 from peers.vertex.tuning_jobs import Outcome, TuningJobs, flags
 from support.examples_manifest import write_manifest
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.vertex.space import parameters_of
 from headrace.components.tune.vertex.trial import model_uri, record_uri
@@ -51,7 +51,7 @@ class Search:
 
     @property
     def search(self) -> str:
-        return search_identity(self.file, "fedcba9876543210", Request())
+        return search_identity(self.file, "fedcba9876543210", TrainingRequest())
 
     @property
     def job(self) -> Any:
@@ -79,7 +79,7 @@ class Search:
 
     def record(self) -> dict[str, Any]:
         """Of the step that tasks before and after the job make together."""
-        record = read_record(self.root, "tune", step_identity(self.search, 0, Request()))
+        record = read_record(self.root, "tune", step_identity(self.search, 0, TrainingRequest()))
         assert record is not None
         return record
 

@@ -22,9 +22,9 @@ from headrace.components.deploy.canary.e_values import (
     log_mean,
     mean_interval,
 )
-from headrace.components.deploy.canary.evidence import Evidence, Step, VersionTraffic
+from headrace.components.deploy.canary.evidence import CanaryStep, Evidence, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.deploy.canary.state import CanaryState, Decision
+from headrace.components.deploy.canary.state import CanaryDecision, CanaryState
 
 # Each test's part of the probability of a false rollback; they sum to 1.
 _WEIGHTS = {
@@ -38,7 +38,7 @@ _WEIGHTS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class CanaryFinding:
     """What one test found.
 
     Attributes:
@@ -52,7 +52,7 @@ class Finding:
     text: str
 
 
-def decide(state: CanaryState, evidence: Evidence, now: datetime) -> Decision:
+def decide(state: CanaryState, evidence: Evidence, now: datetime) -> CanaryDecision:
     """Decides what to do with a canary; a pure function, to be called as often as there is new evidence.
 
     A staged canary gets its first step: call this once its version answers its golden rows.
@@ -66,41 +66,41 @@ def decide(state: CanaryState, evidence: Evidence, now: datetime) -> Decision:
         The decision, which `CanaryState.after` applies. Applied twice, it changes nothing the second time.
     """
     if state.terminal:
-        return Decision("stay", state.epoch, state.percent, (f"The canary is {state.stage.replace('_', ' ')}.",))
+        return CanaryDecision("stay", state.epoch, state.percent, (f"The canary is {state.stage.replace('_', ' ')}.",))
     against = _against(state, evidence)
     if against is not None:
-        return Decision("roll back", state.epoch, 0, against, worse=True)
+        return CanaryDecision("roll back", state.epoch, 0, against, worse=True)
     late = now >= state.deadline
     if state.stage == "staged":
         if late:
             return _at_deadline(state, ("It has had no traffic.",))
         first = state.settings.steps[0]
-        return Decision("widen", state.epoch, first, (f"The first step is {first} % of the traffic.",))
+        return CanaryDecision("widen", state.epoch, first, (f"The first step is {first} % of the traffic.",))
     missing = _missing(state, evidence, now)
     if missing:
-        return _at_deadline(state, missing) if late else Decision("stay", state.epoch, state.percent, missing)
+        return _at_deadline(state, missing) if late else CanaryDecision("stay", state.epoch, state.percent, missing)
     wider = [percent for percent in state.settings.steps if percent > state.percent]
     summary = tuple(finding.text for finding in findings(evidence, state.settings))
     if wider:
         if late:
             return _at_deadline(state, (f"It has not had {wider[-1]} % of the traffic.", *summary))
         reason = f"{state.percent} % of the traffic gave no evidence against the canary."
-        return Decision("widen", state.epoch, wider[0], (reason, *summary))
+        return CanaryDecision("widen", state.epoch, wider[0], (reason, *summary))
     reason = f"The minimum of requests is reached at every step, to {state.percent} % of the traffic."
-    return Decision("promote", state.epoch, 100, (reason, *summary))
+    return CanaryDecision("promote", state.epoch, 100, (reason, *summary))
 
 
-def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...]:
+def findings(evidence: Evidence, settings: CanarySettings) -> tuple[CanaryFinding, ...]:
     """The result of every test that has evidence."""
     found = []
     counts = [_errors(step) for step in evidence.steps]
     if counts:
         text = f"Errors: {_compared(counts)}."
-        found.append(Finding("errors", log_e_attribution(counts), text))
+        found.append(CanaryFinding("errors", log_e_attribution(counts), text))
         refused = [_refused(step) for step in evidence.steps]
         if any(each.canary + each.stable for each in refused):
             text = f"Refused requests: {_compared(refused)}."
-            found.append(Finding("refused requests", log_e_attribution(refused), text))
+            found.append(CanaryFinding("refused requests", log_e_attribution(refused), text))
         slower = _latency(evidence, settings)
         found += [slower] if slower is not None else []
     replay = evidence.replay
@@ -108,7 +108,7 @@ def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...
     if replay.rows:
         failed, other = replay.stable_only, replay.canary_only
         text = f"Replay: of {replay.rows:,} rows, {failed:,} fail with the canary alone, {other:,} without it alone."
-        found.append(Finding("failed rows", log_e_fraction(failed, failed + other, 0.5), text))
+        found.append(CanaryFinding("failed rows", log_e_fraction(failed, failed + other, 0.5), text))
         limit = settings.maximum_differing
         if limit is not None and limit < 1:
             low, high = fraction_interval(replay.differing, replay.rows, settings.false_rollback)
@@ -116,7 +116,7 @@ def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...
                 f"Replay: {_percent(replay.differing, replay.rows)} of the rows differ,"
                 f" {interval} {100 * low:.3g} to {100 * high:.3g} %, {100 * limit:g} % may."
             )
-            found.append(Finding("differing rows", log_e_fraction(replay.differing, replay.rows, limit), text))
+            found.append(CanaryFinding("differing rows", log_e_fraction(replay.differing, replay.rows, limit), text))
     losses = evidence.losses
     if losses.rows:
         low, high = mean_interval(losses, settings.false_rollback)
@@ -124,7 +124,7 @@ def findings(evidence: Evidence, settings: CanarySettings) -> tuple[Finding, ...
             f"Labels: mean loss difference {losses.mean:+.4g} on {losses.rows:,} rows, {interval} {low:+.3g} to"
             f" {high:+.3g} (positive: the canary is worse)."
         )
-        found.append(Finding("losses", log_e_mean(losses, settings.loss_tolerance), text))
+        found.append(CanaryFinding("losses", log_e_mean(losses, settings.loss_tolerance), text))
     return tuple(found)
 
 
@@ -151,7 +151,7 @@ def _against(state: CanaryState, evidence: Evidence) -> tuple[str, ...] | None:
 def _missing(state: CanaryState, evidence: Evidence, now: datetime) -> tuple[str, ...]:
     """What is missing before the next step, as sentences."""
     settings = state.settings
-    step = evidence.step(state.epoch) or Step(state.epoch, state.percent)
+    step = evidence.step(state.epoch) or CanaryStep(state.epoch, state.percent)
     missing = []
     for name, traffic in (("canary", step.canary), ("stable version", step.stable)):
         if traffic.requests < settings.minimum_requests:
@@ -175,15 +175,15 @@ def _missing(state: CanaryState, evidence: Evidence, now: datetime) -> tuple[str
     return tuple(missing)
 
 
-def _at_deadline(state: CanaryState, missing: tuple[str, ...]) -> Decision:
+def _at_deadline(state: CanaryState, missing: tuple[str, ...]) -> CanaryDecision:
     if state.settings.at_deadline == "stay":
         reason = "The deadline is over without enough evidence; a person is to promote or roll back."
-        return Decision("stay", state.epoch, state.percent, (reason, *missing))
+        return CanaryDecision("stay", state.epoch, state.percent, (reason, *missing))
     reason = "The deadline is over without enough evidence to promote."
-    return Decision("roll back", state.epoch, 0, (reason, *missing))
+    return CanaryDecision("roll back", state.epoch, 0, (reason, *missing))
 
 
-def _latency(evidence: Evidence, settings: CanarySettings) -> Finding | None:
+def _latency(evidence: Evidence, settings: CanarySettings) -> CanaryFinding | None:
     """The test of latencies: a mixture over all edges of the fractions of requests slower than each.
 
     The canary is compared at an edge that is greater by the tolerance, so that a factor within it is no evidence.
@@ -219,7 +219,7 @@ def _latency(evidence: Evidence, settings: CanarySettings) -> Finding | None:
             f" {_milliseconds(edges[above])}, {_percent(others, other_total)} of the stable version's more than"
             f" {_milliseconds(edges[at])}."
         )
-    return Finding("latency", log_mean(parts) if parts else -math.inf, text)
+    return CanaryFinding("latency", log_mean(parts) if parts else -math.inf, text)
 
 
 def _slower(traffic: VersionTraffic) -> list[int]:
@@ -231,11 +231,11 @@ def _slower(traffic: VersionTraffic) -> list[int]:
     return slower
 
 
-def _errors(step: Step) -> Counts:
+def _errors(step: CanaryStep) -> Counts:
     return Counts(step.percent, step.canary.errors, step.canary.requests, step.stable.errors, step.stable.requests)
 
 
-def _refused(step: Step) -> Counts:
+def _refused(step: CanaryStep) -> Counts:
     return Counts(step.percent, step.canary.refused, step.canary.requests, step.stable.refused, step.stable.requests)
 
 

@@ -96,7 +96,7 @@ class VersionTraffic:
 
 
 @dataclass(frozen=True)
-class Step:
+class CanaryStep:
     """Traffic of both versions during one step, from its first request on.
 
     Attributes:
@@ -226,7 +226,7 @@ class Evidence:
         UsageError: the edges are not ascending, or latencies have another number of buckets.
     """
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[CanaryStep, ...] = ()
     replay: Replay = Replay()
     losses: Differences = Differences()
     edges: tuple[float, ...] = LATENCY_EDGES
@@ -246,12 +246,12 @@ class Evidence:
                     received=f"{len(traffic.latency)} counts",
                 )
 
-    def with_step(self, step: Step) -> Evidence:
+    def with_step(self, step: CanaryStep) -> Evidence:
         """The evidence with the present counts of a step, which replace its earlier ones."""
         others = tuple(each for each in self.steps if each.epoch != step.epoch)
         return replace(self, steps=tuple(sorted((*others, step), key=lambda each: each.epoch)))
 
-    def step(self, epoch: int) -> Step | None:
+    def step(self, epoch: int) -> CanaryStep | None:
         """The traffic of the step that the state of this epoch began; None if there is none."""
         return next((step for step in self.steps if step.epoch == epoch), None)
 
@@ -282,7 +282,8 @@ class Evidence:
                 raise ValueError("another format")
             traffic = VersionTraffic.from_json
             steps = tuple(
-                Step(s["epoch"], s["percent"], traffic(s["stable"]), traffic(s["canary"])) for s in content["steps"]
+                CanaryStep(s["epoch"], s["percent"], traffic(s["stable"]), traffic(s["canary"]))
+                for s in content["steps"]
             )
             replay, losses = Replay(**content["replay"]), Differences(tuple(content["losses"]))
             return Evidence(steps, replay, losses, tuple(content["edges"]))

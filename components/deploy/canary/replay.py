@@ -18,7 +18,7 @@ from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.read import log_files
 from headrace.components.request_log.spool import begins_before
 from headrace.core.errors import UsageError
-from headrace.core.scoring.predictor import Predicted
+from headrace.core.scoring.predictor import BatchPredictions
 
 KEY = "key"
 # The longest time for which a file of the log is written, and two clocks differ.
@@ -31,10 +31,10 @@ Outputs = Mapping[str, npt.NDArray[Any]]
 Losses = Callable[[npt.NDArray[np.object_], Outputs], npt.NDArray[np.float64]]
 
 
-class Scorer(Protocol):
+class ReplayModel(Protocol):
     """A loaded version; `core.scoring.online.OnlineModel` is one."""
 
-    def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> Predicted:
+    def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> BatchPredictions:
         """Predictions for rows, and faults by row.
 
         Raises:
@@ -56,7 +56,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayEvidence:
     """Evidence of replayed rows.
 
     Attributes:
@@ -67,8 +67,8 @@ class Replayed:
     replay: Replay = field(default_factory=Replay)
     losses: Differences = field(default_factory=Differences)
 
-    def __add__(self, other: Replayed) -> Replayed:
-        return Replayed(self.replay + other.replay, self.losses + other.losses)
+    def __add__(self, other: ReplayEvidence) -> ReplayEvidence:
+        return ReplayEvidence(self.replay + other.replay, self.losses + other.losses)
 
 
 class ReplaySession:
@@ -89,15 +89,15 @@ class ReplaySession:
         self,
         folder: str,
         canary_version: str,
-        stable: Scorer,
-        canary: Scorer,
+        stable: ReplayModel,
+        canary: ReplayModel,
         *,
         tolerance: Tolerance | None = None,
         losses: Losses | None = None,
         before: Iterable[str] = (),
         since: float = 0.0,
     ) -> None:
-        self.evidence = Replayed()
+        self.evidence = ReplayEvidence()
         self._folder = folder
         self._version = canary_version
         self._stable = stable
@@ -109,7 +109,7 @@ class ReplaySession:
         self._read: set[str] = set()
         self._labelled: set[str] = set()
 
-    def update(self, maximum_rows: int = 100_000) -> Replayed:
+    def update(self, maximum_rows: int = 100_000) -> ReplayEvidence:
         """Replays files that are complete since the last call.
 
         Args:
@@ -148,12 +148,12 @@ class ReplaySession:
 
 def replay(
     batches: Iterable[LoggedBatch],
-    stable: Scorer,
-    canary: Scorer,
+    stable: ReplayModel,
+    canary: ReplayModel,
     tolerance: Tolerance | None = None,
     losses: Losses | None = None,
     labelled: set[str] | None = None,
-) -> Replayed:
+) -> ReplayEvidence:
     """Scores logged rows with both versions and compares the rows.
 
     Args:
@@ -169,7 +169,7 @@ def replay(
         UsageError: a version cannot score the logged columns, or the versions have no output in common.
         PlatformError: a model failed for a reason that is not in the rows.
     """
-    found, labelled = Replayed(), set() if labelled is None else labelled
+    found, labelled = ReplayEvidence(), set() if labelled is None else labelled
     for columns in _joined(batches):
         rows = len(next(iter(columns.values())))
         answers = [_answered(scorer, columns, name) for scorer, name in ((stable, "stable"), (canary, "canary"))]
@@ -187,7 +187,7 @@ def replay(
             new = {k: d for k, d in zip(keys.tolist(), paired.tolist(), strict=True) if d == d and k not in labelled}
             labelled.update(new)
             differences = Differences.of(new.values())
-        found += Replayed(counts, differences)
+        found += ReplayEvidence(counts, differences)
     return found
 
 
@@ -212,7 +212,7 @@ def _concatenated(batches: Sequence[LoggedBatch]) -> dict[str, npt.NDArray[Any]]
 
 
 def _answered(
-    scorer: Scorer, columns: Mapping[str, npt.NDArray[Any]], name: str
+    scorer: ReplayModel, columns: Mapping[str, npt.NDArray[Any]], name: str
 ) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]:
     """The rows that a version answers without a fault, and its outputs for them, without the key."""
     try:

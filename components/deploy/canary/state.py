@@ -25,7 +25,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Decision:
+class CanaryDecision:
     """What to do with a canary, and why.
 
     Attributes:
@@ -114,7 +114,7 @@ class CanaryState:
         """The version that other versions are compared with: the canary once it is promoted."""
         return self.canary if self.stage == "promoted" else self.stable
 
-    def after(self, decision: Decision, who: str, now: datetime) -> CanaryState:
+    def after(self, decision: CanaryDecision, who: str, now: datetime) -> CanaryState:
         """The state after a decision; this one if the decision is to stay, or for another epoch, or this is terminal.
 
         Args:
@@ -146,13 +146,13 @@ class CanaryState:
             at=now,
         )
 
-    def promotion(self, why: str) -> Decision:
+    def promotion(self, why: str) -> CanaryDecision:
         """The decision of a person to promote the canary."""
-        return Decision("promote", self.epoch, 100, (why,))
+        return CanaryDecision("promote", self.epoch, 100, (why,))
 
-    def rollback(self, why: str) -> Decision:
+    def rollback(self, why: str) -> CanaryDecision:
         """The decision of a person to roll the canary back."""
-        return Decision("roll back", self.epoch, 0, (why,))
+        return CanaryDecision("roll back", self.epoch, 0, (why,))
 
     def to_json(self) -> dict[str, Any]:
         """The state as a JSON object."""

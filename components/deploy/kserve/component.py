@@ -21,7 +21,7 @@ def deploy(
         endpoint: kserve://NAMESPACE/NAME.
         root: pipeline root, where the run's records are stored; "" for no records.
         deployment: URL of the endpoint, and the manifest that was applied.
-        settings: fields of `kserve.ServiceConfig`.
+        settings: fields of `kserve.InferenceServiceConfig`.
         claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
     """
     from headrace.components.deploy.kserve import step

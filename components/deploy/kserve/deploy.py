@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.components.deploy.kserve.canary import canary_entry, check_kept, first, patch, renamed
-from headrace.components.deploy.kserve.installed import Installed, fitted
+from headrace.components.deploy.kserve.installed import KserveFeatures, fitted
 from headrace.components.deploy.kserve.service import (
     API_VERSION,
     GROUP,
@@ -35,7 +35,7 @@ VERSION = "headrace.dev/model-version"
 
 
 @dataclass(frozen=True)
-class ServiceConfig:
+class InferenceServiceConfig:
     """The server of an InferenceService.
 
     Attributes:
@@ -87,7 +87,7 @@ class ServiceConfig:
         serving_of(self.serving)
 
 
-def config_of(settings: Mapping[str, Any]) -> ServiceConfig:
+def config_of(settings: Mapping[str, Any]) -> InferenceServiceConfig:
     """Creates a ServiceConfig from an input of a task: JSON lists, and numbers that protobuf made floats.
 
     Raises:
@@ -96,7 +96,7 @@ def config_of(settings: Mapping[str, Any]) -> ServiceConfig:
     whole = {key: int(value) if isinstance(value, float) else value for key, value in settings.items()}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in whole.items()}
     try:
-        return ServiceConfig(**values)
+        return InferenceServiceConfig(**values)
     except TypeError as error:
         raise UsageError("the server settings are not valid", where="settings", received=str(error)) from error
 
@@ -118,7 +118,7 @@ def names_of(endpoint: str) -> tuple[str, str]:
     return found[1], found[3]
 
 
-def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfig) -> dict[str, Any]:
+def manifest(endpoint: str, model: str, model_version: str, config: InferenceServiceConfig) -> dict[str, Any]:
     """The manifest of an InferenceService that serves a Model.
 
     Args:
@@ -184,13 +184,13 @@ def manifest(endpoint: str, model: str, model_version: str, config: ServiceConfi
     }
 
 
-def _options(config: ServiceConfig) -> tuple[str, ...]:
+def _options(config: InferenceServiceConfig) -> tuple[str, ...]:
     rules = () if config.rules == "enforce" else ("--rules", config.rules)
     logs = (("--traffic-log", config.traffic_log), ("--request-log", config.request_log))
     return (*rules, *(part for option, uri in logs if uri for part in (option, uri)))
 
 
-def storage_uri(model: str, config: ServiceConfig) -> str:
+def storage_uri(model: str, config: InferenceServiceConfig) -> str:
     """The URI of a Model for KServe's storage initializer.
 
     Raises:
@@ -214,7 +214,7 @@ def apply(
     wanted: Mapping[str, Any],
     *,
     timeout_s: float,
-    known: Installed | None = None,
+    known: KserveFeatures | None = None,
     report: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -242,7 +242,7 @@ def apply(
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     where = f"InferenceService {namespace}/{name}"
     address = (GROUP, API_VERSION, namespace, PLURAL)
-    wanted = fitted(wanted, known or Installed(), where)
+    wanted = fitted(wanted, known or KserveFeatures(), where)
     with translate_errors(where):
         try:
             held = services.get_namespaced_custom_object(*address, name)

@@ -31,14 +31,14 @@ _FIELD_OF_NEW_NAMES = "storageUris"
 _KNATIVE_GROUP = "serving.knative.dev"
 
 
-class Client(Protocol):
+class KubernetesClient(Protocol):
     """Requests of the API server, as of `kubernetes.client.ApiClient`."""
 
     def call_api(self, resource_path: str, method: str, **options: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
-class Installed:
+class KserveFeatures:
     """What a cluster's KServe knows; None where the cluster does not say.
 
     Attributes:
@@ -62,7 +62,7 @@ class Installed:
         return ", ".join(name for name, known in parts.items() if known is None)
 
 
-def installed(client: Client, timeout_s: float = REQUEST_TIMEOUT_S) -> Installed:
+def installed(client: KubernetesClient, timeout_s: float = REQUEST_TIMEOUT_S) -> KserveFeatures:
     """Reads what a cluster's KServe knows.
 
     Args:
@@ -76,14 +76,14 @@ def installed(client: Client, timeout_s: float = REQUEST_TIMEOUT_S) -> Installed
     predictor = _properties_of(spec.get("predictor"))
     groups = _read(client, "/apis", timeout_s).get("groups")
     names = [one.get("name") for one in groups] if isinstance(groups, list) else None
-    return Installed(
+    return KserveFeatures(
         canary=CANARY in spec if predictor else None,
         new_names=_FIELD_OF_NEW_NAMES in predictor if predictor else None,
         knative=None if names is None else _KNATIVE_GROUP in names,
     )
 
 
-def fitted(wanted: Mapping[str, Any], known: Installed, where: str) -> dict[str, Any]:
+def fitted(wanted: Mapping[str, Any], known: KserveFeatures, where: str) -> dict[str, Any]:
     """A manifest with the mode by the name that the cluster's KServe knows.
 
     An unknown name is no error there: the InferenceService gets the controller's default mode without a word.
@@ -112,7 +112,7 @@ def fitted(wanted: Mapping[str, Any], known: Installed, where: str) -> dict[str,
     return {**wanted, "metadata": {**wanted["metadata"], "annotations": {**annotations, MODE: name}}}
 
 
-def _read(client: Client, path: str, timeout_s: float) -> Mapping[str, Any]:
+def _read(client: KubernetesClient, path: str, timeout_s: float) -> Mapping[str, Any]:
     """A JSON document of the API server; empty where there is none, or the account may not read it."""
     from kubernetes.client import ApiException
 

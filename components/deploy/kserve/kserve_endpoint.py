@@ -30,7 +30,7 @@ from headrace.components.deploy.kserve.memory import (
 )
 from headrace.components.deploy.kserve.service import API_VERSION, GROUP, PLURAL, Services, translate_errors, wait
 from headrace.components.deploy.observed import observed
-from headrace.components.deploy.state import Action, Change, EndpointState, Pending
+from headrace.components.deploy.state import Action, EndpointState, PendingChange, TrafficChange
 from headrace.components.registry.state import Origin
 from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
@@ -106,7 +106,7 @@ class KserveEndpoint:
         """Refuses a version whose Model is not known."""
         self._model(memory_of(self._get(), self._name), version)
 
-    def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
+    def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
         """Serves the version's Model again, as a new revision; a canary loses its traffic at once."""
         by = Origin(pending.who, pending.at, pending.why)
         return self._all_to(state, pending.version, "rollback", by, report)
@@ -157,7 +157,7 @@ class KserveEndpoint:
         shares = shares_of(found, memory_of(found, self._name))
         return ServiceStatus(shares, str(status.get("url", "")), up, why)
 
-    def history(self) -> tuple[Change, ...]:
+    def history(self) -> tuple[TrafficChange, ...]:
         """The changes of the traffic."""
         return self.state().history
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.rollout import Rollout
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.deploy.unfinished import refuse_marked, refuse_unfinished
 
 
@@ -16,7 +16,7 @@ def begin(
     version: str,
     registry: str,
     usable: bool,
-    intent: Pending,
+    intent: PendingChange,
     rollout: Rollout | None = None,
 ) -> EndpointState:
     """Writes the intent to deploy or promote a version; the endpoint's lock is held.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.components.deploy.local import client
 from headrace.components.deploy.local.server_process import ServerProcess
-from headrace.components.deploy.serving import Serving
+from headrace.components.deploy.serving import ServerOptions
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
 from headrace.core import storage
@@ -30,7 +30,7 @@ def start(
     name: str,
     version: str,
     *,
-    serving: Serving,
+    serving: ServerOptions,
     servers: Path,
     log: Path,
     lock: int,

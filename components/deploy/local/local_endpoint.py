@@ -11,7 +11,7 @@ from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.status import status
 from headrace.components.deploy.local.switch import Switch
-from headrace.components.deploy.state import Change, EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange, TrafficChange
 from headrace.components.registry.state import Origin
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import PlatformError
@@ -81,7 +81,7 @@ class LocalEndpoint:
         self.folder.check_stored(version)
         verify(str(self.folder.version_path(version)))
 
-    def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
+    def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
         """Starts and checks the version's process, and switches to it."""
         before, by = state.live, Origin(pending.who, pending.at, pending.why)
         result = self._switch(state, report).to(pending.version, state.name, "rollback", by, state)
@@ -103,7 +103,7 @@ class LocalEndpoint:
         traffic = dict(found.traffic) if found.healthy else {}
         return ServiceStatus(traffic, found.url or "", found.healthy, found.why_unhealthy)
 
-    def history(self) -> tuple[Change, ...]:
+    def history(self) -> tuple[TrafficChange, ...]:
         """The changes of the traffic."""
         return self.state().history
 

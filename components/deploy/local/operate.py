@@ -10,8 +10,8 @@ from headrace.components.deploy import registries
 from headrace.components.deploy.local import client, control
 from headrace.components.deploy.local.endpoint import LAUNCH_LOCK, EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
-from headrace.components.deploy.local.switch import DeployResult, Switch, stop_servers
-from headrace.components.deploy.state import Pending
+from headrace.components.deploy.local.switch import LocalDeployResult, Switch, stop_servers
+from headrace.components.deploy.state import PendingChange
 from headrace.components.registry.origin import origin
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
@@ -33,7 +33,7 @@ def promote(
     start_timeout_s: float = 120.0,
     lock_timeout_s: float = 300.0,
     claim: Claim | None = None,
-) -> tuple[DeployResult, str]:
+) -> tuple[LocalDeployResult, str]:
     """Gives all traffic to a stored version, and makes it the champion of the endpoint's registry.
 
     Args:
@@ -68,7 +68,7 @@ def promote(
             registries.restore(registry, version, why)
         usable = restore or registries.refuse_bad(registry, version)
         verify(str(folder.version_path(version)))
-        state = begin(folder, state, version, registry, usable, Pending("promote", version, **vars(by)))
+        state = begin(folder, state, version, registry, usable, PendingChange("promote", version, **vars(by)))
         switch = Switch(folder, lock, start_timeout_s, report, state.serving)
         try:
             result = switch.to(version, state.name, "promote", by, state)

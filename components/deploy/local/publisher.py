@@ -16,9 +16,9 @@ from headrace.components.deploy import registries
 from headrace.components.deploy.local import control
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.intent import begin, give_up
-from headrace.components.deploy.local.switch import DeployResult, Switch, read_golden
-from headrace.components.deploy.serving import Serving
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.local.switch import LocalDeployResult, Switch, read_golden
+from headrace.components.deploy.serving import ServerOptions
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.registry.origin import origin
 from headrace.components.serve.tables.pinned import is_pinned, read_pinned
 from headrace.components.serve.tables.place import name_and_version
@@ -41,7 +41,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 @dataclass(frozen=True)
-class DeployConfig:
+class LocalDeployConfig:
     """Options of a local deployment.
 
     Args:
@@ -83,7 +83,7 @@ class DeployConfig:
     claim: Claim | None = None
 
     def __post_init__(self) -> None:
-        Serving(self.rules, self.table or "", self.cache_rows, self.log_share or 0.0)
+        ServerOptions(self.rules, self.table or "", self.cache_rows, self.log_share or 0.0)
         control.check_port(self.port)
         if self.name is not None and not _NAME.match(self.name):
             raise UsageError(
@@ -96,7 +96,7 @@ class DeployConfig:
         check_not_negative(self.lock_timeout_s, "lock_timeout_s", where="DeployConfig")
         check_count(self.keep_versions, "keep_versions", minimum=0, where="DeployConfig")
 
-    def serving(self, state: EndpointState | None) -> Serving:
+    def serving(self, state: EndpointState | None) -> ServerOptions:
         """Options of the servers of an endpoint with a state, or of a new one.
 
         Raises:
@@ -105,9 +105,9 @@ class DeployConfig:
         """
         share = self.log_share if self.log_share is not None else 0.0 if state is None else state.log_share
         if self.table is not None:
-            return Serving(self.rules, self.table, self.cache_rows, share)
+            return ServerOptions(self.rules, self.table, self.cache_rows, share)
         had = (
-            Serving(self.rules, log_share=share)
+            ServerOptions(self.rules, log_share=share)
             if state is None
             else replace(state.serving, rules=self.rules, log_share=share)
         )
@@ -129,10 +129,10 @@ class DeployConfig:
                 expected="Serving(table=...) in the Problem, or --prediction-table TABLE",
             )
         table = declared.table or (had.table if declared.mode == "hybrid" else "")
-        return Serving(self.rules, table, declared.cache_rows, share)
+        return ServerOptions(self.rules, table, declared.cache_rows, share)
 
 
-def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
+def deploy(config: LocalDeployConfig, report: Progress = silent) -> LocalDeployResult:
     """Makes a Model live: publishes it, starts its process, checks its golden rows over HTTP, and switches to it.
 
     The version that was live becomes `previous`, and its process is stopped after its last request: none fails. A
@@ -160,7 +160,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         config.serving(state).check_table()
         read_golden(config.model)
         if state is not None:
-            state = begin(folder, state, version, registry, usable, Pending("deploy", version, **vars(by)))
+            state = begin(folder, state, version, registry, usable, PendingChange("deploy", version, **vars(by)))
         publish(folder, config.model, version, state, report)
         switch = Switch(folder, lock, config.start_timeout_s, report, config.serving(state), config.port)
         try:

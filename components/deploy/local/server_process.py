@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headrace.components.serve.processes import MODULE
 from headrace.core.errors import PlatformError
-from headrace.core.steps.fork_server import FORK_SERVER, Request, descriptor
+from headrace.core.steps.fork_server import FORK_SERVER, ForkRequest, descriptor
 from headrace.core.steps.step import PRELOADED_BYTES
 
 
@@ -50,7 +50,7 @@ class ServerProcess:
             name: value for name, value in os.environ.items() if name not in mine and not name.startswith("AIP_")
         }
         if fork_server := os.environ.get(FORK_SERVER):
-            request = Request(
+            request = ForkRequest(
                 f"{MODULE}:run",
                 [*arguments, "--inherited-lock", descriptor(0)],
                 environment,

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.components.deploy.local import client, control
 from headrace.components.deploy.local.endpoint import EndpointFolder
-from headrace.components.deploy.state import Change, EndpointState, Mark, Pending
+from headrace.components.deploy.state import EndpointState, Mark, PendingChange, TrafficChange
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
 from headrace.core.storage.lock import is_locked
@@ -44,12 +44,12 @@ class EndpointStatus:
     pid: int | None
     healthy: bool
     versions: tuple[str, ...]
-    history: tuple[Change, ...]
+    history: tuple[TrafficChange, ...]
     traffic: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
     registry: str = ""
     bad: Mapping[str, Mark] = field(default_factory=dict)
-    pending: Pending | None = None
+    pending: PendingChange | None = None
     under_way: bool = False
     why_unhealthy: str = ""
     serving: Mapping[str, Any] = field(default_factory=dict)
@@ -130,7 +130,7 @@ def _why_unhealthy(state: EndpointState, report: Mapping[str, Any] | None) -> st
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedEndpoint:
     """An endpoint's folder and its status; `error` is the reason why it cannot be read, or ""."""
 
     folder: str
@@ -138,15 +138,15 @@ class Listed:
     error: str = ""
 
 
-def endpoints_of(root: str) -> tuple[Listed, ...]:
+def endpoints_of(root: str) -> tuple[ListedEndpoint, ...]:
     """The endpoints of a pipeline root, by name; none where it has no endpoints."""
     found = storage.local_path(root) / "endpoints"
     folders = sorted(str(entry) for entry in found.iterdir() if entry.is_dir()) if found.is_dir() else []
     return tuple(map(_listed, folders))
 
 
-def _listed(folder: str) -> Listed:
+def _listed(folder: str) -> ListedEndpoint:
     try:
-        return Listed(folder, status(folder))
+        return ListedEndpoint(folder, status(folder))
     except HeadraceError as error:
-        return Listed(folder, None, error.paragraph)
+        return ListedEndpoint(folder, None, error.paragraph)

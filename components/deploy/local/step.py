@@ -17,7 +17,7 @@ def run(model: str, endpoint: str, root: str, deployment: Any, rules: str = "enf
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
-        config = publisher.DeployConfig(model=model, endpoint=endpoint, rules=rules)  # type: ignore[arg-type]
+        config = publisher.LocalDeployConfig(model=model, endpoint=endpoint, rules=rules)  # type: ignore[arg-type]
         result = publisher.deploy(config, step.progress)
         what = {
             "version": result.version,

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.components.deploy.local import client, control, launcher
 from headrace.components.deploy.local.endpoint import EndpointFolder
-from headrace.components.deploy.serving import Serving
+from headrace.components.deploy.serving import ServerOptions
 from headrace.components.deploy.state import Action, EndpointState
 from headrace.components.registry.state import Origin
 from headrace.components.serve import processes
@@ -27,7 +27,7 @@ _DRAIN_TIMEOUT_S = 45.0
 
 
 @dataclass(frozen=True)
-class DeployResult:
+class LocalDeployResult:
     """Result of a deployment, a promotion or a rollback.
 
     Attributes:
@@ -63,17 +63,17 @@ class Switch:
         lock: int,
         start_timeout_s: float,
         report: Progress,
-        serving: Serving | None = None,
+        serving: ServerOptions | None = None,
         port: int = 0,
     ) -> None:
         self._folder = folder
         self._lock = lock
         self._timeout_s = start_timeout_s
         self._report = report
-        self._serving = serving or Serving()
+        self._serving = serving or ServerOptions()
         self._port = port
 
-    def to(self, version: str, name: str, action: Action, by: Origin, state: EndpointState | None) -> DeployResult:
+    def to(self, version: str, name: str, action: Action, by: Origin, state: EndpointState | None) -> LocalDeployResult:
         """Gives all traffic to `version`; if it has it and its golden rows agree, only what was pending is settled.
 
         Args:
@@ -95,7 +95,7 @@ class Switch:
                     after = state.switched(version, action, by, previous=state.previous)
                 if after != state:
                     self._folder.write(after, state)
-                return DeployResult(version, state.previous, str(state.url), pid, rows)
+                return LocalDeployResult(version, state.previous, str(state.url), pid, rows)
         server, rows = self.prepare(version, name, state)
         try:
             control.ensure(self._folder, port, lambda: self._report("waiting for the router"))
@@ -113,7 +113,7 @@ class Switch:
         self.wait(after, version, server.pid)
         self._report("stopping the previous server")
         self._drained(after)
-        return DeployResult(version, after.previous, str(after.url), server.pid, rows)
+        return LocalDeployResult(version, after.previous, str(after.url), server.pid, rows)
 
     def prepare(self, version: str, name: str, state: EndpointState | None) -> tuple[Announcement, int]:
         """Starts a process of a stored version, or takes the one that has traffic, and checks its golden rows.

@@ -46,9 +46,9 @@ def deploy(
         claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
     """
     from headrace.components.deploy.vertex import step
-    from headrace.components.deploy.vertex.deploy import DeployConfig
+    from headrace.components.deploy.vertex.deploy import VertexDeployConfig
 
-    config = DeployConfig(
+    config = VertexDeployConfig(
         model=model,
         endpoint=endpoint,
         machine_type=machine_type,

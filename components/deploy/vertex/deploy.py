@@ -35,7 +35,7 @@ def check_name(endpoint: str) -> None:
 
 
 @dataclass(frozen=True)
-class DeployConfig:
+class VertexDeployConfig:
     """Options of a deployment; fields as the arguments of `component.deploy`, and:
 
     Args:
@@ -79,7 +79,7 @@ class DeployConfig:
 
 
 @dataclass(frozen=True)
-class DeployResult:
+class VertexDeployResult:
     """Result of a deployment.
 
     Attributes:
@@ -109,7 +109,7 @@ def predict_url(endpoint: Any) -> str:
     return f"https://{host.removeprefix('https://')}/v1/{name}:predict" if host else ""
 
 
-def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
+def deploy(config: VertexDeployConfig, report: Progress = silent) -> VertexDeployResult:
     """Deploys a model, unless it is already deployed, and splits the traffic.
 
     Raises:
@@ -128,7 +128,7 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
             (d.id for d in deployed if (d.model.partition("@")[0], d.model_version_id) == (parent, version)), None
         )
         others = {key: percent for key, percent in before.items() if key != mine}
-        split = shared(others, mine or _THIS, config.traffic)
+        split = split_traffic(others, mine or _THIS, config.traffic)
         previous = max((key for key, percent in others.items() if percent), key=lambda key: others[key], default=None)
         if mine is None:
             report(f"deploying {config.model} with {split[_THIS]} % of the traffic")
@@ -158,10 +158,12 @@ def deploy(config: DeployConfig, report: Progress = silent) -> DeployResult:
         alone = after.get(now) == 100 or config.replaces_idle
         removed = _take_away(endpoint, after, now, previous) if alone else ()
         url = predict_url(endpoint)
-    return DeployResult(now, {key: value for key, value in after.items() if key not in removed}, previous, removed, url)
+    return VertexDeployResult(
+        now, {key: value for key, value in after.items() if key not in removed}, previous, removed, url
+    )
 
 
-def shared(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
+def split_traffic(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
     """The traffic split of an endpoint in which one deployment has `percent`; the others keep their proportions.
 
     Where no other has traffic, the new one gets all: the service rejects percentages that do not sum to 100.
@@ -183,7 +185,7 @@ def shared(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
     return {**split, new: percent}
 
 
-def _endpoint(config: DeployConfig, report: Progress) -> Any:
+def _endpoint(config: VertexDeployConfig, report: Progress) -> Any:
     """The endpoint of the configured id, created if it does not exist."""
     from google.cloud import aiplatform
 
@@ -211,7 +213,7 @@ def _endpoint(config: DeployConfig, report: Progress) -> Any:
         return aiplatform.Endpoint(config.endpoint)
 
 
-def _check_kind(config: DeployConfig, endpoint: Any) -> None:
+def _check_kind(config: VertexDeployConfig, endpoint: Any) -> None:
     """Refuses an existing endpoint that is not as configured: what is set at its creation is not changed."""
     if not config.dedicated:
         return

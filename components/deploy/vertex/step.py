@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.components.deploy import registries
-from headrace.components.deploy.vertex.deploy import DeployConfig, deploy
+from headrace.components.deploy.vertex.deploy import VertexDeployConfig, deploy
 from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
 from headrace.components.registry.origin import origin
 from headrace.components.registry.vertex.register import registered_model
@@ -18,7 +18,7 @@ from headrace.core.steps import identity
 from headrace.core.steps.step import running
 
 
-def run(config: DeployConfig, root: str, deployment: Any, claim: Mapping[str, Any] | None = None) -> None:
+def run(config: VertexDeployConfig, root: str, deployment: Any, claim: Mapping[str, Any] | None = None) -> None:
     """Runs the step; arguments as of `component.deploy`."""
     with running("deploy", root=root) as step:
         version, uri = registered_model(config.model)

@@ -15,7 +15,7 @@ from google.api_core import exceptions as api
 
 from headrace.components.deploy.base import ServiceStatus
 from headrace.components.deploy.observed import observed
-from headrace.components.deploy.state import Action, Change, EndpointState, Pending, state_of
+from headrace.components.deploy.state import Action, EndpointState, PendingChange, TrafficChange, state_of
 from headrace.components.deploy.vertex.deploy import ROLE, check_name, predict_url
 from headrace.components.registry.state import Origin
 from headrace.components.registry.vertex.registry import folder_of, uploaded
@@ -111,7 +111,7 @@ class VertexEndpoint:
                 fix="Deploy it again without traffic first",
             )
 
-    def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
+    def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
         """Gives the version all traffic; the service does so without a failed request."""
         by = Origin(pending.who, pending.at, pending.why)
         return self._all_to(state, pending.version, "rollback", by, report)
@@ -150,7 +150,7 @@ class VertexEndpoint:
         shares = {version: percent for version, percent in deployed.traffic.items() if percent}
         return ServiceStatus(shares, deployed.url, bool(shares), "" if shares else "no deployed model has traffic")
 
-    def history(self) -> tuple[Change, ...]:
+    def history(self) -> tuple[TrafficChange, ...]:
         """The changes of the traffic."""
         return self.state().history
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from headrace.components.evaluate.gate import HIGHER_IS_BETTER, Check
+from headrace.components.evaluate.gate import HIGHER_IS_BETTER, GateCheck
 from headrace.core.checks import check_count, is_finite
 from headrace.core.errors import UsageError
 
@@ -66,7 +66,7 @@ class Challenge:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ChallengerComparison:
     """Comparison of one challenger.
 
     Attributes:
@@ -83,17 +83,17 @@ class Comparison:
     spoiled: str = ""
 
     @staticmethod
-    def of(challenge: Challenge, newer_spans: int, spoiled: str = "") -> Comparison:
+    def of(challenge: Challenge, newer_spans: int, spoiled: str = "") -> ChallengerComparison:
         """The comparison with a champion that has not seen so many spans, or that is spoiled."""
         stale = bool(spoiled) or (bool(challenge.stale_after) and newer_spans >= challenge.stale_after)
-        return Comparison(float(challenge.margin), float(challenge.tolerance), stale, newer_spans, spoiled)
+        return ChallengerComparison(float(challenge.margin), float(challenge.tolerance), stale, newer_spans, spoiled)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison by name."""
         return asdict(self)
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Comparison | None:
+    def from_json(content: Mapping[str, Any]) -> ChallengerComparison | None:
         """The comparison of `to_json`; None for {}.
 
         Raises:
@@ -103,7 +103,7 @@ class Comparison:
             return None
         try:
             # Engines keep numbers of a JSON object as floats.
-            return Comparison(
+            return ChallengerComparison(
                 float(content["margin"]),
                 float(content["tolerance"]),
                 bool(content["stale"]),
@@ -115,13 +115,13 @@ class Comparison:
 
 
 def judge_all(
-    comparison: Comparison,
+    comparison: ChallengerComparison,
     metric: str,
     where: str,
     challenger: float | None,
     champion: float | None,
     interval: Interval,
-) -> Check:
+) -> GateCheck:
     """Whether a challenger replaces the champion, by all rows of the newest span.
 
     Args:
@@ -134,7 +134,7 @@ def judge_all(
     bound = _bound(comparison)
     if challenger is None or champion is None or interval is None:
         reason = f"{metric} on {where}: the champion cannot be compared, too few rows define it: the champion stays."
-        return Check(where, metric, challenger, bound, False, reason)
+        return GateCheck(where, metric, challenger, bound, False, reason)
     low, high = _gain(metric, interval)
     passed = high >= -comparison.tolerance if comparison.stale else low > comparison.margin
     verdict = "passed" if passed else "the champion stays"
@@ -142,17 +142,17 @@ def judge_all(
         f"{metric} on {where} is {challenger:.4g}; the champion's is {champion:.4g}; the interval of the gain is "
         f"{low:.4g} to {high:.4g}, and must be {bound}: {verdict}."
     )
-    return Check(where, metric, challenger, bound, passed, reason)
+    return GateCheck(where, metric, challenger, bound, passed, reason)
 
 
 def judge_slice(
-    comparison: Comparison,
+    comparison: ChallengerComparison,
     metric: str,
     where: str,
     challenger: float | None,
     champion: float | None,
     interval: Interval,
-) -> Check | None:
+) -> GateCheck | None:
     """Whether a challenger is clearly worse on a slice of the newest span; None where that cannot be told."""
     if challenger is None or champion is None or interval is None:
         return None
@@ -163,10 +163,10 @@ def judge_slice(
         f"{metric} on {where} is {challenger:.4g}; the champion's is {champion:.4g}; the interval of the gain is "
         f"{low:.4g} to {high:.4g}: {'passed' if passed else 'clearly worse, failed'}."
     )
-    return Check(where, metric, challenger, bound, passed, reason)
+    return GateCheck(where, metric, challenger, bound, passed, reason)
 
 
-def _bound(comparison: Comparison) -> str:
+def _bound(comparison: ChallengerComparison) -> str:
     if comparison.spoiled:
         return f"not below {-comparison.tolerance:g}, as {comparison.spoiled}"
     if comparison.stale:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.evaluate import bootstrap
-from headrace.components.evaluate.artifacts import Model, open_newest
-from headrace.components.evaluate.contest.challenge import Comparison, judge_all, judge_slice
-from headrace.components.evaluate.gate import ALL_ROWS, Check
+from headrace.components.evaluate.artifacts import EvaluatedModel, open_newest
+from headrace.components.evaluate.contest.challenge import ChallengerComparison, judge_all, judge_slice
+from headrace.components.evaluate.gate import ALL_ROWS, GateCheck
 from headrace.components.evaluate.predict import predict
 from headrace.components.evaluate.slices import cut
 from headrace.core import metrics
@@ -32,7 +32,7 @@ class Contest:
     """
 
     passed: bool
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
     rows: int
     metric: str
 
@@ -44,8 +44,8 @@ class Contest:
 def compare(
     problem: Problem,
     examples: str,
-    models: Sequence[Model],
-    comparison: Comparison,
+    models: Sequence[EvaluatedModel],
+    comparison: ChallengerComparison,
     *,
     confidence: float,
     resamples: int,

@@ -30,7 +30,7 @@ _SCHEDULE = ("cron", "create_model_monitoring_job_request")
 
 
 @dataclass(frozen=True)
-class Created:
+class CreatedMonitor:
     """A model monitor and its schedule.
 
     Attributes:
@@ -43,7 +43,7 @@ class Created:
     new: bool
 
 
-def put_model_monitor(problem: Problem, config: ModelMonitorConfig, report: Progress = silent) -> Created:
+def put_model_monitor(problem: Problem, config: ModelMonitorConfig, report: Progress = silent) -> CreatedMonitor:
     """Creates the model monitor of a Problem and its schedule, or changes those that are there. Again, nothing changes.
 
     Args:
@@ -98,7 +98,7 @@ def put_model_monitor(problem: Problem, config: ModelMonitorConfig, report: Prog
             made = schedules.update_schedule(
                 schedule=planned, update_mask={"paths": list(_SCHEDULE)}, timeout=_TIMEOUT_S
             )
-    return Created(wanted.name, made.name, new)
+    return CreatedMonitor(wanted.name, made.name, new)
 
 
 def _wait(operation: Any, where: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from headrace.core import storage
-from headrace.core.artifacts.examples import Manifest, Source
+from headrace.core.artifacts.examples import Manifest, SourceFile
 from headrace.core.artifacts.quarantine import ORIGIN, QuarantinedRow, read_rows, to_lines
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
 from headrace.core.sources.open import list_parts, read_part, source_of
@@ -53,7 +53,7 @@ def take_out(folder: Path, base: Manifest, named: dict[str, str]) -> tuple[list[
     return files, removed, corrected
 
 
-def new_rows(sources: Iterable[Source], corrected: Counter[str]) -> list[Source]:
+def new_rows(sources: Iterable[SourceFile], corrected: Counter[str]) -> list[SourceFile]:
     """The files with their number of rows that were not counted before."""
     left = Counter(corrected)
     found = []

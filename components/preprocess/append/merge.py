@@ -15,7 +15,17 @@ from headrace.components.preprocess.complete import check_splits
 from headrace.components.preprocess.pipeline import PreprocessConfig
 from headrace.core import storage
 from headrace.core.artifacts.budget import budget_table
-from headrace.core.artifacts.examples import SPLITS, Appended, Manifest, Quarantine, Schema, Shard, Sketch, Span, Split
+from headrace.core.artifacts.examples import (
+    SPLITS,
+    AppendRecord,
+    Manifest,
+    Quarantine,
+    Schema,
+    Shard,
+    Sketch,
+    Span,
+    Split,
+)
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 from headrace.core.statistics.file import to_bytes
@@ -24,7 +34,7 @@ from headrace.core.steps.step import identity
 from headrace.core.text import counted
 
 
-def put_together(problem: Problem, folder: Path, where: str) -> Manifest:
+def merge_spans(problem: Problem, folder: Path, where: str) -> Manifest:
     """Writes schema, statistics and, last, the manifest of Examples made of spans.
 
     Args:
@@ -161,7 +171,7 @@ def merge_appended(
             dict(sorted((+reasons).items())),
             (*files, *(f"{name}/{file}" for file in added.quarantine.files)),
         ),
-        appended=(*base.appended, Appended(added.data_version, added.rows_in, sum(corrected.values()))),
+        appended=(*base.appended, AppendRecord(added.data_version, added.rows_in, sum(corrected.values()))),
         files_quarantined=(*base.files_quarantined, *added.files_quarantined),
         sketches=tuple(sketches),
     )

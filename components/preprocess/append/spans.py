@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from headrace.components.preprocess import pipeline
-from headrace.components.preprocess.append.merge import completed, merge_appended, place_of, put_together
+from headrace.components.preprocess.append.merge import completed, merge_appended, merge_spans, place_of
 from headrace.components.preprocess.append_index import complete
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.pipeline import PreprocessConfig
@@ -120,7 +120,7 @@ def add_span(
                 config, output=str(place), addition="span", existing=others, quarantine_next_to=config.output
             )
             result = pipeline.preprocess(problem_file, own, report)
-            manifest = put_together(problem_file.problem, copy, config.output)
+            manifest = merge_spans(problem_file.problem, copy, config.output)
     return Update("replaced" if same else "added", result.rows_in, 0, manifest)
 
 
@@ -174,7 +174,7 @@ def append(problem_file: ProblemFile, config: PreprocessConfig, *, span: str = "
             manifest = _append(problem_file, own, copy / inside, report)
             added = manifest.appended[-1]
             if span:
-                manifest = put_together(problem_file.problem, copy, config.output)
+                manifest = merge_spans(problem_file.problem, copy, config.output)
     return Update("added", added.rows, added.corrected, manifest)
 
 

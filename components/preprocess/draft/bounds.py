@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import sys
 
-from headrace.components.preprocess.draft.infer import Inferred
+from headrace.components.preprocess.draft.infer import InferredColumn
 
 # A skewed column has a maximum of this multiple of its median; its upper bound is this multiple of its maximum.
 _SKEWED, _SKEWED_ROOM = 20.0, 10.0
 
 
-def bounds(column: Inferred) -> tuple[str, str]:
+def bounds(column: InferredColumn) -> tuple[str, str]:
     """Bounds for future rows: twice the present range, more for skewed columns, and without a change of sign."""
     low, high = column.low, column.high
     room = min(max(high - low, abs(high) if high == low else 0.0), sys.float_info.max)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.components.preprocess.draft.infer import Inferred
+from headrace.components.preprocess.draft.infer import InferredColumn
 from headrace.components.preprocess.draft.read import FirstRows
 from headrace.core.errors import DataError, UsageError
 from headrace.core.rules.fault import listed
@@ -32,15 +32,15 @@ _WHEN_OR_WHERE = re.compile(
 )
 
 
-def key_candidates(columns: Sequence[Inferred]) -> list[Inferred]:
+def key_candidates(columns: Sequence[InferredColumn]) -> list[InferredColumn]:
     """The columns that identify rows: first those with such a name, then columns of text; all must have a name."""
     named = [c for c in columns if c.unique and c.name and (c.called_identifier or c.kind == "categorical")]
     return sorted(named, key=lambda column: not column.called_identifier)
 
 
 def choose_key(
-    columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, rows: FirstRows
-) -> Inferred | None:
+    columns: Sequence[InferredColumn], candidates: Sequence[InferredColumn], asked: str, rows: FirstRows
+) -> InferredColumn | None:
     """The key: the requested column, the first candidate, or none.
 
     Raises:
@@ -74,7 +74,7 @@ def _no_key(asked: str, received: str) -> UsageError:
     )
 
 
-def label_candidates(columns: Sequence[Inferred], key: Inferred | None) -> list[Inferred]:
+def label_candidates(columns: Sequence[InferredColumn], key: InferredColumn | None) -> list[InferredColumn]:
     """The columns that can be predicted: first those with such a name, then complete columns, the last one first.
 
     Times and places come last.
@@ -82,18 +82,18 @@ def label_candidates(columns: Sequence[Inferred], key: Inferred | None) -> list[
     possible = [c for c in reversed(columns) if c is not key and not _why_no_label(c)]
     proposed = [c for c in possible if c.rows - c.missing > _LABELLED * c.rows and _enough_rows(c)] or possible
 
-    def order(column: Inferred) -> tuple[bool, bool, bool]:
+    def order(column: InferredColumn) -> tuple[bool, bool, bool]:
         named, aside = _LABEL_NAMES.search(column.name), _WHEN_OR_WHERE.search(column.name)
         return not named, bool(aside), column.missing > 0
 
     return sorted(proposed, key=order)
 
 
-def _enough_rows(column: Inferred) -> bool:
+def _enough_rows(column: InferredColumn) -> bool:
     return column.kind == "numeric" or column.rarest >= _CLASS_ROWS
 
 
-def _why_no_label(column: Inferred) -> str:
+def _why_no_label(column: InferredColumn) -> str:
     if column.kind == "neither" or (column.kind == "categorical" and column.wrong):
         return column.note
     if column.kind == "categorical" and column.distinct > _CLASSES:
@@ -102,8 +102,12 @@ def _why_no_label(column: Inferred) -> str:
 
 
 def choose_label(
-    columns: Sequence[Inferred], candidates: Sequence[Inferred], asked: str, key: Inferred | None, data: str
-) -> Inferred:
+    columns: Sequence[InferredColumn],
+    candidates: Sequence[InferredColumn],
+    asked: str,
+    key: InferredColumn | None,
+    data: str,
+) -> InferredColumn:
     """The label: the requested column, or the first candidate.
 
     Raises:
@@ -123,7 +127,7 @@ def choose_label(
     return candidates[0]
 
 
-def _named(columns: Sequence[Inferred], name: str, option: str) -> Inferred:
+def _named(columns: Sequence[InferredColumn], name: str, option: str) -> InferredColumn:
     for column in columns:
         if column.name == name:
             return column

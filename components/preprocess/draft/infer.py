@@ -44,7 +44,7 @@ Kind = Literal["numeric", "categorical", "neither"]
 
 
 @dataclass(frozen=True)
-class Inferred:
+class InferredColumn:
     """The inferred meaning of a column.
 
     Attributes:
@@ -116,7 +116,7 @@ def _are_codes(text: pa.Array) -> bool:
     return len(pc.unique(text)) >= 10 and _all_match(text, _CODE)
 
 
-def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferred:
+def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> InferredColumn:
     """Infers the meaning of a column, with the texts for missing values."""
     values = blank(pa.concat_arrays(column.chunks) if column.num_chunks else column.combine_chunks(), missing)
     text = as_text(values)
@@ -124,7 +124,7 @@ def infer(name: str, column: pa.ChunkedArray, missing: Sequence[str]) -> Inferre
     counts = _counts(text)
     distinct, absent, rows = len(counts), text.null_count, len(text)
     unique = not absent and distinct == rows > 1
-    found = Inferred(name, "neither", rows, absent, distinct, unique)
+    found = InferredColumn(name, "neither", rows, absent, distinct, unique)
     note = _why_neither(found, values, text)
     if note:
         return dataclasses.replace(found, note=note)
@@ -185,7 +185,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _why_neither(found: Inferred, values: pa.Array, text: pa.Array) -> str:
+def _why_neither(found: InferredColumn, values: pa.Array, text: pa.Array) -> str:
     present = found.rows - found.missing
     if not found.distinct:
         return "it has no values"
@@ -208,7 +208,7 @@ def _notation(text: pa.Array) -> str:
     return "its values look like numbers in another notation: see --csv decimal= and --csv thousands="
 
 
-def _as_number(found: Inferred, values: pa.Array) -> Inferred | None:
+def _as_number(found: InferredColumn, values: pa.Array) -> InferredColumn | None:
     parsed, missing, wrong = parse_numbers(values)
     present = ~missing & ~wrong
     if not present.any() or wrong.sum() > _WRONG * (len(values) - missing.sum()):
@@ -261,7 +261,7 @@ def _ascending(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
     return bool((np.diff(values) == 1).all())
 
 
-def _few_whole_numbers(number: Inferred) -> bool:
+def _few_whole_numbers(number: InferredColumn) -> bool:
     """Whether its numbers are categories: two whole numbers, or few ones with many rows each."""
     if not number.whole or number.wrong or number.high - number.low > 1000:
         return False

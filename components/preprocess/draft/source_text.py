@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from headrace.components.preprocess.draft import probe
 from headrace.components.preprocess.draft.bounds import bounds
-from headrace.components.preprocess.draft.infer import Inferred, quoted
+from headrace.components.preprocess.draft.infer import InferredColumn, quoted
 from headrace.components.preprocess.draft.names import feature_names
 from headrace.components.preprocess.draft.read import FirstRows
 from headrace.components.preprocess.draft.split_advice import about_splits
@@ -42,9 +42,9 @@ class SourceText:
         self,
         read: FirstRows,
         missing: Sequence[str],
-        columns: Sequence[Inferred],
-        key: Inferred | None,
-        label: Inferred,
+        columns: Sequence[InferredColumn],
+        key: InferredColumn | None,
+        label: InferredColumn,
         target: probe.Label,
         suspects: Mapping[str, float],
         of_time: TimeFeatures | None = None,
@@ -61,8 +61,8 @@ class SourceText:
         self,
         problem: str,
         data: str,
-        keys: Sequence[Inferred],
-        labels: Sequence[Inferred],
+        keys: Sequence[InferredColumn],
+        labels: Sequence[InferredColumn],
         *,
         asked_key: bool,
         asked_label: bool,
@@ -109,7 +109,7 @@ class SourceText:
             ]
         )
 
-    def _feature(self, column: Inferred) -> list[str]:
+    def _feature(self, column: InferredColumn) -> list[str]:
         if column is self._key or column is self._label:
             return []
         if self._of_time is not None and column.name == self._of_time.column:
@@ -128,7 +128,7 @@ class SourceText:
         asked = "is it known before the label is? If so, uncomment it."
         return [*_comment(f"LEAK? {why}: {asked}", 8), *(f"        # {line.strip()}" for line in lines)]
 
-    def _declaration(self, column: Inferred, indent: str, *, as_label: bool = False) -> list[str]:
+    def _declaration(self, column: InferredColumn, indent: str, *, as_label: bool = False) -> list[str]:
         """The lines that declare a column, indented by 4 and by `indent`, which for the label is its argument."""
         name = self.names[column.name]
         arguments = [quoted(name)] + ([f"column={quoted(column.name)}"] if column.name != name else [])
@@ -293,7 +293,7 @@ def _class_order(value: str) -> tuple[bool, float, str]:
         return True, 0.0, value
 
 
-def _about_key(candidates: Sequence[Inferred], chosen: Inferred | None, asked: bool) -> str:
+def _about_key(candidates: Sequence[InferredColumn], chosen: InferredColumn | None, asked: bool) -> str:
     if chosen is None:
         return (
             "No column identifies rows: each is numbered by its content; its number and split stay when rows are added."
@@ -305,7 +305,7 @@ def _about_key(candidates: Sequence[Inferred], chosen: Inferred | None, asked: b
     )
 
 
-def _about_label(candidates: Sequence[Inferred], chosen: Inferred, asked: bool) -> str:
+def _about_label(candidates: Sequence[InferredColumn], chosen: InferredColumn, asked: bool) -> str:
     if asked:
         return "What is predicted."
     others = [quoted(c.name) for c in candidates if c is not chosen]

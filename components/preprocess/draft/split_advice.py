@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from headrace.components.preprocess.draft.infer import Inferred, quoted
+from headrace.components.preprocess.draft.infer import InferredColumn, quoted
 from headrace.core.rows.split_rule import moments
 
 # An entity has at least this many rows on average, and there are at least so many entities.
@@ -16,7 +16,7 @@ _ROWS_AN_ENTITY, _ENTITIES = 1.1, 10
 _TIMED = 0.95
 
 
-def about_splits(columns: Sequence[Inferred], key: Inferred | None, table: pa.Table) -> Iterator[str]:
+def about_splits(columns: Sequence[InferredColumn], key: InferredColumn | None, table: pa.Table) -> Iterator[str]:
     """Lines of comments that propose a split by the first entity and by the first time, if there are such columns.
 
     Args:
@@ -36,18 +36,20 @@ def about_splits(columns: Sequence[Inferred], key: Inferred | None, table: pa.Ta
         yield f"    # splits=Splits(time={name}),"
 
 
-def time_columns(columns: Sequence[Inferred], key: Inferred | None, table: pa.Table) -> list[Inferred]:
+def time_columns(
+    columns: Sequence[InferredColumn], key: InferredColumn | None, table: pa.Table
+) -> list[InferredColumn]:
     """The columns of times, in almost all rows, that can split the rows and from which features can be derived."""
     return [column for column in columns if column is not key and _has_times(column, table)]
 
 
-def _is_entity(column: Inferred) -> bool:
+def _is_entity(column: InferredColumn) -> bool:
     named = column.called_identifier and column.name != ""
     repeated = column.rows - column.missing >= _ROWS_AN_ENTITY * column.distinct
     return named and not column.missing and repeated and column.distinct >= _ENTITIES
 
 
-def _has_times(column: Inferred, table: pa.Table) -> bool:
+def _has_times(column: InferredColumn, table: pa.Table) -> bool:
     if not column.name or column.distinct < 3 or not column.note.startswith("a date or a time"):
         return False
     values = pa.concat_arrays(table.column(column.name).chunks)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.components.preprocess.draft.infer import Inferred, quoted
+from headrace.components.preprocess.draft.infer import InferredColumn, quoted
 from headrace.components.preprocess.draft.names import feature_names
 from headrace.core.expressions import calendar
 from headrace.core.problem.features import COLUMN_NAME, RESERVED_NAMES
@@ -48,7 +48,7 @@ class TimeFeatures:
     functions: tuple[str, ...]
 
     @classmethod
-    def of(cls, times: Sequence[Inferred], table: pa.Table) -> TimeFeatures | None:
+    def of(cls, times: Sequence[InferredColumn], table: pa.Table) -> TimeFeatures | None:
         """Features of the first of some times that an expression can read: the parts of the time that vary.
 
         The season is a sine and a cosine, so that the months after the newest row that is learned from are near those

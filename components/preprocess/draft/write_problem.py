@@ -22,7 +22,7 @@ from headrace.components.preprocess.draft.choose import (
     label_candidates,
 )
 from headrace.components.preprocess.draft.few_rows import fitting_splits
-from headrace.components.preprocess.draft.infer import Inferred, infer, missing_texts, quoted
+from headrace.components.preprocess.draft.infer import InferredColumn, infer, missing_texts, quoted
 from headrace.components.preprocess.draft.read import FirstRows, first_rows
 from headrace.components.preprocess.draft.source_text import SourceText
 from headrace.components.preprocess.draft.split_advice import time_columns
@@ -134,7 +134,7 @@ class _Target:
     rows: np.ndarray[tuple[int], np.dtype[np.int64]]
 
     @classmethod
-    def of(cls, read: FirstRows, column: Inferred, missing: Sequence[str]) -> _Target:
+    def of(cls, read: FirstRows, column: InferredColumn, missing: Sequence[str]) -> _Target:
         values = _values(read, column, missing)
         if column.kind == "numeric":
             numbers, absent, wrong = parse_numbers(values)
@@ -144,7 +144,7 @@ class _Target:
         rows = np.flatnonzero(codes > 0)
         return cls(probe.Label(codes[rows].astype(np.float64), classes=True), rows)
 
-    def explained_by(self, read: FirstRows, column: Inferred, missing: Sequence[str]) -> float:
+    def explained_by(self, read: FirstRows, column: InferredColumn, missing: Sequence[str]) -> float:
         values = _values(read, column, missing)
         if column.kind == "numeric":
             numbers, absent, wrong = parse_numbers(values)
@@ -152,7 +152,7 @@ class _Target:
         return probe.explained(self.label, _codes(values)[self.rows])
 
 
-def _values(read: FirstRows, column: Inferred, missing: Sequence[str]) -> pa.Array:
+def _values(read: FirstRows, column: InferredColumn, missing: Sequence[str]) -> pa.Array:
     return blank(pa.concat_arrays(read.table.column(column.name).chunks), missing)
 
 

@@ -44,7 +44,7 @@ from headrace.core.storage.remote import folders
 _UPLOADS_AT_ONCE = 8
 
 
-class Registered(NamedTuple):
+class RegisteredVersion(NamedTuple):
     """A registered version, and the URI of its Model."""
 
     version: str
@@ -110,7 +110,7 @@ class Registry(ModelRegistry):
         """The URI of a registered version's Model; errors as of `ModelRegistry.path`."""
         return self._path(self.state().get(check_version(version, self.folder)))
 
-    def champion(self, version: str = "") -> Registered:
+    def champion(self, version: str = "") -> RegisteredVersion:
         """The champion, or a given version.
 
         Raises:
@@ -127,7 +127,7 @@ class Registry(ModelRegistry):
                 expected="a model that a training run registered",
                 fix="Run `headrace run static` with this root, or specify a version",
             )
-        return Registered(chosen, self._path(state.usable(check_version(chosen, self.folder))))
+        return RegisteredVersion(chosen, self._path(state.usable(check_version(chosen, self.folder))))
 
     def _parsed(self, content: Any) -> RegistryState:
         return RegistryState.from_json(content, self.folder, self._uri)

@@ -12,7 +12,7 @@ from google.api_core import exceptions as api
 
 from headrace.components.registry.vertex.register import description_of
 from headrace.components.registry.vertex.registry import ROLE, VertexRegistry, service_of
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.cloud import errors
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.version import version_of
@@ -31,7 +31,7 @@ _MOUNT = "/gcs/"
 
 
 @dataclass(frozen=True)
-class Found:
+class RegistryModel:
     """A model in the registry.
 
     Attributes:
@@ -66,7 +66,7 @@ def full_name(text: str, registry: str) -> str:
     )
 
 
-def find(name: str) -> Found:
+def find(name: str) -> RegistryModel:
     """Looks up a model by its name.
 
     Args:
@@ -85,7 +85,7 @@ def find(name: str) -> Found:
             if _OURS.match(which):
                 which = _number(service_of(entry), which)
             model = aiplatform.Model(f"{entry}@{which}" if which else entry)
-            found = Found(f"{entry}@{model.version_id}", str(model.uri or "").rstrip("/"))
+            found = RegistryModel(f"{entry}@{model.version_id}", str(model.uri or "").rstrip("/"))
         except api.NotFound as error:
             raise UsageError(
                 "the model does not exist in the registry",
@@ -148,7 +148,7 @@ def resolve(
 ) -> tuple[str, dict[str, Any], str, str]:
     """Runs the step; arguments as of `component.resolve`."""
     with running("resolve", root=root) as step:
-        request = Request.from_json(training)
+        request = TrainingRequest.from_json(training)
         step.identity = identity.resolve_identity(registry, champion, request.warm_start, data)
         found = place_of(champion, registry)
         start, version = place_of(request.warm_start, registry), request.warm_start_version

@@ -37,7 +37,7 @@ _ROUNDS = 20
 
 
 @dataclass(frozen=True)
-class Uploaded:
+class UploadedVersion:
     """A version in the service.
 
     Attributes:
@@ -65,7 +65,7 @@ def service_of(entry: str) -> Any:
     return aiplatform.models.ModelRegistry(entry, location=location, project=project)
 
 
-def uploaded(entry: str) -> list[Uploaded]:
+def uploaded(entry: str) -> list[UploadedVersion]:
     """The versions of an entry that headrace uploaded, by their numbers; none where the entry does not exist.
 
     Args:
@@ -81,7 +81,7 @@ def uploaded(entry: str) -> list[Uploaded]:
         except api.NotFound:
             return []
     found = [
-        Uploaded(
+        UploadedVersion(
             str(model.version_id),
             model.version_description.removeprefix(DESCRIPTION),
             tuple(model.version_aliases),
@@ -93,7 +93,7 @@ def uploaded(entry: str) -> list[Uploaded]:
     return sorted(found, key=lambda one: int(one.number))
 
 
-def folder_of(versions: Sequence[Uploaded]) -> str:
+def folder_of(versions: Sequence[UploadedVersion]) -> str:
     """The folder of registry.json, which the first version's record names; "" where no record does."""
     for one in versions:
         if one.uri and storage.exists(storage.join(one.uri, RECORD)):
@@ -220,15 +220,15 @@ class VertexRegistry(ModelRegistry):
             "other processes changed the registry during every attempt", where=self.where, fix="Try again"
         )
 
-    def _uri(self, versions: Sequence[Uploaded]) -> str:
+    def _uri(self, versions: Sequence[UploadedVersion]) -> str:
         folder = self._folder or folder_of(versions)
         return storage.join(folder, REGISTRY.state) if folder else ""
 
-    def _read(self, versions: Sequence[Uploaded], uri: str) -> RegistryState:
+    def _read(self, versions: Sequence[UploadedVersion], uri: str) -> RegistryState:
         found = read_with_token(uri) if uri else None
         return self._parsed(None if found is None else json_of(found.content, uri), versions, uri)
 
-    def _parsed(self, content: Any, versions: Sequence[Uploaded], uri: str) -> RegistryState:
+    def _parsed(self, content: Any, versions: Sequence[UploadedVersion], uri: str) -> RegistryState:
         """The state, with versions that were uploaded and not recorded; at first, with the service's aliases."""
         state = RegistryState.from_json(content, self.where, uri)
         unrecorded = {
@@ -240,5 +240,5 @@ class VertexRegistry(ModelRegistry):
         return replace(state, versions={**state.versions, **unrecorded}, aliases=aliases)
 
 
-def _aliases(versions: Sequence[Uploaded]) -> dict[str, str]:
+def _aliases(versions: Sequence[UploadedVersion]) -> dict[str, str]:
     return {alias: one.version for one in versions for alias in one.aliases if alias != _DEFAULT}

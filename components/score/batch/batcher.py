@@ -62,7 +62,7 @@ class BatchLimits:
         )
 
 
-class Batcher:
+class BatchSizer:
     """The size of the next batch, by measurements of earlier ones; safe to use from several threads at a time.
 
     It doubles the size while the time per row drops, or else halves it while the time drops, and keeps the best size.

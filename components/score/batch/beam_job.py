@@ -9,8 +9,8 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
-from headrace.components.score.batch.batcher import Batcher
-from headrace.components.score.batch.part_result import PartResult, Scores, StageContext, read_results
+from headrace.components.score.batch.batcher import BatchSizer
+from headrace.components.score.batch.part_result import PartResult, Scores, ScoringContext, read_results
 from headrace.components.score.batch.score_part import score_part
 from headrace.components.score.config import ScoreConfig
 from headrace.core.beam.launch import count, run
@@ -25,7 +25,7 @@ METRICS = "headrace.score"
 
 
 def run_parts(
-    config: ScoreConfig, context: StageContext, parts: Sequence[Part], report: Progress
+    config: ScoreConfig, context: ScoringContext, parts: Sequence[Part], report: Progress
 ) -> tuple[list[PartResult], Mapping[str, int]]:
     """Scores the parts on the runner of the configuration.
 
@@ -57,7 +57,7 @@ def run_parts(
     return read_results(context, [part.index for part in parts]), metrics
 
 
-def build(pipeline: beam.Pipeline, context: StageContext, parts: Sequence[Part], *, spread: bool = True) -> None:
+def build(pipeline: beam.Pipeline, context: ScoringContext, parts: Sequence[Part], *, spread: bool = True) -> None:
     """Adds the stages to a pipeline.
 
     Args:
@@ -75,9 +75,9 @@ def build(pipeline: beam.Pipeline, context: StageContext, parts: Sequence[Part],
 class _Score(beam.DoFn):
     """Part -> files of predictions, and its result in the work folder."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: ScoringContext) -> None:
         self._context = context
-        self._loaded: tuple[Scores, Batcher] | None = None
+        self._loaded: tuple[Scores, BatchSizer] | None = None
 
     def setup(self) -> None:
         """Loads the model, which the stages of a process share."""
@@ -93,7 +93,7 @@ class _Score(beam.DoFn):
         yield from ()
 
 
-def _teller(context: StageContext, part: Part) -> Callable[[int], None] | None:
+def _teller(context: ScoringContext, part: Part) -> Callable[[int], None] | None:
     """Writes the number of a part's scored rows for the waiting process."""
     if not context.shows_progress:
         return None

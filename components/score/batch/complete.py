@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from headrace.components.score.batch.drift import Distribution
-from headrace.components.score.batch.part_result import EXAMPLES, PartResult, StageContext, quarantine_uri
+from headrace.components.score.batch.drift import OutputDistributions
+from headrace.components.score.batch.part_result import EXAMPLES, PartResult, ScoringContext, quarantine_uri
 from headrace.components.score.batch.training_facts import TrainingFacts
 from headrace.components.score.config import ScoreConfig
 from headrace.core import storage
@@ -24,18 +24,18 @@ from headrace.core.artifacts.set_aside import set_aside
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UnreadableFile
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.rules.shares import check_shares
-from headrace.core.saved_model.interface import Takes
+from headrace.core.saved_model.interface import ModelBinding
 from headrace.core.sources.open import size_of, sources_of
 from headrace.core.sources.source import Part, file_name
 
 _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 
 
-class Scored(NamedTuple):
+class ScoringFacts(NamedTuple):
     """The manifest's facts about input and model, besides the account of the rows."""
 
     config: ScoreConfig
-    context: StageContext
+    context: ScoringContext
     parts: Sequence[Part]
     results: Sequence[PartResult]
     learned: TrainingFacts
@@ -45,7 +45,7 @@ class Scored(NamedTuple):
     approach: str = "direct"
     notes: tuple[str, ...] = ()
     rows: int | None = None
-    takes: Takes | None = None
+    takes: ModelBinding | None = None
 
     @property
     def budget(self) -> float:
@@ -54,7 +54,7 @@ class Scored(NamedTuple):
         return self.learned.quarantine_budget if given is None else given
 
 
-def publishable(scored: Scored) -> PredictionsManifest:
+def publishable(scored: ScoringFacts) -> PredictionsManifest:
     """Completes the artifact except for its manifest, which is returned because it is written last.
 
     Raises:
@@ -105,7 +105,9 @@ def publishable(scored: Scored) -> PredictionsManifest:
             expected=f"{rows_in:,} rows",
             received=f"{published.rows:,} predictions and {quarantined:,} in quarantine",
         )
-    distribution = reduce(Distribution.merge, (result.distribution for result in whole), Distribution()).to_json()
+    distribution = reduce(
+        OutputDistributions.merge, (result.distribution for result in whole), OutputDistributions()
+    ).to_json()
     return PredictionsManifest(
         identity=config.identity,
         problem=scored.learned.problem,
@@ -138,7 +140,7 @@ def publishable(scored: Scored) -> PredictionsManifest:
     )
 
 
-def answer_form(takes: Takes | None, key: str | None) -> AnswerForm | None:
+def answer_form(takes: ModelBinding | None, key: str | None) -> AnswerForm | None:
     """How the model answers requests; None without a key."""
     if takes is None or key is None:
         return None
@@ -146,7 +148,7 @@ def answer_form(takes: Takes | None, key: str | None) -> AnswerForm | None:
     return AnswerForm(key, takes.key_input is not None, listed)
 
 
-def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
+def _damaged(scored: ScoringFacts) -> dict[str, UnreadableFile]:
     """The errors of damaged files, whose rows are all left out, because half a file would be worse.
 
     Raises:
@@ -173,7 +175,7 @@ def _damaged(scored: Scored) -> dict[str, UnreadableFile]:
 
 
 def _check_budget(
-    scored: Scored,
+    scored: ScoringFacts,
     rows_in: int,
     reasons: Mapping[str, int],
     examples: Sequence[tuple[str, int, str]],
@@ -195,12 +197,12 @@ def _check_budget(
     )
 
 
-def _applied(scored: Scored, counts: RuleCounts) -> dict[str, Any] | None:
+def _applied(scored: ScoringFacts, counts: RuleCounts) -> dict[str, Any] | None:
     rules = None if scored.takes is None else scored.takes.rules
     return None if rules is None else {"mode": rules.mode, **counts.to_json()}
 
 
-def _check_shares(scored: Scored, rows: int, counts: RuleCounts) -> None:
+def _check_shares(scored: ScoringFacts, rows: int, counts: RuleCounts) -> None:
     rules = None if scored.takes is None else scored.takes.rules
     if scored.takes is None or rules is None or rules.mode == "warn":
         return
@@ -213,7 +215,7 @@ def _check_shares(scored: Scored, rows: int, counts: RuleCounts) -> None:
     check_shares(declared, scored.config.data, rows, seen, fix="Correct the rows, or predict them by --rules warn")
 
 
-def _columns(scored: Scored, results: Sequence[PartResult]) -> tuple[OutputColumn, ...]:
+def _columns(scored: ScoringFacts, results: Sequence[PartResult]) -> tuple[OutputColumn, ...]:
     found: dict[tuple[tuple[str, str], ...], str] = {}
     for result in results:
         if result.columns:
@@ -230,7 +232,7 @@ def _columns(scored: Scored, results: Sequence[PartResult]) -> tuple[OutputColum
     return tuple(OutputColumn(name, kind) for columns in found for name, kind in columns)
 
 
-def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, int], QuarantinedRow]]:
+def _rejected(scored: ScoringFacts, table: pa.Table | None) -> list[tuple[tuple[int, int], QuarantinedRow]]:
     """The rows that a prediction table cannot hold, with their positions, in order."""
     if table is None:
         return []
@@ -246,7 +248,7 @@ def _rejected(scored: Scored, table: pa.Table | None) -> list[tuple[tuple[int, i
 
 
 def _write_quarantine(
-    context: StageContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
+    context: ScoringContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
 ) -> tuple[str, ...]:
     """Merges the parts' quarantined rows into one file, in the order of parts and rows; returns its name."""
     if not parts and not rejected:
@@ -257,14 +259,14 @@ def _write_quarantine(
 
 
 def _quarantine_lines(
-    context: StageContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
+    context: ScoringContext, parts: Sequence[int], rejected: Sequence[tuple[tuple[int, int], QuarantinedRow]]
 ) -> Iterator[bytes]:
     others = ((position, to_lines([row])) for position, row in rejected)
     for _, line in heapq.merge(_lines(context, parts), others):
         yield line
 
 
-def _lines(context: StageContext, parts: Sequence[int]) -> Iterator[tuple[tuple[int, int], bytes]]:
+def _lines(context: ScoringContext, parts: Sequence[int]) -> Iterator[tuple[tuple[int, int], bytes]]:
     for part in parts:
         with storage.open_input(quarantine_uri(context, part)) as lines:
             for line in lines:

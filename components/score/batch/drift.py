@@ -149,7 +149,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Distribution:
+class OutputDistributions:
     """Distribution of each output with one value per row."""
 
     columns: Mapping[str, Numbers | CategoricalStatistics] = field(default_factory=dict)
@@ -217,7 +217,7 @@ def against_training(predicted: Mapping[str, Any], label: Mapping[str, Any]) -> 
     """The distance of predictions from the label of the training data; None if they cannot be compared.
 
     Args:
-        predicted: `Distribution.to_json()` of the output that predicts the label.
+        predicted: `OutputDistributions.to_json()` of the output that predicts the label.
         label: the label's column of statistics.json.
     """
     if predicted["kind"] != label["kind"] or not predicted["count"] or not label["count"]:

@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from headrace.components.score.batch.batcher import Batcher, BatchLimits
-from headrace.components.score.batch.drift import Distribution
+from headrace.components.score.batch.batcher import BatchLimits, BatchSizer
+from headrace.components.score.batch.drift import OutputDistributions
 from headrace.components.score.sinks.sink import PendingFile, Sink
 from headrace.core import storage
 from headrace.core.errors import PlatformError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.rules.mode import Mode
-from headrace.core.saved_model.interface import Takes
+from headrace.core.saved_model.interface import ModelBinding
 from headrace.core.sources.source import Rows
 
 if TYPE_CHECKING:
-    from headrace.core.scoring.answered import Scored
+    from headrace.core.scoring.answered import ScoredBatch
 
 # Maximum faults in a part's result, for the error when the budget is exceeded.
 EXAMPLES = 3
@@ -38,14 +38,14 @@ class Scores(Protocol):
     """Scorer of rows: a model in this process or at an endpoint. Safe to use from several threads."""
 
     @property
-    def takes(self) -> Takes:
+    def takes(self) -> ModelBinding:
         """The model's inputs, outputs and columns."""
 
     @property
     def model_version(self) -> str:
         """The model's version."""
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         """Scores rows; each row is either predicted or quarantined."""
 
 
@@ -72,7 +72,7 @@ def load_once(source: ScorerSource, make: Callable[[], Scores]) -> Scores:
 
 
 @dataclass(frozen=True)
-class Model:
+class ScoringModel:
     """A SavedModel to load: the arguments of `scorer.Scorer`, with named `inputs` as pairs."""
 
     model: str
@@ -125,7 +125,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class StageContext:
+class ScoringContext:
     """Job description for all workers.
 
     Attributes:
@@ -146,13 +146,13 @@ class StageContext:
     scoring_threads: int = 0
     shows_progress: bool = False
 
-    def batcher(self) -> Batcher:
+    def batcher(self) -> BatchSizer:
         """The batcher, which chooses the rows per call; one per process."""
         if not self.batch_rows:
-            return Batcher()
+            return BatchSizer()
         # A requested size is not changed, however slow its batches are.
         size = self.batch_rows
-        return Batcher(BatchLimits(start=size, smallest=size, largest=size, seconds=math.inf))
+        return BatchSizer(BatchLimits(start=size, smallest=size, largest=size, seconds=math.inf))
 
     @property
     def threads(self) -> int:
@@ -189,7 +189,7 @@ class PartResult:
     reasons: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[tuple[int, str], ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
-    distribution: Distribution = field(default_factory=Distribution)
+    distribution: OutputDistributions = field(default_factory=OutputDistributions)
     error: Mapping[str, Any] | None = None
     rules: RuleCounts = field(default_factory=RuleCounts)
 
@@ -204,7 +204,7 @@ class PartResult:
             **self.rules.metrics,
         }
 
-    def write(self, context: StageContext) -> None:
+    def write(self, context: ScoringContext) -> None:
         """Writes it to the work folder; a retry writes the same file again."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "distribution"}
         plain["written"] = [dataclasses.asdict(file) for file in self.written]
@@ -213,7 +213,7 @@ class PartResult:
         storage.write_bytes(record_uri(context, self.part), json.dumps(plain).encode())
 
     @classmethod
-    def read(cls, context: StageContext, part: int) -> Self:
+    def read(cls, context: ScoringContext, part: int) -> Self:
         """Reads the file of `write`.
 
         Raises:
@@ -227,7 +227,7 @@ class PartResult:
         plain["written"] = tuple(PendingFile(**file) for file in plain["written"])
         plain["examples"] = tuple((row, message) for row, message in plain["examples"])
         plain["columns"] = tuple((name, kind) for name, kind in plain["columns"])
-        plain["distribution"] = Distribution.from_record(plain["distribution"])
+        plain["distribution"] = OutputDistributions.from_record(plain["distribution"])
         plain["rules"] = RuleCounts.from_json(plain["rules"])
         return cls(**plain)
 
@@ -241,17 +241,17 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def record_uri(context: StageContext, part: int) -> str:
+def record_uri(context: ScoringContext, part: int) -> str:
     """Path of a part's result."""
     return storage.join(context.work, f"result-{part:06d}.json")
 
 
-def quarantine_uri(context: StageContext, part: int) -> str:
+def quarantine_uri(context: ScoringContext, part: int) -> str:
     """Path of a part's quarantined rows."""
     return storage.join(context.work, f"quarantine-{part:06d}.jsonl")
 
 
-def read_results(context: StageContext, parts: Sequence[int]) -> list[PartResult]:
+def read_results(context: ScoringContext, parts: Sequence[int]) -> list[PartResult]:
     """The results of these parts, in order."""
     with ThreadPoolExecutor(_RECORDS_AT_ONCE) as pool:
         return list(pool.map(lambda part: PartResult.read(context, part), parts))

@@ -7,13 +7,13 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from headrace.components.score.batch.complete import Scored, answer_form, publishable
+from headrace.components.score.batch.complete import ScoringFacts, answer_form, publishable
 from headrace.components.score.batch.part_result import (
-    Model,
     PartResult,
     ScorerSource,
     Scores,
-    StageContext,
+    ScoringContext,
+    ScoringModel,
     metrics_of,
 )
 from headrace.components.score.batch.score_part import columns_of, score_part
@@ -30,7 +30,7 @@ from headrace.core.beam.counters import format_counters, quarantined
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.staging import staging
 from headrace.core.errors import UnreadableFile, UsageError
-from headrace.core.prediction_table.layout import About
+from headrace.core.prediction_table.layout import TableDescription
 from headrace.core.progress import Progress, silent
 from headrace.core.rows.prepare import Prepare
 from headrace.core.rules.counts import RuleCounts
@@ -93,12 +93,14 @@ def score(
     form = answer_form(scorer.takes, key)
     about = None
     if form is not None:
-        about = About(form.key, scorer.model_version, config.identity, form.returns_key, learned.problem, data_version)
+        about = TableDescription(
+            form.key, scorer.model_version, config.identity, form.returns_key, learned.problem, data_version
+        )
     sink = sink_of(config.sink, key=key, table=config.table, form=form, about=about)
     sink.check()
     _check_nested(config, scorer.takes.outputs)
     with staging(config.output, PREDICTIONS, config.identity, config.runner or DirectRunner()) as folder:
-        context = StageContext(
+        context = ScoringContext(
             scorer=source,
             sink=sink,
             folder=folder,
@@ -109,7 +111,7 @@ def score(
         )
         results, metrics = _run(config, context, parts, scorer, report)
         manifest = publishable(
-            Scored(
+            ScoringFacts(
                 config,
                 context,
                 parts,
@@ -164,7 +166,7 @@ def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[
 
 
 def _run(
-    config: ScoreConfig, context: StageContext, parts: Sequence[Part], scorer: Scores, report: Progress
+    config: ScoreConfig, context: ScoringContext, parts: Sequence[Part], scorer: Scores, report: Progress
 ) -> tuple[list[PartResult], Mapping[str, int]]:
     """The results of the parts, up to one that ends the work, and the counters."""
     if config.runner is not None:
@@ -190,9 +192,9 @@ def _run(
     return results, {**metrics_of(results), **quarantined(reasons)}
 
 
-def model_of(config: ScoreConfig) -> Model:
+def model_of(config: ScoreConfig) -> ScoringModel:
     """The model of a configuration."""
-    return Model.of(
+    return ScoringModel.of(
         config.model,
         signature=config.signature,
         key=config.key,

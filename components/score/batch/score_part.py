@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from headrace.components.score.batch.batcher import Batcher, split
-from headrace.components.score.batch.drift import Distribution
-from headrace.components.score.batch.part_result import EXAMPLES, PartResult, Scores, StageContext, quarantine_uri
+from headrace.components.score.batch.batcher import BatchSizer, split
+from headrace.components.score.batch.drift import OutputDistributions
+from headrace.components.score.batch.part_result import EXAMPLES, PartResult, Scores, ScoringContext, quarantine_uri
 from headrace.components.score.batch.thread_stages import ahead, in_order
 from headrace.components.score.sinks.blocks import PartWriter, same_rows
 from headrace.core import storage
@@ -40,7 +40,7 @@ class _Batch(NamedTuple):
 
 
 def score_part(
-    context: StageContext, part: Part, scorer: Scores, batcher: Batcher, tell: Callable[[int], None] | None = None
+    context: ScoringContext, part: Part, scorer: Scores, batcher: BatchSizer, tell: Callable[[int], None] | None = None
 ) -> PartResult:
     """Reads, scores and writes a part.
 
@@ -94,7 +94,7 @@ def columns_of(part: Part, scorer: Scores, partition_by: str = "") -> list[str]:
     return columns
 
 
-def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher) -> Iterator[_Batch]:
+def _scored(context: ScoringContext, part: Part, scorer: Scores, batcher: BatchSizer) -> Iterator[_Batch]:
     """The batches of a part, read by one thread and scored by others, in order."""
     columns = columns_of(part, scorer, context.partition_by)
 
@@ -122,7 +122,7 @@ def _scored(context: StageContext, part: Part, scorer: Scores, batcher: Batcher)
         yield from in_order(score, batches, context.threads)
 
 
-def _partition(context: StageContext, rows: Rows, scored: Any) -> pa.Array | None:
+def _partition(context: ScoringContext, rows: Rows, scored: Any) -> pa.Array | None:
     if not context.partition_by:
         return None
     if context.partition_by in scored.predictions.schema.names:
@@ -131,7 +131,7 @@ def _partition(context: StageContext, rows: Rows, scored: Any) -> pa.Array | Non
 
 
 def _write(
-    context: StageContext, part: Part, scorer: Scores, batches: Iterable[_Batch], tell: Callable[[int], None]
+    context: ScoringContext, part: Part, scorer: Scores, batches: Iterable[_Batch], tell: Callable[[int], None]
 ) -> PartResult:
     """Writes the predictions, and counts the rows."""
     outputs = [output.name for output in scorer.takes.outputs]
@@ -139,7 +139,7 @@ def _write(
     reasons: Counter[str] = Counter()
     examples: list[tuple[int, str]] = []
     columns: tuple[tuple[str, str], ...] = ()
-    distributions = Distribution()
+    distributions = OutputDistributions()
     rules = RuleCounts()
 
     with (
@@ -159,10 +159,10 @@ def _write(
                 continue
             columns = columns or tuple((f.name, str(f.type)) for f in scored.predictions.schema)
             for block in writer.write(scored.predictions, scored.numbers, batch.partition):
-                distributions = distributions.merge(Distribution.measure(block, outputs))
+                distributions = distributions.merge(OutputDistributions.measure(block, outputs))
             tell(rows)
         for block in writer.close():
-            distributions = distributions.merge(Distribution.measure(block, outputs))
+            distributions = distributions.merge(OutputDistributions.measure(block, outputs))
     return PartResult(
         part=part.index,
         rows=rows,

@@ -67,7 +67,7 @@ class TrainingFacts:
         """The distance of the predictions from the label; None if unknown.
 
         Args:
-            distribution: of the predictions, as `Distribution.to_json` gives it.
+            distribution: of the predictions, as `OutputDistributions.to_json` gives it.
         """
         if self.label is None or _PREDICTION not in distribution:
             return None

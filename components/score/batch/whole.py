@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from headrace.components.score.batch.part_result import Model, Scores
+from headrace.components.score.batch.part_result import Scores, ScoringModel
 from headrace.components.score.batch.score_part import columns_of
 from headrace.components.score.config import WHOLE_ROWS
 from headrace.core.errors import DataError, UnreadableFile
-from headrace.core.saved_model.interface import Takes
-from headrace.core.scoring.answered import Prepared, Scored
+from headrace.core.saved_model.interface import ModelBinding
+from headrace.core.scoring.answered import InputRows, ScoredBatch
 from headrace.core.scoring.scorer import Scorer
 from headrace.core.scoring.whole import answer_whole
 from headrace.core.sources.open import read_part
@@ -41,7 +41,7 @@ class WholeInput:
             PlatformError: the model fails for a reason that is not in the rows.
         """
         self._scorer = scorer
-        self._scored: dict[tuple[int, int], Scored] = {}
+        self._scored: dict[tuple[int, int], ScoredBatch] = {}
         self._damaged: dict[int, UnreadableFile] = {}
         prepared = list(self._prepared(parts, partition_by))
         feeds = [piece.feeds for piece in prepared if len(piece.at)]
@@ -55,7 +55,7 @@ class WholeInput:
             begin = end
 
     @property
-    def takes(self) -> Takes:
+    def takes(self) -> ModelBinding:
         """The model's inputs, outputs and columns."""
         return self._scorer.takes
 
@@ -64,7 +64,7 @@ class WholeInput:
         """The model's version."""
         return self._scorer.model_version
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         """The predictions for rows as read.
 
         Raises:
@@ -76,7 +76,7 @@ class WholeInput:
             return self._scorer.finish(self._scorer.prepare(rows), self._nothing)
         return self._scored[rows.position]
 
-    def _prepared(self, parts: Iterable[Part], partition_by: str) -> Iterable[Prepared]:
+    def _prepared(self, parts: Iterable[Part], partition_by: str) -> Iterable[InputRows]:
         total = 0
         for part in parts:
             found = []
@@ -113,7 +113,7 @@ class WholeSource:
         return self.scores
 
 
-def whole_input(model: Model, parts: Sequence[Part], partition_by: str) -> WholeInput:
+def whole_input(model: ScoringModel, parts: Sequence[Part], partition_by: str) -> WholeInput:
     """The predictions for all parts, by a model that gets all rows in one call."""
     scorer = model.load()
     assert isinstance(scorer, Scorer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from headrace.components.score.endpoint.not_finite import NotFinite, rows_said
+from headrace.components.score.endpoint.not_finite import NotFiniteRows, rows_said
 from headrace.components.score.endpoint.pacing import TokenBucket, asked_seconds
 from headrace.components.score.endpoint.refused_rows import RefusedRows, rows_of
 from headrace.components.score.endpoint.reply import BrokenReply
@@ -33,16 +33,16 @@ _AGAIN = (408, 425, 429)
 _ROWS_ARE_WRONG = (400, 422)
 
 
-class TooLarge(Exception):
+class SizeLimitExceeded(Exception):
     """The request or its response exceeds a size limit."""
 
 
-class Stopped(Exception):
+class BatchStopped(Exception):
     """Another request of the batch failed, so this response is no longer needed."""
 
 
 @dataclass(frozen=True)
-class Response:
+class EndpointResponse:
     """A response with status 200.
 
     Attributes:
@@ -69,7 +69,7 @@ class Timing:
     chance: Callable[[], float] | None = None
 
 
-class Client:
+class EndpointClient:
     """Client of one server; safe to use from several threads at a time, which share its connections and rate limit."""
 
     def __init__(
@@ -101,14 +101,14 @@ class Client:
             tokens = GoogleTokens(options.url) if options.google else FixedToken(options.token_variable)
         self._tokens = tokens
 
-    def get(self, url: str, read: Callable[[Response], Answer]) -> Answer | None:
+    def get(self, url: str, read: Callable[[EndpointResponse], Answer]) -> Answer | None:
         """Gets a URL and returns the result of `read`; None for status 404. Raises the errors of `post`."""
         try:
             return self._ask("GET", url, None, read, threading.Event())
-        except (_Absent, RowsFailed, TooLarge):
+        except (_Absent, RowsFailed, SizeLimitExceeded):
             return None
 
-    def post(self, url: str, body: bytes, read: Callable[[Response], Answer], stop: threading.Event) -> Answer:
+    def post(self, url: str, body: bytes, read: Callable[[EndpointResponse], Answer], stop: threading.Event) -> Answer:
         """Posts a body and returns the result of `read`.
 
         Args:
@@ -136,7 +136,12 @@ class Client:
             ) from None
 
     def _ask(
-        self, method: str, url: str, body: bytes | None, read: Callable[[Response], Answer], stop: threading.Event
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        read: Callable[[EndpointResponse], Answer],
+        stop: threading.Event,
     ) -> Answer:
         tries = 0
         renewed = False
@@ -182,12 +187,12 @@ class Client:
                 fix="Increase the deadline or the requests per second",
             )
         if stop.is_set() or (seconds > 0 and self._timing.wait(stop, seconds)):
-            raise Stopped
+            raise BatchStopped
 
     def _remaining(self) -> float:
         return self._deadline - self._timing.clock()
 
-    def _try(self, method: str, url: str, body: bytes | None, token: str) -> Response:
+    def _try(self, method: str, url: str, body: bytes | None, token: str) -> EndpointResponse:
         """Makes one request, and checks its response."""
         headers = {"Accept": "application/json"}
         if body is not None:
@@ -202,13 +207,13 @@ class Client:
         except http.UntrustedServer as error:
             raise UsageError("the endpoint's certificate is not valid", where=url, received=str(error)) from None
         except http.ResponseTooLarge as error:
-            raise TooLarge(f"its response has {error}") from None
+            raise SizeLimitExceeded(f"its response has {error}") from None
         except http.RequestFailed as error:
             raise _Again(str(error)) from None
         self._check(response, url, token)
-        return Response(response.content, response.headers.get("x-model-version", ""))
+        return EndpointResponse(response.content, response.headers.get("x-model-version", ""))
 
-    def _check(self, response: http.Response, url: str, token: str) -> None:
+    def _check(self, response: http.HttpResponse, url: str, token: str) -> None:
         """Raises the error of a status other than 200."""
         status = response.status
         if status == 200:
@@ -218,14 +223,14 @@ class Client:
         said = f"status {status}: {_message(response.content, token)}"
         rows = rows_said(response.content.decode("utf-8", "replace")) if status == 422 else None
         if rows is not None:
-            raise NotFinite(f"the endpoint refuses the row: {said}", rows)
+            raise NotFiniteRows(f"the endpoint refuses the row: {said}", rows)
         refused = rows_of(response.content) if status == 422 else None
         if refused is not None:
             raise RefusedRows(refused)
         if status in _ROWS_ARE_WRONG:
             raise RowsFailed(f"the endpoint refuses the row: {said}")
         if status == 413:
-            raise TooLarge(said)
+            raise SizeLimitExceeded(said)
         if status == 401:
             raise _Unauthorized(said)
         if status == 404:

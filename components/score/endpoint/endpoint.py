@@ -12,20 +12,20 @@ from urllib.parse import quote
 from headrace.components.score.batch.part_result import Scores, load_once
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.endpoint import wire
-from headrace.components.score.endpoint.client import Client, Response
+from headrace.components.score.endpoint.client import EndpointClient, EndpointResponse
 from headrace.components.score.endpoint.refused_rows import enforced
 from headrace.components.score.endpoint.reply import BrokenReply
 from headrace.components.score.options import EndpointOptions
 from headrace.core.errors import UsageError
 from headrace.core.saved_model.binding import declared, keyed, with_key_input, with_optional
-from headrace.core.saved_model.find import Source, find_source
-from headrace.core.saved_model.interface import RULES, Takes
+from headrace.core.saved_model.find import ServableModel, find_source
+from headrace.core.saved_model.interface import RULES, ModelBinding
 
 _PREDICT = ":predict"
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointModel:
     """A model behind an endpoint, as described when the work started; workers do not request the description again.
 
     It holds no token: each process reads its own.
@@ -40,7 +40,7 @@ class Endpoint:
     """
 
     options: EndpointOptions
-    takes: Takes
+    takes: ModelBinding
     model_version: str
     answers_as: str = ""
     begun: float = 0.0
@@ -64,7 +64,7 @@ class Endpoint:
         """
         begun = time.time()
         source = find_source(config.model, name="model", rules=config.rules) if config.model else None
-        client = Client(options, begun=begun)
+        client = EndpointClient(options, begun=begun)
         found = _metadata(client, options, config.signature)
         if found is None:
             if source is None:
@@ -96,7 +96,9 @@ class Endpoint:
         return load_once(self, lambda: EndpointScorer(self))
 
 
-def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple[Takes, str, str, str] | None:
+def _metadata(
+    client: EndpointClient, options: EndpointOptions, signature: str
+) -> tuple[ModelBinding, str, str, str] | None:
     """The model's signature, its version, the version that responses name, and the mode of its rules ("" if unknown).
 
     None if the endpoint has no metadata.
@@ -106,7 +108,7 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
         return None
     url = f"{stem}/metadata"
 
-    def read(response: Response) -> tuple[Any, str]:
+    def read(response: EndpointResponse) -> tuple[Any, str]:
         try:
             return json.loads(response.content), response.version
         except ValueError as error:
@@ -120,7 +122,7 @@ def _metadata(client: Client, options: EndpointOptions, signature: str) -> tuple
     return takes, version, answers_as, str(metadata["metadata"].get(RULES, ""))
 
 
-def _bound(takes: Takes, config: ScoreConfig, source: Source | None, answers_as: str) -> Takes:
+def _bound(takes: ModelBinding, config: ScoreConfig, source: ServableModel | None, answers_as: str) -> ModelBinding:
     """Binds the endpoint's inputs to columns, by the configured Model and the configuration."""
     takes = with_key_input(takes, config.key, ours=source is not None and source.interface is not None)
     if source is not None and source.interface is not None:

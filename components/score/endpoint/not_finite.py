@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 # The message of `serve.protocol.refusal`, which a batch prediction job embeds in its own message.
 _SAID = re.compile(r'"not_finite":\s*(\{[^{}]*\})')
 
-Rows = Mapping[str, Sequence[int]]
+RowsByOutput = Mapping[str, Sequence[int]]
 
 
-class NotFinite(RowsFailed):
+class NotFiniteRows(RowsFailed):
     """A server refuses rows because their prediction is not finite.
 
     Args:
@@ -29,12 +29,12 @@ class NotFinite(RowsFailed):
         rows: by output, the indices of those rows in the request.
     """
 
-    def __init__(self, message: str, rows: Rows) -> None:
+    def __init__(self, message: str, rows: RowsByOutput) -> None:
         super().__init__(message)
         self.rows = rows
 
 
-def rows_said(text: str) -> Rows | None:
+def rows_said(text: str) -> RowsByOutput | None:
     """Parses the rows, by output, from a message of headrace's server; None for other messages."""
     found = _SAID.search(text)
     try:
@@ -76,7 +76,7 @@ def answers_around(
         try:
             answers = ask(columns)
             break
-        except NotFinite as error:
+        except NotFiniteRows as error:
             named = {name: {min(row, rows - 1) for row in indices} for name, indices in error.rows.items()}
             more = set().union(*named.values()) - guilty
             if not more or not are_real(named, outputs):

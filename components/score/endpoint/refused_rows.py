@@ -9,7 +9,7 @@ from typing import Any
 from headrace.core.artifacts.quarantine import REASONS, Fault
 from headrace.core.errors import UsageError
 
-Rows = Mapping[int, tuple[Fault, ...]]
+FaultsByRow = Mapping[int, tuple[Fault, ...]]
 
 
 class RefusedRows(Exception):
@@ -19,7 +19,7 @@ class RefusedRows(Exception):
         rows: the faults of each, by its index in the request.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: FaultsByRow) -> None:
         super().__init__("the endpoint refused rows")
         self.rows = rows
 
@@ -48,7 +48,7 @@ def enforced(where: str) -> UsageError:
     )
 
 
-def rows_of(content: bytes) -> Rows | None:
+def rows_of(content: bytes) -> FaultsByRow | None:
     """The refused rows that a response lists; None where it does not list them as our server does."""
     try:
         entries = json.loads(content)["refused"]

@@ -11,7 +11,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from headrace.components.score.endpoint import wire
-from headrace.components.score.endpoint.client import Client, Response, Stopped, Timing, TooLarge
+from headrace.components.score.endpoint.client import (
+    BatchStopped,
+    EndpointClient,
+    EndpointResponse,
+    SizeLimitExceeded,
+    Timing,
+)
 from headrace.components.score.endpoint.not_finite import answers_around
 from headrace.components.score.endpoint.refused_rows import RefusedRows, enforced
 from headrace.components.score.endpoint.reply import reply_of
@@ -21,8 +27,8 @@ from headrace.components.score.options import EndpointOptions
 from headrace.core.artifacts.quarantine import Fault
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import and_key
-from headrace.core.saved_model.interface import Takes
-from headrace.core.scoring.answered import Said
+from headrace.core.saved_model.interface import ModelBinding
+from headrace.core.scoring.answered import FaultCause
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.scorer import RowScorer
@@ -35,14 +41,14 @@ _REFUSED_ROWS = 100
 
 
 class ServedModel(Protocol):
-    """A model behind an endpoint; `endpoint.Endpoint` is one."""
+    """A model behind an endpoint; `endpoint.EndpointModel` is one."""
 
     @property
     def options(self) -> EndpointOptions:
         """How it is requested."""
 
     @property
-    def takes(self) -> Takes:
+    def takes(self) -> ModelBinding:
         """What the model accepts and returns, and from which columns."""
 
     @property
@@ -93,7 +99,7 @@ class EndpointScorer(RowScorer):
         self._options = options
         self._must_warn = endpoint.must_warn
         self._blank = takes.key_input if takes.key is None else None
-        self._client = Client(options, tokens, endpoint.begun, timing)
+        self._client = EndpointClient(options, tokens, endpoint.begun, timing)
         self._size = RequestSize(options.rows_per_request, options.bytes_per_request, takes.batch)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="ask")
         self._lock = threading.Lock()
@@ -101,7 +107,7 @@ class EndpointScorer(RowScorer):
         self._answered = False
         self._refused = 0
 
-    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, Said]]:
+    def _answers(self, feeds: list[Feed], rows: int) -> tuple[dict[str, Answer], Mapping[int, FaultCause]]:
         """Predicts the rows, in pieces with concurrent requests."""
         stop = threading.Event()
         step = self._size.rows
@@ -124,10 +130,10 @@ class EndpointScorer(RowScorer):
 
     def _piece(
         self, feeds: list[Feed], rows: int, stop: threading.Event
-    ) -> tuple[list[dict[str, Answer]], dict[int, Said]]:
+    ) -> tuple[list[dict[str, Answer]], dict[int, FaultCause]]:
         """The predictions for the accepted rows of a piece, and the faults or messages of the refused rows."""
         chosen, at = feeds, np.arange(rows)
-        refused: dict[int, Said] = {}
+        refused: dict[int, FaultCause] = {}
 
         def call(begin: int, end: int) -> dict[str, Answer]:
             try:
@@ -169,7 +175,7 @@ class EndpointScorer(RowScorer):
             count = min(most, self._size.next(rows - begin))
             try:
                 made = self._request([f.slice(begin, begin + count) for f in feeds], count, stop)
-            except TooLarge:
+            except SizeLimitExceeded:
                 most = max(1, count // 2)
                 continue
             except RefusedRows as error:
@@ -203,7 +209,7 @@ class EndpointScorer(RowScorer):
         if self.takes.key_input is not None and self._blank is None:
             keys = _filled(columns[self.takes.key_input], filled)
 
-        def read(response: Response) -> dict[str, Answer]:
+        def read(response: EndpointResponse) -> dict[str, Answer]:
             reply = reply_of(response.content, self._options.form)
             self._check_version(response.version or reply.deployed)
             return wire.answers_of(reply.predictions, self.takes, filled, keys, rows)
@@ -217,7 +223,7 @@ class EndpointScorer(RowScorer):
             if not named.rows:
                 raise RowsFailed("the endpoint refuses rows that it was not sent") from None
             raise named from None
-        except TooLarge as error:
+        except SizeLimitExceeded as error:
             if filled == 1:
                 raise RowsFailed(f"the endpoint refuses the row for its size: {error}") from None
             self._size.lower(len(body))
@@ -231,7 +237,7 @@ class EndpointScorer(RowScorer):
         """
         body = wire.body(columns, self._options.form, self.takes.signature)
         if not self._size.fits(rows, len(body)) and rows > 1:
-            raise TooLarge
+            raise SizeLimitExceeded
         filled = self._size.filled(rows)
         if filled > rows and self._size.fits(filled, len(body) * filled // rows):
             more = {name: _filled(values, filled) for name, values in columns.items()}
@@ -283,6 +289,6 @@ def _results(futures: Sequence[Future[Made]]) -> list[Made]:
     ended = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
     for error in ended:
         # Stopped futures were ended by the error of another one.
-        if not isinstance(error, Stopped):
+        if not isinstance(error, BatchStopped):
             raise error
     return [future.result() for future in futures]

@@ -19,9 +19,9 @@ from headrace.core.saved_model.interface import (
     KEY,
     KEY_INPUT,
     SERVING_DEFAULT,
+    ModelBinding,
     ModelInput,
     ModelOutput,
-    Takes,
     is_bytes,
 )
 from headrace.core.scoring.bisect import RowsFailed
@@ -56,7 +56,7 @@ def body(columns: Mapping[str, list[Any]], form: Form, signature: str) -> bytes:
 
 
 def answers_of(
-    predictions: Any, takes: Takes, rows: int, keys: Sequence[Any] | None = None, kept: int | None = None
+    predictions: Any, takes: ModelBinding, rows: int, keys: Sequence[Any] | None = None, kept: int | None = None
 ) -> dict[str, Answer]:
     """Converts predictions to the outputs of a model in this process.
 
@@ -82,7 +82,7 @@ def answers_of(
     return made
 
 
-def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes, str]:
+def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[ModelBinding, str]:
     """Reads a model's inputs and outputs, and its version, from TensorFlow Serving's metadata.
 
     Raises:
@@ -122,7 +122,7 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[Takes,
         for o in outputs
     )
     # Of another server's it is not known; that the key comes out as it went in is checked in each reply.
-    return Takes(signature, tuple(inputs), given, key_use="passes" if passes else "repeats"), version
+    return ModelBinding(signature, tuple(inputs), given, key_use="passes" if passes else "repeats"), version
 
 
 def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
@@ -137,7 +137,7 @@ def _input(name: str, info: Mapping[str, Any], where: str) -> ModelInput:
     return ModelInput(name, dtype, None if len(sizes) == 1 else max(sizes[1], 0), (name,))
 
 
-def check_shapes(takes: Takes, where: str) -> None:
+def check_shapes(takes: ModelBinding, where: str) -> None:
     """Refuses nested lists whose sizes the model leaves open, which requests and replies do not state.
 
     Raises:
@@ -221,7 +221,7 @@ def _same_keys(echoed: Sequence[Any], keys: Sequence[Any]) -> bool:
         return False
 
 
-def _by_output(predictions: Any, takes: Takes, rows: int) -> dict[str, list[Any]]:
+def _by_output(predictions: Any, takes: ModelBinding, rows: int) -> dict[str, list[Any]]:
     """The values of each output, `rows` of them."""
     names = [given.name for given in takes.outputs]
     if isinstance(predictions, dict):

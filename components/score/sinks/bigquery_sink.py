@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from google.api_core import exceptions as api
 
 from headrace.components.score.sinks.parquet_sink import ParquetSink
-from headrace.components.score.sinks.sink import BlockWriter, PendingFile, Published, Sink
+from headrace.components.score.sinks.sink import BlockWriter, PendingFile, PublishedFiles, Sink
 from headrace.core import storage
 from headrace.core.cloud import bigquery
 from headrace.core.errors import DataError, PlatformError, UsageError
@@ -89,7 +89,7 @@ class BigQuerySink(Sink):
         """Begins a file."""
         return ParquetSink(self.key).writer(file, schema)
 
-    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> PublishedFiles:
         """Replaces the table with the predictions.
 
         Raises:
@@ -126,7 +126,7 @@ class BigQuerySink(Sink):
                 _replace(client, beside, target.name, f"headrace-{run}-copy", location)
             finally:
                 client.delete_table(beside, not_found_ok=True, retry=bigquery.retry())
-        return Published((), rows, destination=target.uri)
+        return PublishedFiles((), rows, destination=target.uri)
 
 
 def _make_table_beside(client: Any, target: Table, run: str, columns: list[Any]) -> str:

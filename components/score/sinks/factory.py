@@ -8,7 +8,7 @@ from headrace.components.score.config import SinkName
 from headrace.components.score.sinks.sink import Sink
 from headrace.core.artifacts.predictions import AnswerForm
 from headrace.core.errors import UsageError
-from headrace.core.prediction_table.layout import About
+from headrace.core.prediction_table.layout import TableDescription
 
 
 def sink_of(
@@ -17,7 +17,7 @@ def sink_of(
     key: str | None,
     table: str = "",
     form: AnswerForm | None = None,
-    about: About | None = None,
+    about: TableDescription | None = None,
 ) -> Sink:
     """Creates the sink of a name. The modules of a format are imported only if it is used.
 

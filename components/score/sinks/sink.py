@@ -41,7 +41,7 @@ class PendingFile:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFiles:
     """The result of publishing.
 
     Attributes:
@@ -93,7 +93,7 @@ class Sink(Protocol):
     def writer(self, file: BinaryIO, schema: pa.Schema) -> BlockWriter:
         """Starts a file of blocks with a schema."""
 
-    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> PublishedFiles:
         """Publishes the predictions in the order of the parts; equal predictions give equal bytes.
 
         Args:
@@ -112,7 +112,7 @@ ROW_NUMBER = "row number"
 class FileSink(Sink, Protocol):
     """A sink whose files are the predictions."""
 
-    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> PublishedFiles:
         """Renames the files to predictions/, numbered in each partition."""
         shards = []
         partitions: dict[str, list[PendingFile]] = {}
@@ -125,4 +125,4 @@ class FileSink(Sink, Protocol):
                 path = "/".join(["predictions", *([partition] if partition else []), name])
                 storage.move(storage.join(folder, file.file), storage.join(folder, path))
                 shards.append(Shard(path, file.rows, file.bytes, file.crc32c))
-        return Published(tuple(shards), sum(shard.rows for shard in shards))
+        return PublishedFiles(tuple(shards), sum(shard.rows for shard in shards))

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from headrace.core.artifacts.predictions import AnswerForm
 from headrace.core.errors import DataError
-from headrace.core.prediction_table.layout import Column, Kind
-from headrace.core.prediction_table.writer import TableWriter, Values
+from headrace.core.prediction_table.layout import Kind, TableColumn
+from headrace.core.prediction_table.writer import ColumnValues, TableWriter
 from headrace.core.tfrecord.conversion import is_list
 from headrace.core.values.columns import as_text, is_bytes, is_text
 
@@ -20,7 +20,7 @@ _BINARY = pa.large_binary()
 _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
-def table_columns(schema: pa.Schema, form: AnswerForm) -> list[Column]:
+def table_columns(schema: pa.Schema, form: AnswerForm) -> list[TableColumn]:
     """The columns of a table for the outputs in a schema, which are all but the key.
 
     Raises:
@@ -46,11 +46,11 @@ def add_rows(writer: TableWriter, batch: pa.RecordBatch, form: AnswerForm) -> No
     writer.add(keys.cast(_BINARY).to_pylist(), values)
 
 
-def _column(name: str, kind: pa.DataType, lists_of_one: Collection[str]) -> Column:
+def _column(name: str, kind: pa.DataType, lists_of_one: Collection[str]) -> TableColumn:
     if is_list(kind):
         width = kind.list_size if pa.types.is_fixed_size_list(kind) else 0
-        return Column(name, *_kind(name, kind.value_type), width=width)
-    return Column(name, *_kind(name, kind), width=1 if name in lists_of_one else None)
+        return TableColumn(name, *_kind(name, kind.value_type), width=width)
+    return TableColumn(name, *_kind(name, kind), width=1 if name in lists_of_one else None)
 
 
 def _kind(name: str, kind: pa.DataType) -> tuple[Kind, str]:
@@ -68,7 +68,7 @@ def _kind(name: str, kind: pa.DataType) -> tuple[Kind, str]:
     )
 
 
-def _values(column: Column, array: pa.Array) -> Values:
+def _values(column: TableColumn, array: pa.Array) -> ColumnValues:
     _check_complete(column.name, array)
     if not is_list(array.type):
         return _flat(column, array)
@@ -76,13 +76,13 @@ def _values(column: Column, array: pa.Array) -> Values:
     if column.width:
         return flat
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Values(flat.flat, flat.ends, np.cumsum(lengths))
+    return ColumnValues(flat.flat, flat.ends, np.cumsum(lengths))
 
 
-def _flat(column: Column, array: pa.Array) -> Values:
+def _flat(column: TableColumn, array: pa.Array) -> ColumnValues:
     _check_complete(column.name, array)
     if column.kind == "number":
-        return Values(array.to_numpy(zero_copy_only=False))
+        return ColumnValues(array.to_numpy(zero_copy_only=False))
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     # A copy begins at the first byte of its buffer.
@@ -90,7 +90,7 @@ def _flat(column: Column, array: pa.Array) -> Values:
     ends = np.cumsum(pc.binary_length(plain).to_numpy(zero_copy_only=False).astype(np.int64))
     content, begin = plain.buffers()[2], plain.offset
     offsets = np.frombuffer(plain.buffers()[1], np.int64)[begin : begin + len(plain) + 1]
-    return Values(bytes(content[int(offsets[0]) : int(offsets[-1])]) if content is not None else b"", ends)
+    return ColumnValues(bytes(content[int(offsets[0]) : int(offsets[-1])]) if content is not None else b"", ends)
 
 
 def _check_complete(name: str, array: pa.Array) -> None:

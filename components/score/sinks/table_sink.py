@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.components.score.sinks.blocks import MeasuredFile
-from headrace.components.score.sinks.sink import ROW_NUMBER, BlockWriter, PendingFile, Published, Sink
+from headrace.components.score.sinks.sink import ROW_NUMBER, BlockWriter, PendingFile, PublishedFiles, Sink
 from headrace.components.score.sinks.table_columns import add_rows, table_columns
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.predictions import AnswerForm
-from headrace.core.prediction_table.layout import About
-from headrace.core.prediction_table.writer import Repeated, TableWriter
+from headrace.core.prediction_table.layout import TableDescription
+from headrace.core.prediction_table.writer import RepeatedKeys, TableWriter
 
 FILE = "table/predictions.table"
 _MODEL_VERSION = "model_version"
@@ -34,7 +34,7 @@ class TableSink(Sink):
     """
 
     form: AnswerForm
-    about: About
+    about: TableDescription
     ending: ClassVar[str] = "arrow"
     numbered: ClassVar[bool] = True
 
@@ -42,7 +42,7 @@ class TableSink(Sink):
         """Starts a staged file."""
         return _StreamWriter(file, schema)
 
-    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> Published:
+    def publish(self, folder: str, waiting: Sequence[PendingFile]) -> PublishedFiles:
         """Builds the table. Of several rows with one key, the first is stored."""
         uris = [storage.join(folder, file.file) for file in waiting]
         with ExitStack() as stack:
@@ -55,10 +55,10 @@ class TableSink(Sink):
             rejected = _rejected(writer, repeated, waiting, uris) if len(repeated) else None
             with storage.open_output(storage.join(folder, FILE)) as output:
                 shard = save_table(writer, output, self.about)
-        return Published((shard,), shard.rows, rejected=rejected)
+        return PublishedFiles((shard,), shard.rows, rejected=rejected)
 
 
-def save_table(writer: TableWriter, output: BinaryIO, about: About) -> Shard:
+def save_table(writer: TableWriter, output: BinaryIO, about: TableDescription) -> Shard:
     """Writes a table to the file FILE of a Predictions artifact."""
     measured = MeasuredFile(output)
     footer = writer.save(cast(BinaryIO, measured), about)
@@ -86,7 +86,9 @@ def _outputs(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.select([name for name in batch.schema.names if name not in (ROW_NUMBER, _MODEL_VERSION)])
 
 
-def _rejected(writer: TableWriter, repeated: Repeated, waiting: Sequence[PendingFile], uris: Sequence[str]) -> pa.Table:
+def _rejected(
+    writer: TableWriter, repeated: RepeatedKeys, waiting: Sequence[PendingFile], uris: Sequence[str]
+) -> pa.Table:
     """The rows whose key an earlier row has, by part and number in the part."""
     rows = np.concatenate([repeated.rows, repeated.first])
     parts, numbers = _positions(rows, waiting, uris)

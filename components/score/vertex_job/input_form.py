@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from headrace.components.score.options import JobOptions
 from headrace.components.score.vertex_job import table_input
-from headrace.core.saved_model.interface import ModelInput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelInput
 from headrace.core.sources.open import source_of
 from headrace.core.sources.source import BIGQUERY
 
@@ -39,7 +39,7 @@ class Form:
         return f"rows are prepared for a job: {self.why}" if self.why else "the job reads the rows without preparation"
 
 
-def form_of(data: str, paths: Sequence[str], takes: Takes, options: JobOptions, partition_by: str = "") -> Form:
+def form_of(data: str, paths: Sequence[str], takes: ModelBinding, options: JobOptions, partition_by: str = "") -> Form:
     """Finds the form of rows. A job reads JSON lines in Cloud Storage, or a table, with a key and the model's inputs.
 
     Args:
@@ -71,7 +71,7 @@ def form_of(data: str, paths: Sequence[str], takes: Takes, options: JobOptions, 
     return Form()
 
 
-def _against(takes: Takes, partition_by: str) -> str:
+def _against(takes: ModelBinding, partition_by: str) -> str:
     """The reason why a job cannot read any rows for this model; "" if there is none."""
     if takes.key is None:
         return "no column identifies a row"
@@ -86,7 +86,7 @@ def _against(takes: Takes, partition_by: str) -> str:
     return ""
 
 
-def _of_table(uri: str, takes: Takes, options: JobOptions) -> Form:
+def _of_table(uri: str, takes: ModelBinding, options: JobOptions) -> Form:
     found = table_input.look_at(uri, options)
     why = found.why or _misfit(found.columns, takes) or table_input.holes(found, takes)
     if why:
@@ -96,7 +96,7 @@ def _of_table(uri: str, takes: Takes, options: JobOptions) -> Form:
     return Form("", f"bq://{found.name}", excluded, found.rows)
 
 
-def _misfit(columns: Mapping[str, pa.DataType], takes: Takes) -> str:
+def _misfit(columns: Mapping[str, pa.DataType], takes: ModelBinding) -> str:
     """A column that is missing, or has a type that JSON does not convert to the type of the model's input."""
     key = ModelInput(str(takes.key), "string")
     for taken in (key, *takes.inputs):

@@ -21,7 +21,7 @@ from headrace.components.score.vertex_job.row_ids import FIELD, NamedRows, Namin
 from headrace.core import storage
 from headrace.core.errors import DataError, UnreadableFile, UsageError
 from headrace.core.progress import Progress
-from headrace.core.saved_model.interface import ModelOutput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelOutput
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.to_columns import Answer
 from headrace.core.sources.open import read_part
@@ -141,7 +141,7 @@ def prepare(
     return instances
 
 
-def _naming(takes: Takes, paths: Sequence[str]) -> Naming:
+def _naming(takes: ModelBinding, paths: Sequence[str]) -> Naming:
     """The naming of rows of these files, or of a table.
 
     Raises:

@@ -21,7 +21,7 @@ from headrace.components.score.endpoint.reply import BrokenReply
 from headrace.components.score.vertex_job.row_ids import NamedRows, Naming, names_of
 from headrace.core.errors import PlatformError
 from headrace.core.progress import Progress, silent
-from headrace.core.saved_model.interface import ModelOutput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelOutput
 from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.to_columns import Answer
@@ -63,7 +63,9 @@ class Results:
     alone: bool = False
 
     @classmethod
-    def read(cls, folder: str, takes: Takes, key_field: str, naming: Naming, report: Progress = silent) -> Results:
+    def read(
+        cls, folder: str, takes: ModelBinding, key_field: str, naming: Naming, report: Progress = silent
+    ) -> Results:
         """Reads the results in a job's folder.
 
         Args:
@@ -129,7 +131,7 @@ class Results:
         outputs = {self.not_finite.get(reason, frozenset()) for reason in messages}
         return outputs.pop() if self.alone and len(outputs) == 1 and name not in self.failed else frozenset()
 
-    def with_those_of(self, again: Results, takes: Takes) -> Results:
+    def with_those_of(self, again: Results, takes: ModelBinding) -> Results:
         """Merges the results of a job to which each row without a prediction was sent alone."""
         kept = self.unanswered(again.names)
         merged = Results(
@@ -155,7 +157,12 @@ class Results:
         self.failed.update(dict.fromkeys(names.tolist(), said))
 
     def _add(
-        self, lines: Sequence[bytes], takes: Takes, key_field: str, pieces: list[dict[str, Answer]], names: list[Names]
+        self,
+        lines: Sequence[bytes],
+        takes: ModelBinding,
+        key_field: str,
+        pieces: list[dict[str, Answer]],
+        names: list[Names],
     ) -> None:
         found: list[bytes] = []
         predictions: list[Any] = []
@@ -200,7 +207,7 @@ class Results:
         else:
             self.refused[name] = short
 
-    def _join(self, pieces: list[dict[str, Answer]], names: list[Names], takes: Takes, naming: Naming) -> None:
+    def _join(self, pieces: list[dict[str, Answer]], names: list[Names], takes: ModelBinding, naming: Naming) -> None:
         if not pieces:
             return
         self.columns = _concatenated(pieces, takes)
@@ -219,7 +226,7 @@ class Results:
 class CollectedRows(NamedRows):
     """Scores rows with the predictions of a job."""
 
-    def __init__(self, takes: Takes, model_version: str, naming: Naming, results: Results) -> None:
+    def __init__(self, takes: ModelBinding, model_version: str, naming: Naming, results: Results) -> None:
         """Creates the scorer.
 
         Args:
@@ -244,7 +251,7 @@ class CollectedRows(NamedRows):
         return {given.name: _taken(self._results.columns[given.name], at) for given in self.takes.outputs}
 
 
-def _concatenated(pieces: list[dict[str, Answer]], takes: Takes) -> dict[str, Answer]:
+def _concatenated(pieces: list[dict[str, Answer]], takes: ModelBinding) -> dict[str, Answer]:
     """Concatenates the predictions of pieces, which are emptied."""
     joined: dict[str, Answer] = {}
     for given in takes.outputs if pieces else ():

@@ -25,7 +25,7 @@ _CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedBatchRows:
     """Rows of refused batches.
 
     Attributes:
@@ -67,7 +67,7 @@ class Refused:
         return refused
 
 
-def find_refused(instances: Instances, results: Results, batch_size: int) -> Refused | None:
+def find_refused(instances: Instances, results: Results, batch_size: int) -> RefusedBatchRows | None:
     """Finds the rows of refused batches; None if there are none.
 
     If rows are named by their keys, rows with a repeated key lose their predictions: if one of them is refused, the
@@ -90,7 +90,7 @@ def find_refused(instances: Instances, results: Results, batch_size: int) -> Ref
     if results.alone or not rows:
         return None
     if rows > LARGEST or not len(results.names):
-        return Refused((), rows, "")
+        return RefusedBatchRows((), rows, "")
     chosen: list[bytes] = []
     witness: bytes | None = None
     for chunk, named, mask in zip(_chunks(instances), names, lost, strict=True):
@@ -98,7 +98,7 @@ def find_refused(instances: Instances, results: Results, batch_size: int) -> Ref
         if witness is None and (answered := np.flatnonzero(results.find(named) >= 0)).size:
             witness = chunk[answered[0]]
             chosen.append(witness)
-    return Refused(tuple(chosen), rows, hashlib.sha256(b"\n".join(chosen)).hexdigest())
+    return RefusedBatchRows(tuple(chosen), rows, hashlib.sha256(b"\n".join(chosen)).hexdigest())
 
 
 def _chunks(instances: Instances) -> Iterator[list[bytes]]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.saved_model.binding import and_key
-from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
-from headrace.core.scoring.answered import Scored
+from headrace.core.saved_model.interface import ModelBinding, ModelInput, ModelOutput
+from headrace.core.scoring.answered import ScoredBatch
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.scorer import RowScorer
 from headrace.core.sources.source import Rows
@@ -26,7 +26,7 @@ Naming = Literal["position", "key"]
 class NamedRows(RowScorer):
     """Scores named rows; names pass through checks and splitting like an input of the model."""
 
-    def __init__(self, takes: Takes, model_version: str, naming: Naming, outputs: Sequence[ModelOutput]) -> None:
+    def __init__(self, takes: ModelBinding, model_version: str, naming: Naming, outputs: Sequence[ModelOutput]) -> None:
         """Creates the scorer.
 
         Args:
@@ -41,7 +41,7 @@ class NamedRows(RowScorer):
         given = replace(takes, outputs=tuple(outputs))
         super().__init__(given, (name, *and_key(takes)), model_version)
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         """Scores rows, as `RowScorer.score`."""
         if self._naming == "key":
             return super().score(rows)

@@ -18,7 +18,7 @@ from headrace.components.score.options import JOB_LABEL, JobOptions
 from headrace.components.score.vertex_job.input_form import Form, form_of
 from headrace.components.score.vertex_job.instances import Instances, prepare
 from headrace.components.score.vertex_job.results import CollectedRows, Results
-from headrace.components.score.vertex_job.retry_refused import Refused, find_refused
+from headrace.components.score.vertex_job.retry_refused import RefusedBatchRows, find_refused
 from headrace.core import storage
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.model import open_model, version_of
@@ -267,7 +267,7 @@ def _run(jobs: Jobs, work: BatchPredictionWork, instances: Instances, report: Pr
     return directory
 
 
-def _again(work: BatchPredictionWork, refused: Refused) -> BatchPredictionWork:
+def _again(work: BatchPredictionWork, refused: RefusedBatchRows) -> BatchPredictionWork:
     """The work of a job with one row per request; its digest covers the rows and the job that refused them."""
     digest = hashlib.sha256(f"{work.digest} {refused.digest}".encode()).hexdigest()[:_DIGEST]
     return dataclasses.replace(work, digest=digest, options=dataclasses.replace(work.options, batch_size=1))

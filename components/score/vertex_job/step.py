@@ -16,7 +16,7 @@ _SERVICE = "https://{}-aiplatform.googleapis.com/v1/{}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class JobInputs:
     """The inputs of the task that runs the job.
 
     Attributes:
@@ -46,7 +46,7 @@ class Prepared:
     has_rows: bool
 
 
-def prepare(parameters: Parameters, registered: str, options: str, labels: Mapping[str, str]) -> Prepared:
+def prepare(parameters: Parameters, registered: str, options: str, labels: Mapping[str, str]) -> JobInputs:
     """Runs the step of `component.prepare`, with its arguments."""
     with running("prepare", root=parameters.root) as step:
         config = _as_job(parameters, registered, options).config(output=parameters.root)
@@ -61,7 +61,7 @@ def prepare(parameters: Parameters, registered: str, options: str, labels: Mappi
             from headrace.components.score.vertex_job.client import Jobs
         with Jobs(how) as jobs:
             work, _, instances = job.prepared(jobs, config, how, step.progress)
-        prepared = Prepared(
+        prepared = JobInputs(
             model=work.model,
             address=_SERVICE.format(how.region, work.model),
             instances_format=instances.format,

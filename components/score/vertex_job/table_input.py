@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from headrace.components.score.options import JobOptions
 from headrace.core.cloud import bigquery
-from headrace.core.saved_model.interface import Takes
+from headrace.core.saved_model.interface import ModelBinding
 from headrace.core.sources import bigquery as bigquery_source
 from headrace.core.sources.bigquery import Query
 from headrace.core.sources.source import BIGQUERY
@@ -36,7 +36,7 @@ _WITHOUT = ("europe-west2", "europe-west6")
 
 
 @dataclass(frozen=True)
-class Found:
+class TableMetadata:
     """The metadata of a table.
 
     Attributes:
@@ -56,7 +56,7 @@ class Found:
     rows: int = 0
 
 
-def look_at(uri: str, options: JobOptions) -> Found:
+def look_at(uri: str, options: JobOptions) -> TableMetadata:
     """Reads the metadata of a table.
 
     Raises:
@@ -66,20 +66,20 @@ def look_at(uri: str, options: JobOptions) -> Found:
     """
     named = bigquery_source.parse(uri)
     if isinstance(named, Query):
-        return Found("they are the result of a query")
+        return TableMetadata("they are the result of a query")
     if {named.project, named.payer} != {options.project}:
-        return Found(f"the table is not in {options.project}, the project of the job")
+        return TableMetadata(f"the table is not in {options.project}, the project of the job")
     about = bigquery_source.about(uri)
     if about.table_type != "TABLE":
-        return Found(f"{named.name} is not a table but a {about.table_type.lower().replace('_', ' ')}")
+        return TableMetadata(f"{named.name} is not a table but a {about.table_type.lower().replace('_', ' ')}")
     if about.streaming_buffer is not None:
-        return Found("rows are being streamed into the table")
+        return TableMetadata("rows are being streamed into the table")
     if about.location and not _is_near(about.location.lower(), options.region):
-        return Found(f"the table is in {about.location}, and the job in {options.region}")
+        return TableMetadata(f"the table is in {about.location}, and the job in {options.region}")
     if not about.num_rows:
-        return Found("the table is empty")
+        return TableMetadata("the table is empty")
     plain = {f.name: _PLAIN.get(f.field_type, pa.null()) for f in about.schema if f.mode != "REPEATED"}
-    return Found(
+    return TableMetadata(
         project=named.project,
         name=named.name,
         columns={f.name: plain.get(f.name, pa.null()) for f in about.schema},
@@ -88,7 +88,7 @@ def look_at(uri: str, options: JobOptions) -> Found:
     )
 
 
-def holes(found: Found, takes: Takes) -> str:
+def holes(found: TableMetadata, takes: ModelBinding) -> str:
     """The number of rows with values that JSON does not have, for people; "" if there are none.
 
     BigQuery reads the columns once, and caches the result for a day while the table does not change.

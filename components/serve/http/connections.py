@@ -53,14 +53,14 @@ class Connections:
         self.open = 0
         self.refused = refused
         # Each maps connections to the time since when they wait, oldest first.
-        self._waiting: dict[Wait, dict[Connection, float]] = {"arrival": {}, "idle": {}, "writing": {}}
+        self._waiting: dict[Wait, dict[ServerConnection, float]] = {"arrival": {}, "idle": {}, "writing": {}}
         self._timer: asyncio.TimerHandle | None = None
 
-    def protocol(self, **options: Any) -> Connection:
+    def protocol(self, **options: Any) -> ServerConnection:
         """A connection, as uvicorn makes its protocols."""
-        return Connection(self, **options)
+        return ServerConnection(self, **options)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: ServerConnection) -> None:
         """Counts a new connection, and closes another one if there are too many."""
         self.open += 1
         if self._timer is None:
@@ -71,21 +71,23 @@ class Connections:
         if not connection.transport.is_closing():
             self.wait(connection, "arrival")
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         """Forgets a connection."""
         self.open -= 1
         for waiting in self._waiting.values():
             waiting.pop(connection, None)
 
-    def wait(self, connection: Connection, kind: Wait) -> None:
+    def wait(self, connection: ServerConnection, kind: Wait) -> None:
         """Notes that a connection begins to wait for the rest of a request, for the next one, or for its client."""
         self._waiting[kind][connection] = connection.loop.time()
 
-    def proceed(self, connection: Connection, kind: Wait) -> None:
+    def proceed(self, connection: ServerConnection, kind: Wait) -> None:
         """Notes that it does not wait any more."""
         self._waiting[kind].pop(connection, None)
 
-    def _cut(self, connection: Connection, status: int, why: str, message: str = "", *, at_once: bool = False) -> None:
+    def _cut(
+        self, connection: ServerConnection, status: int, why: str, message: str = "", *, at_once: bool = False
+    ) -> None:
         # It is closed in a later turn, and must not be chosen again until then.
         for waiting in self._waiting.values():
             waiting.pop(connection, None)
@@ -111,7 +113,7 @@ class Connections:
         self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
 
 
-class Connection(HttpToolsProtocol):
+class ServerConnection(HttpToolsProtocol):
     """One connection.
 
     Args:

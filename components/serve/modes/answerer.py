@@ -1,17 +1,17 @@
 """Answerers: what stands behind the protocols of the server and answers rows; one kind per mode.
 
-The protocols (Vertex AI, TensorFlow Serving, KServe) decode a body to a `Request` and encode an `Answer`. Between them
-stands one `Answerer`: the queue hands it all requests that have arrived as one batch, and it returns one answer or one
-error for each. So a mode is added without touching a protocol:
+The protocols (Vertex AI, TensorFlow Serving, KServe) decode a body to a `RowsRequest` and encode an `Answer`. Between
+them stands one `Answerer`: the queue hands it all requests that have arrived as one batch, and it returns one answer
+or one error for each. So a mode is added without touching a protocol:
 
 - `dynamic.Dynamic` ("dynamic") answers with a model in memory.
-- A table of predictions ("static") reads `Request.column("key")`, and returns `NotThere` for a request with an unknown
-  key. It needs no other column of the rows.
-- A table with a model behind it ("hybrid") looks up the keys, hands `Request.only(misses)` to a `Dynamic`, and merges;
-  `Answer.source` then says for each row which one it was.
+- A table of predictions ("static") reads `RowsRequest.column("key")`, and returns `KeysNotFound` for a request with an
+  unknown key. It needs no other column of the rows.
+- A table with a model behind it ("hybrid") looks up the keys, hands `RowsRequest.only(misses)` to a `Dynamic`, and
+  merges; `Answer.source` then says for each row which one it was.
 
-A new answerer, such as one with a new table, replaces the old one by one assignment, `App.use`: a batch that has begun
-ends with the answerer that it began with.
+A new answerer, such as one with a new table, replaces the old one by one assignment, `ServerApp.use`: a batch that has
+begun ends with the answerer that it began with.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from headrace.core.serving_mode import Mode
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
-class NotThere(DataError):
+class KeysNotFound(DataError):
     """Rows whose keys are not in the table; the response has status 404.
 
     Args:
@@ -44,7 +44,7 @@ class NotThere(DataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RowsRequest:
     """The rows of one request as JSON values, not yet converted to the model's types.
 
     Attributes:
@@ -79,12 +79,12 @@ class Request:
         """The place of a value in the request, for messages."""
         return f"instances[{row}].{name}" if self.instances is not None else f"inputs.{name}[{row}]"
 
-    def only(self, rows: Sequence[int]) -> Request:
+    def only(self, rows: Sequence[int]) -> RowsRequest:
         """A request of some of the rows."""
         if self.instances is not None:
-            return Request(len(rows), instances=[self.instances[row] for row in rows])
+            return RowsRequest(len(rows), instances=[self.instances[row] for row in rows])
         columns = {name: [values[row] for row in rows] for name, values in (self.columns or {}).items()}
-        return Request(len(rows), columns=columns)
+        return RowsRequest(len(rows), columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Answerer(Protocol):
     def together(self) -> bool:
         """Whether several requests may be answered in one call; false if the rows of a call depend on each other."""
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Answers a batch of requests.
 
         Args:
@@ -156,7 +156,7 @@ class Answerer(Protocol):
         """
 
 
-def slices(requests: Sequence[Request]) -> list[tuple[int, int]]:
+def slices(requests: Sequence[RowsRequest]) -> list[tuple[int, int]]:
     """The first row of each request in their concatenation, and the one after its last."""
     ends = np.cumsum([request.rows for request in requests]).tolist()
     return list(zip([0, *ends[:-1]], ends, strict=True))

@@ -9,17 +9,17 @@ from itertools import chain
 
 import numpy as np
 
-from headrace.components.serve.modes.answerer import Answer, Description, Request, slices
+from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest, slices
 from headrace.components.serve.request_log import RequestLog
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.columns import Columns, columns_from_inputs, columns_from_instances
-from headrace.core.saved_model.json.rows import NoPrediction, NotFinite, check_finite
-from headrace.core.scoring.online.current import Current
+from headrace.core.saved_model.json.rows import NoPrediction, NotFinitePrediction, check_finite
+from headrace.core.scoring.online.current import CurrentModel
 from headrace.core.scoring.online.model import OnlineModel
-from headrace.core.scoring.online.trial import RowsDepend
-from headrace.core.scoring.predictor import Predicted
+from headrace.core.scoring.online.trial import DependentRows
+from headrace.core.scoring.predictor import BatchPredictions
 from headrace.core.scoring.ragged import concatenated, part_of
 
 _log = logging.getLogger("headrace.serve")
@@ -37,7 +37,7 @@ class Dynamic:
 
     def __init__(
         self,
-        current: Current[OnlineModel],
+        current: CurrentModel[OnlineModel],
         *,
         tell: Callable[[RuleCounts], None] | None = None,
         log: RequestLog | None = None,
@@ -63,7 +63,7 @@ class Dynamic:
         """Whether the rows of a call are independent of each other."""
         return not self._current.model.whole
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Outcome]:
         """Answers a batch of requests in as few calls of the model as possible; see `Answerer.answer`."""
         model = self._current.model
         outcomes: list[Outcome | None] = [None] * len(requests)
@@ -75,7 +75,7 @@ class Dynamic:
             columns = _joined([columns for _, columns in parts])
             predicted = model.predict(columns)
         except Exception as error:
-            depend = isinstance(error, RowsDepend)
+            depend = isinstance(error, DependentRows)
             if depend:
                 _log.warning("the model's rows depend on each other: from now on, each request is a call of its own")
             if not depend and (len(places) == 1 or isinstance(error, HeadraceError)):
@@ -91,7 +91,7 @@ class Dynamic:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _columns(
-        self, model: OnlineModel, requests: Sequence[Request], outcomes: list[Outcome | None]
+        self, model: OnlineModel, requests: Sequence[RowsRequest], outcomes: list[Outcome | None]
     ) -> list[tuple[list[int], Columns]]:
         """The columns of requests, and which requests they are of; errors of requests are written to `outcomes`."""
         by_row = [place for place, request in enumerate(requests) if request.instances is not None]
@@ -115,7 +115,7 @@ class Dynamic:
                 outcomes[place] = error
         return parts
 
-    def _columns_of(self, model: OnlineModel, request: Request) -> Columns:
+    def _columns_of(self, model: OnlineModel, request: RowsRequest) -> Columns:
         if request.instances is not None:
             return columns_from_instances(request.instances, model.interface, self._tell)
         columns = columns_from_inputs(request.columns, model.interface, self._tell)
@@ -132,7 +132,7 @@ class Dynamic:
             for each in counts:
                 self._tell(each)
 
-    def _record(self, columns: Columns, predicted: Predicted) -> None:
+    def _record(self, columns: Columns, predicted: BatchPredictions) -> None:
         if self._log is None:
             return
         at = predicted.at
@@ -161,7 +161,7 @@ def _with_key(part: Columns) -> Columns:
     return {**part, KEY: np.full(len(next(iter(part.values()))), "", dtype=object)}
 
 
-def _outcome(model: OnlineModel, request: Request, predicted: Predicted, begin: int, end: int) -> Outcome:
+def _outcome(model: OnlineModel, request: RowsRequest, predicted: BatchPredictions, begin: int, end: int) -> Outcome:
     """The answer to the request whose rows are those from `begin` up to `end`."""
     outputs = predicted.outputs
     if predicted.faults:
@@ -176,7 +176,7 @@ def _outcome(model: OnlineModel, request: Request, predicted: Predicted, begin: 
     return Answer(outputs, predicted.model_version, len(model.signature_def["outputs"]) == 1, model.binary)
 
 
-def _keyed(model: OnlineModel, request: Request) -> bool:
+def _keyed(model: OnlineModel, request: RowsRequest) -> bool:
     """Whether the request itself has keys, which the batch may have from another one."""
     names = [name for name in (KEY, model.interface.key_name) if name is not None]
     if request.instances is None:
@@ -184,7 +184,7 @@ def _keyed(model: OnlineModel, request: Request) -> bool:
     return any(instance.get(name) is not None for instance in request.instances for name in names)
 
 
-def _failure(predicted: Predicted, begin: int, end: int) -> NoPrediction | None:
+def _failure(predicted: BatchPredictions, begin: int, end: int) -> NoPrediction | None:
     """Why rows from `begin` up to `end` have no prediction, or None if all have one."""
     found = {row - begin: fault for row, fault in predicted.faults.items() if begin <= row < end}
     failed = next((row for row, fault in found.items() if fault.reason == "model_failed"), None)
@@ -195,6 +195,6 @@ def _failure(predicted: Predicted, begin: int, end: int) -> NoPrediction | None:
     first, last = (int(np.searchsorted(predicted.at, row)) for row in (begin, end))
     try:
         check_finite({name: values[first:last] for name, values in predicted.outputs.items()})
-    except NotFinite as error:
+    except NotFinitePrediction as error:
         return error
     return None

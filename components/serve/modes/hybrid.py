@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.components.serve.modes.answer_cache import AnswerCache, Row
-from headrace.components.serve.modes.answerer import Answer, Answerer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Answerer, Description, RowsRequest
 from headrace.components.serve.modes.keys import keys_of
 from headrace.components.serve.modes.static import Count, as_bytes, ignore
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.refused_rows import RowsRefused
-from headrace.core.saved_model.json.rows import NotFinite
+from headrace.core.saved_model.json.rows import NotFinitePrediction
 from headrace.core.scoring.ragged import concatenated, part_of
 
 _SOURCES = _TABLE, _CACHE, _MODEL = "table", "cache", "model"
@@ -86,7 +86,7 @@ class Hybrid:
         interface = replace(found.interface, takes_key=True, key_name=table.table.about.key)
         return replace(found, mode="hybrid", interface=interface, facts={**found.facts, **table.facts})
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Looks up all keys in one call, and gives the rows without an answer to the model as one batch."""
         table, description = self._table, self._model.description
         if not self._model.together or not self._fits(table, description):
@@ -104,7 +104,7 @@ class Hybrid:
             self._count(source, sum(sources.count(source) for sources in answered))
         return outcomes
 
-    def _by_model(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def _by_model(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         outcomes = self._model.answer(requests)
         self._count(_MODEL, sum(r.rows for r, o in zip(requests, outcomes, strict=True) if isinstance(o, Answer)))
         headers = self._table.headers
@@ -206,7 +206,7 @@ class _Work:
         whole: answer to the whole request by a newer model.
     """
 
-    request: Request
+    request: RowsRequest
     keys: list[str | None]
     version: str
     bare: bool
@@ -219,7 +219,7 @@ class _Work:
     whole: Answer | Exception | None = None
 
     @classmethod
-    def of(cls, request: Request, table: ServedTable, description: Description) -> _Work | DataError:
+    def of(cls, request: RowsRequest, table: ServedTable, description: Description) -> _Work | DataError:
         try:
             keys = keys_of(request, table.table.about.key)
         except DataError as error:
@@ -252,7 +252,7 @@ class _Work:
         return Answer(outputs, self.version, self.bare, binary, self.sources, _with_sources(headers, self.sources))
 
 
-def _of_model(answer: Answer, request: Request, headers: Headers) -> Answer:
+def _of_model(answer: Answer, request: RowsRequest, headers: Headers) -> Answer:
     """The model's answer to a whole request."""
     sources = [_MODEL] * request.rows
     return replace(answer, source=sources, headers=_with_sources(headers, sources))
@@ -265,7 +265,7 @@ def _with_sources(headers: Headers, sources: Sequence[str]) -> Headers:
     return [*headers, (b"x-answered-by", text.encode())]
 
 
-def _contents(request: Request, description: Description) -> list[Hashable]:
+def _contents(request: RowsRequest, description: Description) -> list[Hashable]:
     """What the model reads of each row; rows of one content have one prediction. Empty for a malformed request."""
     try:
         columns = [request.column(given.name) for given in description.interface.inputs]
@@ -276,14 +276,14 @@ def _contents(request: Request, description: Description) -> list[Hashable]:
     return [repr(row) for row in zip(*columns, strict=True)]
 
 
-def _part(request: Request, rows: Sequence[int], description: Description) -> Request:
+def _part(request: RowsRequest, rows: Sequence[int], description: Description) -> RowsRequest:
     """A request of some of the rows; the whole request if it is malformed, which the model refuses."""
     if request.columns is None or len(rows) == request.rows:
         return request.only(rows) if len(rows) < request.rows else request
     known = {name: values for name, values in request.columns.items() if name in description.interface.names}
     if any(not isinstance(values, list) or len(values) != request.rows for values in known.values()):
         return request
-    return Request(request.rows, columns=known).only(rows)
+    return RowsRequest(request.rows, columns=known).only(rows)
 
 
 def _at_rows(error: Exception, rows: Sequence[int]) -> Exception:
@@ -298,6 +298,6 @@ def _at_rows(error: Exception, rows: Sequence[int]) -> Exception:
     error.where, error.received = moved(error.where), moved(error.received)
     if isinstance(error, RowsRefused):
         error.rows = {rows[row]: faults for row, faults in error.rows.items()}
-    if isinstance(error, NotFinite):
+    if isinstance(error, NotFinitePrediction):
         error.rows = {name: [rows[row] for row in bad] for name, bad in error.rows.items()}
     return error

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.components.serve.modes.answerer import Request
+from headrace.components.serve.modes.answerer import RowsRequest
 from headrace.core.errors import DataError
 from headrace.core.saved_model.interface import KEY
 from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.values.scalars import text_of
 
 
-def keys_of(request: Request, key_name: str) -> list[str | None]:
+def keys_of(request: RowsRequest, key_name: str) -> list[str | None]:
     """The key of each row, from `key` or from the key's column; None for a row without one.
 
     Raises:
@@ -32,11 +32,11 @@ def keys_of(request: Request, key_name: str) -> list[str | None]:
     return [other if key is None else key for key, other in zip(keys, others, strict=True)]
 
 
-def _texts(request: Request, name: str) -> list[str | None]:
+def _texts(request: RowsRequest, name: str) -> list[str | None]:
     return [_text(value, request, row, name) for row, value in enumerate(request.column(name))]
 
 
-def _text(value: Any, request: Request, row: int, name: str) -> str | None:
+def _text(value: Any, request: RowsRequest, row: int, name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     try:

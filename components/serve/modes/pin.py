@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from headrace.components.serve.modes.answerer import Answer, Request
+from headrace.components.serve.modes.answerer import Answer, RowsRequest
 from headrace.components.serve.modes.static import Static
 from headrace.components.serve.tables.pinned import GOLDEN, NAME, PinnedTable
 from headrace.components.serve.tables.place import name_and_version, open_table
@@ -38,7 +38,7 @@ def pin(table: str, folder: Path) -> PinnedTable:
     entries = sorted({last * number // (_GOLDEN_ROWS - 1) for number in range(_GOLDEN_ROWS)})
     instances = [{KEY: key} for key in served.table.keys(entries)]
     name = name_and_version(table, None)[0]
-    (answer,) = Static(served, name).answer([Request(len(instances), instances=instances)])
+    (answer,) = Static(served, name).answer([RowsRequest(len(instances), instances=instances)])
     if not isinstance(answer, Answer):
         raise answer
     predictions = rows_from_outputs(answer.outputs, bare=answer.bare, binary=answer.binary)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headrace.components.serve.modes.answerer import Answer, Description, NotThere, Request
+from headrace.components.serve.modes.answerer import Answer, Description, KeysNotFound, RowsRequest
 from headrace.components.serve.modes.keys import keys_of
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError
@@ -63,7 +63,7 @@ class Static:
             table.facts,
         )
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Looks up the keys of all requests in one call; see `Answerer.answer`."""
         table = self._table
         asked = [_keys(request, table.table.about.key) for request in requests]
@@ -83,7 +83,7 @@ class Static:
             if places[end] - places[begin] < request.rows:
                 unknown = np.flatnonzero(~known[begin:end]).tolist()
                 where = request.place(unknown[0], KEY)
-                outcomes.append(NotThere(unknown, keys[unknown[0]], where=where))
+                outcomes.append(KeysNotFound(unknown, keys[unknown[0]], where=where))
             else:
                 key = {KEY: as_bytes(keys)} if table.table.about.returns_key else {}
                 values = {name: part_of(column, places[begin], places[end]) for name, column in outputs.items()}
@@ -102,7 +102,7 @@ def as_bytes(texts: Sequence[str]) -> npt.NDArray[np.object_]:
     return column
 
 
-def _keys(request: Request, key_name: str) -> list[str] | DataError:
+def _keys(request: RowsRequest, key_name: str) -> list[str] | DataError:
     try:
         keys = keys_of(request, key_name)
     except DataError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headrace.components.serve.modes.answerer import Answer, Request
+from headrace.components.serve.modes.answerer import Answer, RowsRequest
 from headrace.core.errors import DataError
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -13,7 +13,7 @@ JSON = b"application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class CallResponse:
     """A response.
 
     Attributes:
@@ -30,7 +30,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PredictCall:
     """A decoded request.
 
     Attributes:
@@ -38,8 +38,8 @@ class Call:
         respond: encodes the answer to them.
     """
 
-    request: Request
-    respond: Callable[[Answer], Response]
+    request: RowsRequest
+    respond: Callable[[Answer], CallResponse]
 
 
 def check_rows(rows: int, where: str, most: int) -> None:

@@ -9,7 +9,7 @@ from headrace.core.errors import DataError
 _GZIP = 31
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body is larger than allowed once it is decompressed."""
 
 
@@ -30,7 +30,7 @@ def gunzip(body: bytes, most: int) -> bytes:
     except zlib.error as error:
         raise DataError("the body is not gzip, as Content-Encoding states", received=str(error)) from error
     if len(content) > most:
-        raise TooLarge
+        raise BodyTooLarge
     if not reader.eof or reader.unused_data:
         received = "data after its end" if reader.eof else "an incomplete one"
         raise DataError("the body is not gzip, as Content-Encoding states", expected="one member", received=received)

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Description
 from headrace.components.serve.protocols.v2 import DATATYPES
-from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.inputs import InputFeature
 from headrace.core.saved_model.json.tensors import TensorInput
 
 _ERRORS = {
@@ -114,7 +114,7 @@ def _schemas(description: Description, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _value(given: Input) -> dict[str, Any]:
+def _value(given: InputFeature) -> dict[str, Any]:
     """The schema of an input's value in a row."""
     if given.kind == "categorical":
         schema: dict[str, Any] = {"type": ["string", "number", "boolean"]}

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.components.serve.modes.answerer import Answer, Description, Request
-from headrace.components.serve.protocols.call import Call, Response, check_rows
+from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
+from headrace.components.serve.protocols.call import CallResponse, PredictCall, check_rows
 from headrace.core.errors import DataError
 from headrace.core.json_body import encode, parse
 from headrace.core.saved_model.interface import KEY, KEY_INPUT, RULES
@@ -18,7 +18,7 @@ ROWS = ("instances",)
 ROWS_OR_COLUMNS = ("instances", "inputs")
 
 
-def decode(body: bytes, description: Description, *, forms: Sequence[str], max_instances: int) -> Call:
+def decode(body: bytes, description: Description, *, forms: Sequence[str], max_instances: int) -> PredictCall:
     """A predict request.
 
     Args:
@@ -37,7 +37,9 @@ def decode(body: bytes, description: Description, *, forms: Sequence[str], max_i
         if not isinstance(instances, list):
             raise DataError("the value is not an array", where="instances", expected="one object per row")
         check_rows(len(instances), "instances", max_instances)
-        return Call(Request(len(instances), instances=description.interface.named_rows(instances)), _predictions)
+        return PredictCall(
+            RowsRequest(len(instances), instances=description.interface.named_rows(instances)), _predictions
+        )
     inputs = description.interface.named_columns(content["inputs"])
     if not isinstance(inputs, dict):
         raise DataError("it is not an object", where="inputs", expected='{"FEATURE": [values], ...}')
@@ -46,23 +48,23 @@ def decode(body: bytes, description: Description, *, forms: Sequence[str], max_i
     known = [len(values) for name, values in columns.items() if name in description.interface.names]
     rows = max(known or map(len, columns.values()), default=0)
     check_rows(rows, "inputs", max_instances)
-    return Call(Request(rows, columns=inputs), _outputs)
+    return PredictCall(RowsRequest(rows, columns=inputs), _outputs)
 
 
-def _predictions(answer: Answer) -> Response:
+def _predictions(answer: Answer) -> CallResponse:
     rows = rows_from_outputs(answer.outputs, bare=answer.bare, binary=answer.binary)
     return _response({"predictions": rows}, answer)
 
 
-def _outputs(answer: Answer) -> Response:
+def _outputs(answer: Answer) -> CallResponse:
     columns = columns_from_outputs(answer.outputs, bare=answer.bare, binary=answer.binary)
     return _response({"outputs": columns}, answer)
 
 
-def _response(content: dict[str, Any], answer: Answer) -> Response:
+def _response(content: dict[str, Any], answer: Answer) -> CallResponse:
     if answer.source:
         content["source"] = list(answer.source)
-    return Response(encode(content), headers=answer.headers)
+    return CallResponse(encode(content), headers=answer.headers)
 
 
 def status(name: str, version: str, *, available: bool) -> bytes:

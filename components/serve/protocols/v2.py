@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from headrace.components.serve.modes.answerer import Answer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
 from headrace.components.serve.protocols import v2_binary
-from headrace.components.serve.protocols.call import Call, Headers, Response, check_rows
+from headrace.components.serve.protocols.call import CallResponse, Headers, PredictCall, check_rows
 from headrace.core.errors import DataError
 from headrace.core.json_body import encode, parse
 from headrace.core.saved_model.interface import KEY
@@ -45,7 +45,7 @@ _HEADER = b"inference-header-content-length"
 _MOST_DIGITS = 19
 
 
-def decode(body: bytes, headers: Headers, description: Description, *, max_instances: int) -> Call:
+def decode(body: bytes, headers: Headers, description: Description, *, max_instances: int) -> PredictCall:
     """An inference request.
 
     Args:
@@ -100,7 +100,9 @@ def decode(body: bytes, headers: Headers, description: Description, *, max_insta
     identity = content.get("id")
     if identity is not None and not isinstance(identity, str):
         raise DataError("it is not a string", where="id", received=shown(identity))
-    return Call(Request(rows, columns=columns), lambda answer: _response(answer, description, identity, outputs))
+    return PredictCall(
+        RowsRequest(rows, columns=columns), lambda answer: _response(answer, description, identity, outputs)
+    )
 
 
 def _head(tensor: Any, where: str, description: Description) -> tuple[str, list[int], str]:
@@ -243,7 +245,9 @@ def _requested(content: Mapping[str, Any], description: Description) -> dict[str
     return outputs
 
 
-def _response(answer: Answer, description: Description, identity: str | None, outputs: Mapping[str, bool]) -> Response:
+def _response(
+    answer: Answer, description: Description, identity: str | None, outputs: Mapping[str, bool]
+) -> CallResponse:
     tensors: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for name, binary in outputs.items():
@@ -269,9 +273,9 @@ def _response(answer: Answer, description: Description, identity: str | None, ou
         content["parameters"] = {"source": ",".join(answer.source)}
     text = encode(content)
     if not blobs:
-        return Response(text, headers=answer.headers)
+        return CallResponse(text, headers=answer.headers)
     length = (_HEADER, str(len(text)).encode())
-    return Response(b"".join([text, *blobs]), 200, (*answer.headers, length), b"application/octet-stream")
+    return CallResponse(b"".join([text, *blobs]), 200, (*answer.headers, length), b"application/octet-stream")
 
 
 def server_metadata() -> bytes:

@@ -9,7 +9,7 @@ from headrace.components.serve.follow import Follower
 from headrace.components.serve.tables.place import ServedTable, current_version, open_table
 
 
-class User(Protocol):
+class TableAnswerer(Protocol):
     """An answerer with a table."""
 
     @property
@@ -30,7 +30,9 @@ class TableFollower(Follower[str]):
         count: as of `Follower`.
     """
 
-    def __init__(self, uri: str, seconds: float, user: User, *, count: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, uri: str, seconds: float, user: TableAnswerer, *, count: Callable[[str], None] = lambda _: None
+    ) -> None:
         super().__init__("table", seconds, count)
         self._uri = uri
         self._user = user

@@ -14,7 +14,7 @@ from headrace.core import storage
 from headrace.core.artifacts import published
 from headrace.core.artifacts.predictions import PredictionsManifest
 from headrace.core.errors import DataError, UsageError
-from headrace.core.prediction_table.layout import Column
+from headrace.core.prediction_table.layout import TableColumn
 from headrace.core.prediction_table.reader import PredictionTable
 from headrace.core.saved_model.find import checked_name
 from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT
@@ -176,7 +176,7 @@ def current_version(uri: str) -> str:
     return version
 
 
-def _dtype(column: Column) -> str:
+def _dtype(column: TableColumn) -> str:
     if column.kind != "number":
         return "STRING"
     name = np.dtype(column.dtype).name

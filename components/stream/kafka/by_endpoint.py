@@ -13,7 +13,7 @@ from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
 from headrace.components.stream.records.by_http import HttpScorer
-from headrace.components.stream.records.score import Scored
+from headrace.components.stream.records.score import RecordResult
 from headrace.core.errors import PlatformError
 from headrace.core.retry import backoff_seconds
 
@@ -21,7 +21,7 @@ _log = logging.getLogger("headrace.stream")
 
 _TICK_S = 0.1
 _MAX_WAIT_S = 10.0
-Answer = tuple[str, list[Scored]]
+Answer = tuple[str, list[RecordResult]]
 
 
 class ByEndpoint:
@@ -69,7 +69,7 @@ class ByEndpoint:
 
     def score(
         self, app: str, values: Sequence[bytes | None], wait: Callable[[], None]
-    ) -> tuple[UsedModel | None, list[Scored]]:
+    ) -> tuple[UsedModel | None, list[RecordResult]]:
         """Scores a batch by one or more requests."""
         del app
         begin = time.perf_counter()

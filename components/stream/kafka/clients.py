@@ -18,7 +18,7 @@ _log = logging.getLogger("headrace.stream")
 Properties = dict[str, Any]
 
 
-class Connection(Protocol):
+class KafkaConnection(Protocol):
     """The options that every client has.
 
     Attributes:
@@ -74,7 +74,7 @@ def record_consumer(config: KafkaConfig, on_commit: Callable[..., None] = lambda
     return group_consumer(config, config.group, **fetched, **{"on_commit": on_commit, "fetch.wait.max.ms": 20})
 
 
-def group_consumer(config: Connection, group: str, **own: Any) -> Consumer:
+def group_consumer(config: KafkaConnection, group: str, **own: Any) -> Consumer:
     """A member of a group, which begins with the oldest message, and commits only what it is told to.
 
     Args:
@@ -86,7 +86,7 @@ def group_consumer(config: Connection, group: str, **own: Any) -> Consumer:
     return _made(Consumer, config, group_of | {"enable.auto.commit": False, "enable.auto.offset.store": False} | own)
 
 
-def whole_consumer(config: Connection, name: str) -> Consumer:
+def whole_consumer(config: KafkaConnection, name: str) -> Consumer:
     """A reader of whole topics, from their beginning, that is told where each partition ends.
 
     Args:
@@ -97,12 +97,12 @@ def whole_consumer(config: Connection, name: str) -> Consumer:
     return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
 
 
-def producer(config: Connection) -> Producer:
+def producer(config: KafkaConnection) -> Producer:
     """An idempotent producer: what it sends again is not there twice."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
 
 
-def _made(kind: type, config: Connection, own: Properties) -> Any:
+def _made(kind: type, config: KafkaConnection, own: Properties) -> Any:
     properties: Properties = {
         "bootstrap.servers": config.bootstrap,
         "client.id": member_name(),
@@ -137,7 +137,7 @@ class _Warnings:
             _log.warning("kafka: %s: %s", error.name(), error.str())
 
 
-def check_topics(consumer: Consumer, config: Connection) -> None:
+def check_topics(consumer: Consumer, config: KafkaConnection) -> None:
     """Checks that the broker answers, and that all topics exist.
 
     Raises:

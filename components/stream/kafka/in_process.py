@@ -11,10 +11,10 @@ from headrace.components.stream.models.fold import StreamModels
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
 from headrace.components.stream.records.codec import Codec
-from headrace.components.stream.records.score import Scored, no_model, score_records
+from headrace.components.stream.records.score import RecordResult, no_model, score_records
 
 
-class InProcess:
+class InProcessScoring:
     """Scores with models in memory; see `Scoring`.
 
     Args:
@@ -57,7 +57,7 @@ class InProcess:
 
     def score(
         self, app: str, values: Sequence[bytes | None], wait: Callable[[], None]
-    ) -> tuple[UsedModel | None, list[Scored]]:
+    ) -> tuple[UsedModel | None, list[RecordResult]]:
         """Scores a batch in one call of the model in use."""
         del wait
         loaded = self._models[app].model

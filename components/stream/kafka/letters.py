@@ -8,7 +8,7 @@ from confluent_kafka import Message
 
 from headrace.components.stream.kafka.outbox import Outgoing
 from headrace.components.stream.models.used import UsedModel
-from headrace.components.stream.records.score import Rejected
+from headrace.components.stream.records.score import Rejection
 
 PREFIX = "headrace-"
 
@@ -21,7 +21,7 @@ def prediction(topic: str, message: Message, value: bytes) -> Outgoing:
 def dead_letter(
     topic: str,
     message: Message,
-    rejected: Rejected,
+    rejected: Rejection,
     app: str,
     used: UsedModel | None,
     *,

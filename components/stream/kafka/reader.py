@@ -14,7 +14,7 @@ from headrace.components.stream.kafka.commit import commit
 
 _log = logging.getLogger("headrace.stream")
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 OnCommit = Callable[[KafkaError | None, Sequence[TopicPartition]], None]
 
 # A poll that gives a commit's result returns only with a record, or at its timeout.
@@ -48,24 +48,24 @@ class RecordReader:
         self._stash: list[Message] = []
         # Of what came during the last commit.
         self._stash_bytes = 0
-        self._revoked: set[Place] = set()
-        self._paused: set[Place] = set()
+        self._revoked: set[Partition] = set()
+        self._paused: set[Partition] = set()
         # The commit that was begun: its offsets, as they were sent, whether its result is to come, why it could not
         # begin, the partitions that were taken away since, and its result once it is known.
-        self._committing: dict[Place, int] = {}
+        self._committing: dict[Partition, int] = {}
         self._sent: set[tuple[str, int, int]] = set()
         self._under_way = False
         self._failed: KafkaError | None = None
-        self._lost: set[Place] = set()
+        self._lost: set[Partition] = set()
         self._committed: list[KafkaError | None] = []
 
     @property
-    def held(self) -> dict[str, int]:
+    def buffered(self) -> dict[str, int]:
         """Number of held records, by topic."""
         return {topic: len(messages) for topic, messages in self._held.items()}
 
     @property
-    def revoked(self) -> Collection[Place]:
+    def revoked(self) -> Collection[Partition]:
         """Partitions that were taken away since the last batch was taken: their next owner reads its records again."""
         return self._revoked
 
@@ -131,7 +131,7 @@ class RecordReader:
             self._consumer.resume(_partitions(places & self._assigned()))
             self._paused -= places
 
-    def commit(self, offsets: Mapping[Place, int]) -> None:
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Begins to commit offsets of the batch that was taken last, without waiting; see `settle`."""
         self._committing = dict(offsets)
         self._lost = {place for place in offsets if place in self._revoked}
@@ -193,11 +193,11 @@ class RecordReader:
             self._stash.append(message)
             self._stash_bytes += len(message)
 
-    def waiting(self) -> dict[Place, int | None]:
+    def waiting(self) -> dict[Partition, int | None]:
         """Records that are not scored yet, of each partition of this member: those in the broker, by the high watermark
         that came with the last fetch, and those that were read. None where nothing was read yet, or the client failed.
         """
-        found: dict[Place, int | None] = dict.fromkeys(sorted(self._assigned()))
+        found: dict[Partition, int | None] = dict.fromkeys(sorted(self._assigned()))
         read = Counter(map(place_of, chain(self._stash, *self._held.values())))
         try:
             for at in self._consumer.position(_partitions(set(found))):
@@ -218,14 +218,14 @@ class RecordReader:
         _log.warning("records: %s", error.str())
         return False
 
-    def _assigned(self) -> set[Place]:
+    def _assigned(self) -> set[Partition]:
         return {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     def _pause_held(self) -> None:
         if self._held:
             self._pause({place for place in self._assigned() if place[0] in self._held} - self._paused)
 
-    def _pause(self, places: set[Place]) -> None:
+    def _pause(self, places: set[Partition]) -> None:
         if places:
             self._consumer.pause(_partitions(places))
             self._paused |= places
@@ -248,12 +248,12 @@ class RecordReader:
             self._held[topic] = left
 
 
-def place_of(message: Message) -> Place:
+def place_of(message: Message) -> Partition:
     """Topic and partition of a message."""
     return str(message.topic()), int(message.partition() or 0)
 
 
-def _partitions(places: set[Place]) -> list[TopicPartition]:
+def _partitions(places: set[Partition]) -> list[TopicPartition]:
     return [TopicPartition(topic, partition) for topic, partition in sorted(places)]
 
 

@@ -8,7 +8,7 @@ import threading
 from headrace.components.stream.kafka import clients
 from headrace.components.stream.kafka.by_endpoint import ByEndpoint
 from headrace.components.stream.kafka.config import KafkaConfig
-from headrace.components.stream.kafka.in_process import InProcess
+from headrace.components.stream.kafka.in_process import InProcessScoring
 from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.model_topic import ModelTopic
 from headrace.components.stream.kafka.outbox import Outbox
@@ -92,7 +92,7 @@ def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> S
         return load_model(event, rules=config.rules, roots=config.model_roots)
 
     models = StreamModels((route.app for route in config.routes), load)
-    return InProcess(codec, models, ModelTopic(consumer, config.model_topic, models.read), metrics)
+    return InProcessScoring(codec, models, ModelTopic(consumer, config.model_topic, models.read), metrics)
 
 
 def join_labels(problem: Problem, config: LabelConfig, *, evaluation: str = "", report: Progress = silent) -> None:

@@ -18,11 +18,11 @@ from confluent_kafka import Message
 from headrace.components.stream.kafka import letters
 from headrace.components.stream.kafka.config import KafkaConfig
 from headrace.components.stream.kafka.outbox import Outbox, Outgoing
-from headrace.components.stream.kafka.reader import Place, RecordReader, place_of
+from headrace.components.stream.kafka.reader import Partition, RecordReader, place_of
 from headrace.components.stream.kafka.scoring import Scoring
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.used import UsedModel
-from headrace.components.stream.records.score import TOO_LARGE, Rejected
+from headrace.components.stream.records.score import TOO_LARGE, Rejection
 from headrace.core.errors import PlatformError
 
 # A wait for the broker that is longer than this polls the group, so that the member is not taken for dead.
@@ -99,7 +99,7 @@ class KafkaScorer:
     def turn(self) -> None:
         """One turn of the loop: model events, and one batch of what has arrived."""
         self._tend()
-        for topic, held in self._reader.held.items():
+        for topic, held in self._reader.buffered.items():
             app = self._routes[topic].app
             if self._scoring.has_model(app):
                 for batch in self._reader.release(topic):
@@ -135,7 +135,7 @@ class KafkaScorer:
         for message in messages:
             batches.setdefault(str(message.topic()), []).append(message)
         results: list[Result] = []
-        offsets: dict[Place, int] = {}
+        offsets: dict[Partition, int] = {}
         scored: list[Message] = []
         for topic, batch in batches.items():
             if self._config.without_model == "hold" and not self._scoring.has_model(self._routes[topic].app):
@@ -200,7 +200,7 @@ class KafkaScorer:
 
     def _without_value(self, message: Message, refused: str, keyed: bool) -> Outgoing:
         app = self._routes[str(message.topic())].app
-        why = Rejected(TOO_LARGE, f"the message to {refused} exceeds the maximum message size")
+        why = Rejection(TOO_LARGE, f"the message to {refused} exceeds the maximum message size")
         used = self._used.get(app)
         return letters.dead_letter(self._config.dead_letters, message, why, app, used, whole=False, keyed=keyed)
 

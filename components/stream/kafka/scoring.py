@@ -7,7 +7,7 @@ from typing import Protocol
 
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
-from headrace.components.stream.records.score import Scored
+from headrace.components.stream.records.score import RecordResult
 
 
 class Scoring(Protocol):
@@ -44,7 +44,7 @@ class Scoring(Protocol):
 
     def score(
         self, app: str, values: Sequence[bytes | None], wait: Callable[[], None]
-    ) -> tuple[UsedModel | None, list[Scored]]:
+    ) -> tuple[UsedModel | None, list[RecordResult]]:
         """Scores a batch.
 
         Args:

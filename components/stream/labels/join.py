@@ -71,7 +71,7 @@ class WindowedJoin:
         self.invalid = 0
 
     @property
-    def held(self) -> tuple[int, int]:
+    def buffered(self) -> tuple[int, int]:
         """The numbers of predictions and of labels in memory."""
         predictions = sum(len(part[0]) for parts in self._predictions.values() for part in parts)
         return predictions, sum(len(part[0]) for part in self._labels)
@@ -172,7 +172,7 @@ class WindowedJoin:
 
     def _bound(self) -> None:
         """Samples by key, so that neither predictions nor labels are more than the bound."""
-        while max(self.held) > self._most and self._shift < _BITS - 1:
+        while max(self.buffered) > self._most and self._shift < _BITS - 1:
             self._shift += 1
             for window, parts in self._predictions.items():
                 self._predictions[window] = [_some(part, self._sampled(part[0])) for part in parts]

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from headrace.components.monitor.alarms import Alarm, Alarms, utc
-from headrace.components.monitor.judge import Judged, judge_metric, metric_of
+from headrace.components.monitor.judge import JudgedMetric, judge_metric, metric_of
 from headrace.components.stream.labels.alarm import MetricAlarm
 from headrace.components.stream.labels.join import MeasuredWindow
 from headrace.core.problem import Monitor, Problem
@@ -24,7 +24,7 @@ class MetricReport:
     def __init__(self, problem: Problem, app: str, evaluated: float | None = None) -> None:
         self._problem = problem
         self._app = app
-        self._judged = Judged(metric_of(problem), evaluated)
+        self._judged = JudgedMetric(metric_of(problem), evaluated)
         self._thresholds = problem.monitor or Monitor()
 
     def event(self, window: MeasuredWindow) -> bytes:

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from headrace.components.stream.models.load import LoadedModel, Unreachable
+from headrace.components.stream.models.load import LoadedModel, ModelUnreachable
 from headrace.components.stream.models.outcome import ModelOutcome, Tell
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.model_events.candidates import Added, Candidates
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.retry import backoff_seconds
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")
@@ -64,7 +64,7 @@ class AppModels:
         self._candidates = Candidates()
         # Attempts that failed without a stated fault, by epoch.
         self._failed: Counter[int] = Counter()
-        self._current: Current[LoadedModel | None] = Current(None)
+        self._current: CurrentModel[LoadedModel | None] = CurrentModel(None)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -118,7 +118,7 @@ class AppModels:
                         return
                     self._candidates.use(event)
                 self._current.switch(lambda: loaded)
-        except Unreachable as error:
+        except ModelUnreachable as error:
             self._again(event, error.paragraph)
         except (PlatformError, MemoryError) as error:
             reason = error.paragraph if isinstance(error, HeadraceError) else "there is not enough memory"

@@ -12,12 +12,12 @@ from headrace.core.artifacts import registered
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.rules.mode import Mode
-from headrace.core.saved_model.find import Source, find_source
+from headrace.core.saved_model.find import ServableModel, find_source
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.model import OnlineModel
 
 
-class Unreachable(PlatformError):
+class ModelUnreachable(PlatformError):
     """The files of a Model cannot be read, or are not there yet. Exit 75."""
 
 
@@ -62,11 +62,13 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
             source = _source(event, rules)
             # Copied here, so that an error of the network is not taken for one of the model.
             folder = copies.enter_context(storage.at_hand(source.saved_model))
-        except Unreachable:
+        except ModelUnreachable:
             raise
         except (PlatformError, OSError) as error:
             reason = error.paragraph if isinstance(error, HeadraceError) else str(error)
-            raise Unreachable("the Model of the event cannot be read", where=event.model, received=reason) from error
+            raise ModelUnreachable(
+                "the Model of the event cannot be read", where=event.model, received=reason
+            ) from error
         # The golden check makes the first predictions, and tells a bad row from a platform that failed.
         model = OnlineModel(replace(source, saved_model=str(folder), warm_up=()), signature=event.signature)
     model.source = source
@@ -83,7 +85,7 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
 def _verify(event: ModelEvent) -> None:
     try:
         if not storage.exists(storage.join(event.model, registered.RECORD)):
-            raise Unreachable(
+            raise ModelUnreachable(
                 "the Model of the event does not exist",
                 where=event.model,
                 expected=f"a folder with {registered.RECORD}",
@@ -92,10 +94,12 @@ def _verify(event: ModelEvent) -> None:
         registered.verify(event.model)
     except UsageError as error:
         # A right that is missing now, or credentials that have expired, are no fault of the model.
-        raise Unreachable("the Model of the event cannot be read", where=event.model, received=str(error)) from error
+        raise ModelUnreachable(
+            "the Model of the event cannot be read", where=event.model, received=str(error)
+        ) from error
 
 
-def _source(event: ModelEvent, rules: Mode) -> Source:
+def _source(event: ModelEvent, rules: Mode) -> ServableModel:
     source = find_source(event.model, name=event.app, rules=rules)
     if source.version != event.version:
         raise DataError(

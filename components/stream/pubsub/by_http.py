@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.records.by_http import HttpScorer
-from headrace.components.stream.records.score import Scored
+from headrace.components.stream.records.score import RecordResult
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class ByHttp:
 
     options: EndpointOptions
 
-    def make(self) -> Endpoint:
+    def make(self) -> HttpBatchScorer:
         """Makes the scorer of a process.
 
         Raises:
             UsageError: the token is missing.
         """
-        return Endpoint(self.options)
+        return HttpBatchScorer(self.options)
 
 
-class Endpoint:
+class HttpBatchScorer:
     """Scores by requests; see `sources.BatchScorer`."""
 
     def __init__(self, options: EndpointOptions) -> None:
@@ -38,7 +38,7 @@ class Endpoint:
     def look(self) -> None:
         """Nothing: the endpoint has the model."""
 
-    def score(self, values: Sequence[bytes]) -> tuple[str, list[Scored]]:
+    def score(self, values: Sequence[bytes]) -> tuple[str, list[RecordResult]]:
         """The version that the endpoint names, and the results; errors as of `HttpScorer.score`."""
         return self._scorer.score(values)
 

@@ -15,7 +15,7 @@ from headrace.components.stream.models.load import load_model
 from headrace.components.stream.models.outcome import member_name
 from headrace.components.stream.pubsub.pointer import ModelPointer
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import Scored, no_model, score_records
+from headrace.components.stream.records.score import RecordResult, no_model, score_records
 from headrace.components.stream.without_model import WithoutModel, check_without_model
 from headrace.core.checks import is_finite
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
@@ -30,7 +30,7 @@ _PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
-class InProcess:
+class InProcessModels:
     """The models of an application, loaded in this process.
 
     Args:
@@ -77,7 +77,7 @@ class InProcess:
 class FollowedModels:
     """The models of an application, which the first stage of each bundle tends; see `sources.BatchScorer`."""
 
-    def __init__(self, options: InProcess) -> None:
+    def __init__(self, options: InProcessModels) -> None:
         # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         self._options = options
@@ -134,7 +134,7 @@ class FollowedModels:
             with self._lock:
                 self._look()
 
-    def score(self, values: Sequence[bytes]) -> tuple[str, list[Scored]]:
+    def score(self, values: Sequence[bytes]) -> tuple[str, list[RecordResult]]:
         """Scores a batch with the model in use, and returns its version; without one, all records are rejected."""
         loaded = self._models[self._options.app].model
         if loaded is None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from headrace.components.stream.records.score import Scored
+from headrace.components.stream.records.score import RecordResult
 
 
 class BatchScorer(Protocol):
@@ -19,7 +19,7 @@ class BatchScorer(Protocol):
             HeadraceError: there is no model, and records are held until there is one.
         """
 
-    def score(self, values: Sequence[bytes]) -> tuple[str, list[Scored]]:
+    def score(self, values: Sequence[bytes]) -> tuple[str, list[RecordResult]]:
         """The version of the model that was in use, "" without one, and the result of each record, in order.
 
         Raises:

@@ -14,7 +14,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from headrace.components.stream.pubsub.config import PubSubConfig
 from headrace.components.stream.pubsub.sources import BatchScorer, scorer_of
-from headrace.components.stream.records.score import TOO_LARGE, Rejected, Scored
+from headrace.components.stream.records.score import TOO_LARGE, RecordResult, Rejection
 
 # Beam's metrics of the job are counters of this namespace: records, predicted, duplicates, and reasons of rejection.
 METRICS = "headrace.stream"
@@ -102,7 +102,7 @@ def prediction_of(message: PubsubMessage, value: bytes) -> PubsubMessage:
     return _message(message, value, {"message-id": message.message_id or ""})
 
 
-def dead_letter(message: PubsubMessage, rejected: Rejected, app: str, version: str) -> PubsubMessage:
+def dead_letter(message: PubsubMessage, rejected: Rejection, app: str, version: str) -> PubsubMessage:
     """The dead letter of a record: the record, and in further attributes why it has no prediction.
 
     Args:
@@ -125,11 +125,11 @@ def dead_letter(message: PubsubMessage, rejected: Rejected, app: str, version: s
     return _message(message, data, facts)
 
 
-def _sendable(result: Scored) -> Scored:
+def _sendable(result: RecordResult) -> RecordResult:
     """The result, without a prediction that is larger than a message may be."""
     if len(result.prediction or b"") <= _DATA_BYTES:
         return result
-    return Scored(None, Rejected(TOO_LARGE, "the prediction exceeds the maximum message size"))
+    return RecordResult(None, Rejection(TOO_LARGE, "the prediction exceeds the maximum message size"))
 
 
 def _message(message: PubsubMessage, data: bytes, facts: Mapping[str, str]) -> PubsubMessage:

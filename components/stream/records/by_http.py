@@ -14,13 +14,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.components.score.endpoint.client import Client, Response, TooLarge
-from headrace.components.score.endpoint.not_finite import NotFinite
+from headrace.components.score.endpoint.client import EndpointClient, EndpointResponse, SizeLimitExceeded
+from headrace.components.score.endpoint.not_finite import NotFiniteRows
 from headrace.components.score.endpoint.refused_rows import RefusedRows
 from headrace.components.score.endpoint.reply import BrokenReply, reply_of
 from headrace.components.score.options import EndpointOptions
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import LONGEST_MESSAGE, VERSION, Rejected, Scored, rejected_for, rows_of
+from headrace.components.stream.records.score import (
+    LONGEST_MESSAGE,
+    VERSION,
+    RecordResult,
+    Rejection,
+    rejected_for,
+    rows_of,
+)
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.scoring.bisect import RowsFailed, answered
 
@@ -48,14 +55,16 @@ class HttpScorer:
         UsageError: the token is missing.
     """
 
-    def __init__(self, options: EndpointOptions, client: Client | None = None) -> None:
+    def __init__(self, options: EndpointOptions, client: EndpointClient | None = None) -> None:
         self._options = options
-        self._client = client or Client(options)
+        self._client = client or EndpointClient(options)
         self._codec = JsonCodec()
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="ask")
         self._output = ""
 
-    def score(self, values: Sequence[bytes | None], stop: threading.Event | None = None) -> tuple[str, list[Scored]]:
+    def score(
+        self, values: Sequence[bytes | None], stop: threading.Event | None = None
+    ) -> tuple[str, list[RecordResult]]:
         """Scores a batch of records.
 
         Args:
@@ -70,14 +79,14 @@ class HttpScorer:
             UsageError: access is denied, or the address is wrong.
             PlatformError: the endpoint failed at each attempt.
         """
-        results: list[Scored | None] = [None] * len(values)
+        results: list[RecordResult | None] = [None] * len(values)
         good: dict[int, bytes] = {}
         for place, value in enumerate(values):
             try:
                 rows_of(value, self._codec)
                 good[place] = value or b""
             except DataError as error:
-                results[place] = Scored(None, rejected_for("malformed_row", error))
+                results[place] = RecordResult(None, rejected_for("malformed_row", error))
         stop = stop or threading.Event()
         parts = self._parts(good)
         futures = [self._pool.submit(self._part, part, good, stop) for part in parts]
@@ -104,10 +113,10 @@ class HttpScorer:
 
     def _part(
         self, places: Sequence[int], values: Mapping[int, bytes], stop: threading.Event
-    ) -> tuple[list[Scored], str]:
+    ) -> tuple[list[RecordResult], str]:
         """The results of records that are one request, if none of them is refused."""
         left = list(places)
-        found: dict[int, Scored] = {}
+        found: dict[int, RecordResult] = {}
         version = ""
         while left:
             asked = tuple(left)
@@ -128,7 +137,7 @@ class HttpScorer:
             version = next((answer.version for answer in answers if answer.version), "")
             made = [(one, answer.version) for answer in answers for one in answer.predictions]
             for place, (prediction, named) in zip(kept, made, strict=True):
-                found[place] = Scored(self._codec.value([self._row(prediction, named)]), None, 1)
+                found[place] = RecordResult(self._codec.value([self._row(prediction, named)]), None, 1)
             break
         return [found[place] for place in places], version
 
@@ -142,7 +151,7 @@ class HttpScorer:
         # The records are JSON objects as they are.
         body = b'{"instances":[' + b",".join(values[place] for place in places) + b"]}"
 
-        def read(response: Response) -> _Answer:
+        def read(response: EndpointResponse) -> _Answer:
             reply = reply_of(response.content, "instances")
             if len(reply.predictions) != len(places):
                 raise BrokenReply(f"{len(reply.predictions)} predictions for {len(places)} records")
@@ -150,7 +159,7 @@ class HttpScorer:
 
         try:
             return self._client.post(self._options.url, body, read, stop)
-        except NotFinite as error:
+        except NotFiniteRows as error:
             # Indices beyond the request are of padding.
             rows = {row for indices in error.rows.values() for row in indices if row < len(places)}
             if not rows:
@@ -162,7 +171,7 @@ class HttpScorer:
             if not named:
                 raise RowsFailed("the endpoint refuses rows that it was not sent") from error
             raise _Refused({first + row: (of[0].reason, of[0].message) for row, of in named.items()}) from error
-        except TooLarge as error:
+        except SizeLimitExceeded as error:
             raise RowsFailed(f"the endpoint refuses the record for its size, status 413: {error}") from error
 
     def _row(self, prediction: Any, version: str) -> dict[str, Any]:
@@ -184,12 +193,12 @@ class _Refused(Exception):
         self.rows = rows
 
 
-def _rejected(reason: str, message: str) -> Scored:
-    return Scored(None, Rejected(reason, message[:LONGEST_MESSAGE]))
+def _rejected(reason: str, message: str) -> RecordResult:
+    return RecordResult(None, Rejection(reason, message[:LONGEST_MESSAGE]))
 
 
-def _only_output(client: Client, url: str) -> str:
-    def read(response: Response) -> str:
+def _only_output(client: EndpointClient, url: str) -> str:
+    def read(response: EndpointResponse) -> str:
         definitions = json.loads(response.content)["metadata"]["signature_def"]["signature_def"]
         (definition,) = definitions.values()
         (name,) = definition["outputs"]
@@ -204,8 +213,8 @@ def _only_output(client: Client, url: str) -> str:
 
 
 def _results(
-    futures: Sequence[Future[tuple[list[Scored], str]]], stop: threading.Event
-) -> list[tuple[list[Scored], str]]:
+    futures: Sequence[Future[tuple[list[RecordResult], str]]], stop: threading.Event
+) -> list[tuple[list[RecordResult], str]]:
     """The results of all requests, or the first error; then the others are stopped."""
     try:
         wait(futures, return_when="FIRST_EXCEPTION")

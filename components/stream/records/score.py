@@ -21,8 +21,8 @@ from headrace.core.saved_model.json.columns import Columns, columns_from_instanc
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NoPrediction, rows_from_outputs
 from headrace.core.scoring.online.model import OnlineModel
-from headrace.core.scoring.online.trial import RowsDepend
-from headrace.core.scoring.predictor import Predicted
+from headrace.core.scoring.online.trial import DependentRows
+from headrace.core.scoring.predictor import BatchPredictions
 
 # Of the model that made a prediction, in the prediction itself.
 VERSION, EPOCH = "model_version", "model_epoch"
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rejected:
+class Rejection:
     """Why a record, or some rows of it, have no prediction.
 
     Attributes:
@@ -49,7 +49,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Scored:
+class RecordResult:
     """The result of a record; at least one of its two parts is there.
 
     Attributes:
@@ -59,7 +59,7 @@ class Scored:
     """
 
     prediction: bytes | None
-    rejected: Rejected | None
+    rejected: Rejection | None
     rows: int = 0
 
 
@@ -68,7 +68,7 @@ def score_records(
     loaded: LoadedModel,
     codec: Codec,
     tell: Callable[[RuleCounts], None] | None = None,
-) -> list[Scored]:
+) -> list[RecordResult]:
     """Scores a batch of records.
 
     Args:
@@ -85,7 +85,7 @@ def score_records(
     """
     rows: list[Row] = []
     owners: list[tuple[int, int]] = []
-    rejected: dict[int, Rejected] = {}
+    rejected: dict[int, Rejection] = {}
     for record, value in enumerate(values):
         try:
             decoded = rows_of(value, codec)
@@ -109,9 +109,9 @@ def rows_of(value: bytes | None, codec: Codec) -> list[Row]:
     return codec.rows(value)
 
 
-def no_model(values: Sequence[bytes | None], app: str) -> list[Scored]:
+def no_model(values: Sequence[bytes | None], app: str) -> list[RecordResult]:
     """The results of records that arrive while there is no model."""
-    nothing = Scored(None, Rejected(NO_MODEL, f"{app} has no model yet"))
+    nothing = RecordResult(None, Rejection(NO_MODEL, f"{app} has no model yet"))
     return [nothing] * len(values)
 
 
@@ -119,15 +119,15 @@ def _results(
     records: int,
     owners: Sequence[tuple[int, int]],
     predictions: Sequence[Row | None],
-    faults: dict[int, Rejected],
-    rejected: dict[int, Rejected],
+    faults: dict[int, Rejection],
+    rejected: dict[int, Rejection],
     codec: Codec,
-) -> list[Scored]:
+) -> list[RecordResult]:
     if len(owners) == records and not faults and not rejected:
         # The common case: one row per record, and all of them predicted.
-        return [Scored(codec.value([one]), None, 1) for one in predictions if one is not None]
+        return [RecordResult(codec.value([one]), None, 1) for one in predictions if one is not None]
     made: list[list[Row]] = [[] for _ in range(records)]
-    bad: list[list[tuple[int, Rejected]]] = [[] for _ in range(records)]
+    bad: list[list[tuple[int, Rejection]]] = [[] for _ in range(records)]
     for at, (record, row) in enumerate(owners):
         prediction = predictions[at]
         if prediction is None:
@@ -137,24 +137,24 @@ def _results(
     results = []
     for record in range(records):
         if record in rejected:
-            results.append(Scored(None, rejected[record]))
+            results.append(RecordResult(None, rejected[record]))
             continue
         why = None
         if bad[record]:
             first = bad[record][0][1]
             some = tuple(row for row, _ in bad[record]) if made[record] else ()
-            why = Rejected(first.reason, first.message, some)
+            why = Rejection(first.reason, first.message, some)
         value = codec.value(made[record]) if made[record] else None
-        results.append(Scored(value, why, len(made[record])))
+        results.append(RecordResult(value, why, len(made[record])))
     return results
 
 
 def _predict(
     rows: Sequence[Row], loaded: LoadedModel, tell: Callable[[RuleCounts], None] | None
-) -> tuple[list[Row | None], dict[int, Rejected]]:
+) -> tuple[list[Row | None], dict[int, Rejection]]:
     """The prediction of each row, None for rows at fault, and the faults by row."""
     model = loaded.model
-    faults: dict[int, Rejected] = {}
+    faults: dict[int, Rejection] = {}
     at = list(range(len(rows)))
     columns = _columns(rows, model, at, faults, tell)
     found: list[Row | None] = [None] * len(rows)
@@ -179,7 +179,7 @@ def _columns(
     rows: Sequence[Row],
     model: OnlineModel,
     at: list[int],
-    faults: dict[int, Rejected],
+    faults: dict[int, Rejection],
     tell: Callable[[RuleCounts], None] | None,
 ) -> Columns | None:
     """The columns of the rows without a fault, whose places stay in `at`; None if there are none."""
@@ -189,7 +189,7 @@ def _columns(
         except RowsRefused as error:
             # Only the first thousand refused rows are listed: the others are found in the next round.
             refused = {at[row]: listed[0] for row, listed in error.rows.items()}
-            faults |= {row: Rejected(fault.reason, fault.message[:LONGEST_MESSAGE]) for row, fault in refused.items()}
+            faults |= {row: Rejection(fault.reason, fault.message[:LONGEST_MESSAGE]) for row, fault in refused.items()}
             at[:] = [row for row in at if row not in refused]
             # All rows that broke a rule are counted by now.
             tell = None
@@ -200,11 +200,11 @@ def _columns(
     return None
 
 
-def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error: DataError) -> dict[int, Rejected]:
+def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error: DataError) -> dict[int, Rejection]:
     """The rows that cannot be read, found by halves."""
     if len(at) == 1:
         return {at[0]: rejected_for("malformed_row", error)}
-    found: dict[int, Rejected] = {}
+    found: dict[int, Rejection] = {}
     half = len(at) // 2
     for part in (at[:half], at[half:]):
         try:
@@ -217,22 +217,22 @@ def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error:
     return found
 
 
-def _called(model: OnlineModel, columns: Columns, rows: int) -> list[tuple[range, Predicted]]:
+def _called(model: OnlineModel, columns: Columns, rows: int) -> list[tuple[range, BatchPredictions]]:
     """The model's answers: to all rows at once, or to each alone if rows turn out to depend on each other."""
     if not model.whole:
         try:
             return [(range(rows), model.predict(columns))]
-        except RowsDepend:
+        except DependentRows:
             pass
     alone = [{name: values[row : row + 1] for name, values in columns.items()} for row in range(rows)]
     return [(range(row, row + 1), model.predict(one)) for row, one in enumerate(alone)]
 
 
 def _json_rows(
-    predicted: Predicted, model: OnlineModel, rows: Sequence[int], faults: dict[int, Rejected]
+    predicted: BatchPredictions, model: OnlineModel, rows: Sequence[int], faults: dict[int, Rejection]
 ) -> dict[int, Row]:
     """The predictions as JSON values, by row; those at fault are added to `faults`."""
-    faults |= {rows[row]: Rejected(f.reason, f.message[:LONGEST_MESSAGE]) for row, f in predicted.faults.items()}
+    faults |= {rows[row]: Rejection(f.reason, f.message[:LONGEST_MESSAGE]) for row, f in predicted.faults.items()}
     at, outputs = predicted.at, predicted.outputs
     if predicted.faults:
         good = ~np.isin(at, list(predicted.faults))
@@ -254,8 +254,8 @@ def _json_rows(
     return dict(zip(places, made, strict=True))
 
 
-def rejected_for(reason: str, error: DataError) -> Rejected:
+def rejected_for(reason: str, error: DataError) -> Rejection:
     """The rejection of a record for an error."""
     # The place in the batch is nothing to a reader of the dead-letter topic.
     plain = DataError(error.what, expected=error.expected, received=error.received)
-    return Rejected(reason, plain.paragraph[:LONGEST_MESSAGE])
+    return Rejection(reason, plain.paragraph[:LONGEST_MESSAGE])

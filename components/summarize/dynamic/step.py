@@ -11,7 +11,7 @@ from headrace.components.summarize.dynamic.outcome import Conclusion, conclusion
 from headrace.components.summarize.records import is_done, step_of
 from headrace.components.summarize.step import ended
 from headrace.components.tick.command import headrace
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core import storage
 from headrace.core.errors import HeadraceError
 from headrace.core.ledger.ledger import Ledger
@@ -126,7 +126,7 @@ def _follow(facts: DynamicFacts, file: ProblemFile, base: Mapping[str, Any], ste
     if not _add(facts, steps, "lineage", lineage.lineage_identity(facts.run_id, facts.holder, examples)):
         return
     chosen = steps[-1]["result"]
-    model = Request.from_json(chosen["training"]).identity(file, examples)
+    model = TrainingRequest.from_json(chosen["training"]).identity(file, examples)
     if not _add(facts, steps, "train", model):
         return
     evaluation = lineage.evaluate_identity(file, examples, model, chosen["champion"], chosen["comparison"])

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from headrace.components.train.input.examples import Split
+from headrace.components.train.input.examples import SplitFiles
 from headrace.components.train.input.prepared_blocks import Calls, SharedBlocks, readers
-from headrace.components.train.input.records import BLOCK_ROWS, Prepared, Rows, reading, row_bytes
+from headrace.components.train.input.records import BLOCK_ROWS, PreparedRows, RowPreparer, reading, row_bytes
 from headrace.components.train.input.row_cache import RowCache
 from headrace.components.train.input.row_order import RowOrder, cuts
 from headrace.components.train.input.shard_stream import Shards
@@ -63,7 +63,7 @@ class Batches:
     """
 
     shards: Shards
-    prepared: Prepared
+    prepared: RowPreparer
     batch_size: int
     deterministic: bool
     memory_bytes: int | None
@@ -89,7 +89,7 @@ class Batches:
         return alone.streamed(start_step, 0, 1)
 
     def cached(
-        self, split: Split, place: str, order: RowOrder, *, stream_first: bool
+        self, split: SplitFiles, place: str, order: RowOrder, *, stream_first: bool
     ) -> Callable[[int, int, int], Stream]:
         """(start step, worker, workers) -> batches of cached rows.
 
@@ -176,11 +176,11 @@ class Batches:
         call = tf.py_function if tf.string in [column.dtype for column in like] else tf.numpy_function
 
         @tf.autograph.experimental.do_not_convert
-        def chunk_of(chunk: Any) -> Rows:
+        def chunk_of(chunk: Any) -> PreparedRows:
             columns = call(read, [chunk], Tout=[column.dtype for column in like])
             for column, specification in zip(columns, like, strict=True):
                 column.set_shape([joined, size, *specification.shape[1:]])
-            rows: Rows = tf.nest.pack_sequence_as(self.prepared.specification, columns)
+            rows: PreparedRows = tf.nest.pack_sequence_as(self.prepared.specification, columns)
             return rows
 
         with tf.device("CPU:0"):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.components.train.input.records import Rows, labelled, numeric_names
+from headrace.components.train.input.records import PreparedRows, labelled, numeric_names
 from headrace.components.train.model.distinct_values import Strings
 from headrace.components.train.model.wide_and_deep import NUMBERS
 from headrace.core.problem import Numeric, Problem
-from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
+from headrace.core.tfrecord.reader import ExampleReader, Kind, RecordRange
 
 
 class BlockReader:
@@ -33,7 +33,7 @@ class BlockReader:
         kinds: dict[str, Kind] = dict.fromkeys(self._numbers, "float_list")
         self._reader = ExampleReader(files, {**kinds, **dict.fromkeys(self._strings, "bytes_list")})
 
-    def rows(self, runs: Sequence[Run], order: npt.NDArray[np.integer[Any]]) -> Rows:
+    def rows(self, runs: Sequence[RecordRange], order: npt.NDArray[np.integer[Any]]) -> PreparedRows:
         """The rows of a block: arrays and `Strings`.
 
         Args:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.core.artifacts import open_examples as examples_artifact
-from headrace.core.artifacts.open_examples import Split, unreadable
+from headrace.core.artifacts.open_examples import SplitFiles, unreadable
 from headrace.core.errors import DataError
 from headrace.core.problem import Problem
 
 __all__ = [
     "Examples",
-    "Split",
+    "SplitFiles",
     "blaming_shards",
     "damage_of",
     "open_examples",
@@ -44,8 +44,8 @@ class Examples:
     uri: str
     identity: str
     statistics: Mapping[str, Mapping[str, Any]]
-    train: Split
-    eval: Split
+    train: SplitFiles
+    eval: SplitFiles
     span_weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -91,7 +91,7 @@ def suspect_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def damage_of(*splits: Split) -> DataError | None:
+def damage_of(*splits: SplitFiles) -> DataError | None:
     """The error of the first shard that is damaged or lacks rows; None if all are complete."""
     import tensorflow as tf
 

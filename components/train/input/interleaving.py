@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from headrace.core.tfrecord.reader import Run
+from headrace.core.tfrecord.reader import RecordRange
 
 INTERLEAVED_SHARDS = 8
 PIECE_ROWS = 256
@@ -27,7 +27,7 @@ class Interleave:
         self._waiting = deque(range(len(rows)))
         self._slot = 0
 
-    def pieces(self) -> Iterator[Run]:
+    def pieces(self) -> Iterator[RecordRange]:
         """The pieces in their order."""
         while True:
             held = self._slots[self._slot]
@@ -42,6 +42,6 @@ class Interleave:
                 shard, taken = held
                 piece = min(PIECE_ROWS, self._rows[shard] - taken)
                 if piece:
-                    yield Run(shard, taken, piece)
+                    yield RecordRange(shard, taken, piece)
                 self._slots[self._slot] = (shard, taken + piece) if piece else None
             self._slot = (self._slot + 1) % len(self._slots)

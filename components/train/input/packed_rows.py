@@ -17,7 +17,7 @@ _ALIGNED_BYTES = 64
 _SHORT = np.dtype(np.uint16)
 
 
-class Column(NamedTuple):
+class PackedColumn(NamedTuple):
     """Type and shape of a column: its value per row has `shape`, () for one number."""
 
     dtype: np.dtype[Any]
@@ -46,7 +46,7 @@ class PackedRows:
         file: an open file that holds the table; None for main memory.
     """
 
-    def __init__(self, columns: Sequence[Column], rows: int, file: Any = None) -> None:
+    def __init__(self, columns: Sequence[PackedColumn], rows: int, file: Any = None) -> None:
         self._columns = list(columns)
         self._compiled = native.library()
         self._filled: list[slice] = []
@@ -132,7 +132,7 @@ class PackedRows:
                 self._table[name][rows] = narrow[name][rows]
 
 
-def _aligned(rows: int, column: Column) -> npt.NDArray[Any]:
+def _aligned(rows: int, column: PackedColumn) -> npt.NDArray[Any]:
     shape = (rows, *column.shape)
     size = math.prod(shape) * column.dtype.itemsize
     content = np.empty(size + _ALIGNED_BYTES, np.uint8)

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from headrace.components.train.input.examples import Split
-from headrace.components.train.input.records import Prepared, Rows, reading
+from headrace.components.train.input.examples import SplitFiles
+from headrace.components.train.input.records import PreparedRows, RowPreparer, reading
 from headrace.components.train.input.shard_stream import Shards
 
 _MAX_READERS = 8
@@ -132,12 +132,12 @@ class InOrder:
         prepared: raw rows -> prepared rows.
     """
 
-    split: Split
+    split: SplitFiles
     shards: Shards
-    prepared: Prepared
+    prepared: RowPreparer
 
-    def __iter__(self) -> Iterator[Rows]:
-        """Yields the `Rows` of each block.
+    def __iter__(self) -> Iterator[PreparedRows]:
+        """Yields the `PreparedRows` of each block.
 
         Raises:
             DataError: a shard is damaged.

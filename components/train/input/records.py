@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.train.input.examples import Split, damage_of, said_by, suspect_errors, unreadable
+from headrace.components.train.input.examples import SplitFiles, damage_of, said_by, suspect_errors, unreadable
 from headrace.components.train.model.distinct_values import ByValue, decoded
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.tfrecord.reader import ExampleReader, Kind, Run
+from headrace.core.tfrecord.reader import ExampleReader, Kind, RecordRange
 from headrace.core.values.doubles import doubles_of
 
 # (features by name, labels) of a block or batch of rows; with sample weights, (features by name, labels, weights).
-Rows = tuple[Any, ...]
+PreparedRows = tuple[Any, ...]
 Prepare = Callable[[dict[str, Any]], dict[str, Any]]
 
 BLOCK_ROWS = 16_384
@@ -30,7 +30,7 @@ def numeric_names(problem: Problem) -> list[str]:
     return [column.name for column in problem.columns if isinstance(column, Numeric)]
 
 
-def labelled(problem: Problem, columns: Mapping[str, Any], factors: Any = None) -> Rows:
+def labelled(problem: Problem, columns: Mapping[str, Any], factors: Any = None) -> PreparedRows:
     """The features, the label and the weight of parsed rows.
 
     Args:
@@ -55,11 +55,11 @@ def labelled(problem: Problem, columns: Mapping[str, Any], factors: Any = None) 
     return parsed, label, *weights
 
 
-class Prepared:
+class RowPreparer:
     """Raw rows -> prepared rows. It is thread-safe.
 
     Attributes:
-        specification: `Rows` of tf.TensorSpec, [None, ...] each.
+        specification: `PreparedRows` of tf.TensorSpec, [None, ...] each.
 
     Args:
         problem: the Problem.
@@ -77,9 +77,9 @@ class Prepared:
         else:
             self._run, structure = _traced(problem, prepare)
         features = {name: tf.TensorSpec(each.shape, each.dtype) for name, each in structure.items()}
-        self.specification: Rows = (features, label, *weights)
+        self.specification: PreparedRows = (features, label, *weights)
 
-    def __call__(self, rows: Rows) -> Rows:
+    def __call__(self, rows: PreparedRows) -> PreparedRows:
         """Prepares the rows of `BlockReader`: arrays, and tensors of strings."""
         features, *labels = rows
         return self._run(features), *labels
@@ -104,7 +104,7 @@ def _traced(problem: Problem, prepare: Prepare) -> tuple[Callable[[Any], Any], A
     return prepared, run.structured_outputs
 
 
-def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
+def raw_rows(problem: Problem, split: SplitFiles, limit: int) -> dict[str, Any]:
     """Features, inputs of derived ones and the key (as "key") of the first `limit` rows of a split, as numpy arrays.
 
     Numbers are float32 as Examples hold them, or float64 of inputs and in `derivation.exact`; texts are bytes.
@@ -112,7 +112,7 @@ def raw_rows(problem: Problem, split: Split, limit: int) -> dict[str, Any]:
     kinds: dict[str, Kind] = dict(problem.derivation.stored)
     runs, left = [], min(limit, split.rows)
     for file, rows in enumerate(split.shard_rows):
-        runs.append(Run(file, 0, min(rows, left)))
+        runs.append(RecordRange(file, 0, min(rows, left)))
         left -= runs[-1].rows
     try:
         reader = ExampleReader(split.files, {**kinds, problem.key_name: "bytes_list"})
@@ -137,7 +137,7 @@ def row_bytes(specification: Any) -> int:
 
 
 @contextmanager
-def reading(split: Split) -> Iterator[None]:
+def reading(split: SplitFiles) -> Iterator[None]:
     """Translates an error about a damaged shard into one that names the damage."""
     try:
         yield

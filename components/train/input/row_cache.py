@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from headrace.components.train.input.packed_rows import Column, PackedRows
+from headrace.components.train.input.packed_rows import PackedColumn, PackedRows
 from headrace.components.train.input.prepared_blocks import in_parallel
 from headrace.components.train.input.records import BLOCK_ROWS
 
@@ -49,7 +49,7 @@ class RowCache:
         # Places of the columns that are in the table.
         self._packed = [place for place in range(len(specification)) if on_disk or place not in self._strings]
         columns = [
-            Column(
+            PackedColumn(
                 np.dtype(np.int32 if place in self._strings else specification[place].dtype.as_numpy_dtype),
                 tuple(specification[place].shape[1:]),
             )

@@ -63,7 +63,7 @@ class Uniform:
         return shuffled(np.arange(self._rows, dtype=np.int32), self._seed, epoch)
 
 
-class Runs:
+class ShuffledRuns:
     """Each epoch permutes runs of 256 rows, and the rows among 64 of them: a disk reads runs, not rows.
 
     The offset of an epoch's runs is random, so their bounds differ from epoch to epoch. Arguments are those of

@@ -15,13 +15,13 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from headrace.components.train.input.block_reader import BlockReader
-from headrace.components.train.input.examples import Split
+from headrace.components.train.input.examples import SplitFiles
 from headrace.components.train.input.interleaving import Interleave
-from headrace.components.train.input.records import BLOCK_ROWS, Rows
+from headrace.components.train.input.records import BLOCK_ROWS, PreparedRows
 from headrace.components.train.input.row_order import shuffled
 from headrace.core.problem import Problem
 from headrace.core.tfrecord import native
-from headrace.core.tfrecord.reader import Run
+from headrace.core.tfrecord.reader import RecordRange
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Shards:
     weights: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, problem: Problem, split: Split, seed: int) -> Shards:
+    def of(cls, problem: Problem, split: SplitFiles, seed: int) -> Shards:
         """The shards of a split."""
         return cls(problem, split.files, split.shard_rows, seed, split.weights)
 
@@ -57,7 +57,7 @@ class Shards:
         """Number of blocks of an epoch: 16,384 rows each, except for the last one."""
         return -(-self.total // BLOCK_ROWS)
 
-    def in_order(self, number: int) -> Rows:
+    def in_order(self, number: int) -> PreparedRows:
         """The rows of block `number`, from 0, in the order of the files.
 
         Raises:
@@ -65,7 +65,7 @@ class Shards:
         """
         return self._reader.rows(self._files_plan.block(number), np.arange(self._rows_of(number)))
 
-    def shuffled(self, epoch: int, number: int) -> Rows:
+    def shuffled(self, epoch: int, number: int) -> PreparedRows:
         """The rows of block `number` of an epoch, both from 0, shuffled.
 
         Raises:
@@ -96,7 +96,7 @@ class Shards:
 
     @cached_property
     def _files_plan(self) -> _Plan:
-        return _Plan([Run(file, 0, rows) for file, rows in enumerate(self.rows)])
+        return _Plan([RecordRange(file, 0, rows) for file, rows in enumerate(self.rows)])
 
     @cached_property
     def _plan(self) -> Callable[[int], _Plan]:
@@ -115,7 +115,7 @@ class Shards:
 class _Plan:
     """A sequence of records, read by block."""
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[RecordRange]) -> None:
         # An epoch of many rows has millions of pieces.
         self._runs = np.fromiter(runs, np.dtype([("file", np.int32), ("first", np.int64), ("rows", np.int64)]))
         self._ends = np.cumsum(self._runs["rows"])
@@ -123,9 +123,9 @@ class _Plan:
     @classmethod
     def interleaved(cls, rows: Sequence[int], order: Sequence[int]) -> _Plan:
         pieces = Interleave([rows[shard] for shard in order]).pieces()
-        return cls(Run(order[shard], first, count) for shard, first, count in pieces)
+        return cls(RecordRange(order[shard], first, count) for shard, first, count in pieces)
 
-    def block(self, block: int) -> list[Run]:
+    def block(self, block: int) -> list[RecordRange]:
         """The records of a block, in their order."""
         begin, end = block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS
         runs = []
@@ -133,5 +133,5 @@ class _Plan:
         pieces = zip(self._runs[first : last + 1].tolist(), self._ends[first : last + 1].tolist(), strict=True)
         for (file, record, rows), stop in pieces:
             skipped, beyond = max(0, begin - (stop - rows)), max(0, stop - end)
-            runs.append(Run(file, record + skipped, rows - skipped - beyond))
+            runs.append(RecordRange(file, record + skipped, rows - skipped - beyond))
         return runs

@@ -25,15 +25,15 @@ import numpy as np
 
 from headrace.components.train.input import row_order
 from headrace.components.train.input.batches import Batches, Stream
-from headrace.components.train.input.examples import Examples, Split
+from headrace.components.train.input.examples import Examples, SplitFiles
 from headrace.components.train.input.prepared_blocks import InOrder
-from headrace.components.train.input.records import BLOCK_ROWS, Prepare, Prepared, raw_rows, row_bytes
+from headrace.components.train.input.records import BLOCK_ROWS, Prepare, RowPreparer, raw_rows, row_bytes
 from headrace.components.train.input.shard_stream import Shards
 from headrace.components.train.options import Input
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Problem
 
-__all__ = ["Order", "Place", "Source", "choose_cache", "open_source", "raw_rows"]
+__all__ = ["CachePlacement", "Order", "TrainingInput", "choose_cache", "open_source", "raw_rows"]
 
 Order = Literal["uniform", "blocks_then_uniform", "blocks_then_runs", "blocks"]
 Cache = Literal["memory", "disk", "none"]
@@ -59,7 +59,7 @@ _READ_FIRST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class CachePlacement:
     """Place of the row cache, with the reason.
 
     Attributes:
@@ -72,12 +72,12 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingInput:
     """Input of the training loop.
 
     Attributes:
         stream: (start step, worker, workers) -> its batches; see `batches`.
-        eval_blocks: an iterable of `Rows` over the eval split, the same at each pass.
+        eval_blocks: an iterable of `PreparedRows` over the eval split, the same at each pass.
         eval_labels: [rows] labels of the eval split.
         eval_weights: [rows] sample weights of the eval split; None without.
         place: the place of the train split's cache.
@@ -90,13 +90,13 @@ class Source:
     eval_blocks: Any
     eval_labels: Any
     eval_weights: Any
-    place: Place
+    place: CachePlacement
     order: Order
     sharding: Literal["file", "record"]
     decoder: str
 
     def batches(self, start_step: int = 0, worker: int = 0, workers: int = 1) -> Any:
-        """An endless dataset of shuffled `Rows`, from a step.
+        """An endless dataset of shuffled `PreparedRows`, from a step.
 
         By record, the workers' concatenated batches are the batch of a single worker. By file, each worker has its own
         stream of its own shards.
@@ -111,7 +111,7 @@ class Source:
         return self.stream(start_step, worker, workers).batches
 
     def chunks(self, start_step: int = 0) -> Any:
-        """The same for one worker, in chunks of several batches: `Rows` of [batches, rows, ...] each."""
+        """The same for one worker, in chunks of several batches: `PreparedRows` of [batches, rows, ...] each."""
         return self.stream(start_step, 0, 1).chunks
 
     @property
@@ -153,7 +153,7 @@ def open_source(
     order: Order | None = None,
     workers: int = 1,
     agree: Callable[[float], float] = float,
-) -> Source:
+) -> TrainingInput:
     """Opens the train and eval splits, cached where they fit.
 
     Args:
@@ -179,7 +179,7 @@ def open_source(
     seed %= 1 << 63  # TensorFlow's seeds are int64.
     train, evaluation = examples.train, examples.eval
     shards, eval_shards = (Shards.of(problem, split, seed) for split in (train, evaluation))
-    prepared = Prepared(problem, prepare, weighted=bool(train.weights))
+    prepared = RowPreparer(problem, prepare, weighted=bool(train.weights))
     size = row_bytes(prepared.specification)
     disk_bytes = shutil.disk_usage(tempfile.gettempdir()).free
     place = choose_cache(wanted.cache, (train.rows + evaluation.rows) * size, memory_bytes, disk_bytes)
@@ -188,7 +188,9 @@ def open_source(
     order = get_args(Order)[int(agree(get_args(Order).index(order)))]
     if order == "blocks":
         if place.cache != "none":
-            place = Place("none", "the run started without a cache, or another worker has no space for its rows")
+            place = CachePlacement(
+                "none", "the run started without a cache, or another worker has no space for its rows"
+            )
     elif place.cache == "none" and order != "blocks":
         raise UsageError(
             "the resumed run cached its rows, and they do not fit on this machine",
@@ -206,7 +208,9 @@ def open_source(
         stream = input_.by_file if sharding == "file" else input_.streamed
     else:
         in_order: row_order.RowOrder = (
-            row_order.Runs(train.rows, seed) if order == "blocks_then_runs" else row_order.Uniform(train.rows, seed)
+            row_order.ShuffledRuns(train.rows, seed)
+            if order == "blocks_then_runs"
+            else row_order.Uniform(train.rows, seed)
         )
         stream = input_.cached(train, place.cache, in_order, stream_first=order != "uniform")
     fits = evaluation.rows * size <= (_CACHE_BYTES_UNKNOWN if memory_bytes is None else memory_bytes * _CACHE_SHARE)
@@ -214,10 +218,10 @@ def open_source(
     held = list(blocks) if fits else blocks
     targets = [tuple(column.numpy() for column in block[1:]) for block in held]
     labels, *weights = (np.concatenate(parts) for parts in zip(*targets, strict=True))
-    return Source(stream, held, labels, weights[0] if weights else None, place, order, sharding, shards.decoder)
+    return TrainingInput(stream, held, labels, weights[0] if weights else None, place, order, sharding, shards.decoder)
 
 
-def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int) -> Place:
+def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes: int) -> CachePlacement:
     """Chooses the place of the cache: a pure function.
 
     Args:
@@ -235,7 +239,7 @@ def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes:
     }
     rows = f"{needed / 1e6:,.0f} MB of prepared rows"
     if wanted == "none":
-        return Place("none", "requested")
+        return CachePlacement("none", "requested")
     if wanted in ("memory", "disk"):
         there = free[wanted]
         if there is not None and needed > there:
@@ -246,15 +250,17 @@ def choose_cache(wanted: str, needed: int, memory_bytes: int | None, disk_bytes:
                 received=f"{there / 1e6:,.0f} MB free",
                 fix="Use --cache auto",
             )
-        return Place("memory" if wanted == "memory" else "disk", "requested")
+        return CachePlacement("memory" if wanted == "memory" else "disk", "requested")
     if needed <= budget["memory"]:
-        return Place("memory", f"{rows} use at most a quarter of the free memory")
+        return CachePlacement("memory", f"{rows} use at most a quarter of the free memory")
     if needed <= budget["disk"]:
-        return Place("disk", f"{rows} are more than a quarter of the free memory, and less than half the free disk")
-    return Place("none", f"{rows} are more than a quarter of the free memory and half the free disk")
+        return CachePlacement(
+            "disk", f"{rows} are more than a quarter of the free memory, and less than half the free disk"
+        )
+    return CachePlacement("none", f"{rows} are more than a quarter of the free memory and half the free disk")
 
 
-def order_of(place: Place, shard_bytes: int) -> Order:
+def order_of(place: CachePlacement, shard_bytes: int) -> Order:
     """Chooses the order of a new run: a pure function.
 
     Args:
@@ -266,7 +272,7 @@ def order_of(place: Place, shard_bytes: int) -> Order:
     return "blocks_then_runs" if place.cache == "disk" else "blocks"
 
 
-def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Literal["file", "record"]:
+def _sharding(wanted: Input, place: CachePlacement, train: SplitFiles, workers: int) -> Literal["file", "record"]:
     if wanted.sharding == "file":
         if place.cache != "none":
             raise UsageError(
@@ -281,7 +287,7 @@ def _sharding(wanted: Input, place: Place, train: Split, workers: int) -> Litera
     return "file" if wanted.sharding == "auto" and place.cache == "none" and enough else "record"
 
 
-def _other_rows(split: Split, rows: int) -> DataError:
+def _other_rows(split: SplitFiles, rows: int) -> DataError:
     return DataError(
         "the shards do not hold the rows of their manifest",
         where=", ".join(split.files[:1]),

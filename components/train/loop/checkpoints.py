@@ -44,7 +44,7 @@ class Checkpoint:
     arrays: dict[str, Any]
 
 
-class NotFinite(DataError):
+class NotFiniteState(DataError):
     """A state with numbers that are not finite, which is not saved. Exit 2."""
 
 
@@ -223,7 +223,7 @@ class Checkpoints:
         """Writes a checkpoint, in the thread; returns the seconds of the write."""
         began = self._clock()
         if wrong := sorted(not_finite(arrays) - set(unbounded)):
-            raise NotFinite("the state is not finite", where=f"step {step}, {wrong[0]}", expected="finite numbers")
+            raise NotFiniteState("the state is not finite", where=f"step {step}, {wrong[0]}", expected="finite numbers")
         uri = self._uri(step)
         with publishing(uri, None) as folder, storage.writing(uri):
             size, digest, described = _pack(folder / _ARRAYS, arrays)

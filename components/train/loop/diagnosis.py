@@ -59,7 +59,7 @@ class Diagnosis:
         problem: the Problem.
         statistics: by column name, as in statistics.json.
         trainee: the trained model; its weights change.
-        batches: the train split; `Source.batches`.
+        batches: the train split; `TrainingInput.batches`.
         checkpoints: the run's checkpoints, if any.
     """
 

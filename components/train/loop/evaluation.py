@@ -33,7 +33,7 @@ def evaluator(
     Args:
         core: a built Keras model.
         objective: the Problem's objective.
-        blocks: an iterable of `records.Rows`, the same at each pass and in each process.
+        blocks: an iterable of `records.PreparedRows`, the same at each pass and in each process.
         criterion: the loss; None for the objective's.
         strategy: the tf.distribute.Strategy of which each replica takes a block in turn; None for one device.
         metrics: names among METRICS.

@@ -46,9 +46,10 @@ class TrainSession:
         objective: the Problem's objective, minimized unless the model was compiled with a loss.
         optimizer: built with the model's variables in the strategy's scope.
         strategy: a tf.distribute.Strategy.
-        batches: the train split; `Source.batches`.
-        eval_blocks: an iterable of `records.Rows` over the eval split, the same in each process.
-        chunks: the train split in chunks of batches, `Source.chunks`, with which one CPU trains faster; None for none.
+        batches: the train split; `TrainingInput.batches`.
+        eval_blocks: an iterable of `records.PreparedRows` over the eval split, the same in each process.
+        chunks: the train split in chunks of batches, `TrainingInput.chunks`, with which one CPU trains faster; None
+            for none.
         metrics: names in METRICS, measured besides the loss by `evaluate`.
         chosen: the choice that `strategy` was made from; None for one process.
         class_weights: weight of a row of each class in training; None for equal weights.

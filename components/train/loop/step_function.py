@@ -14,7 +14,7 @@ _SUM = tf.distribute.ReduceOp.SUM
 
 
 def replica_step(core: Any, criterion: Criterion, optimizer: Any, *, replicas: int = 1, xla: bool = False) -> Any:
-    """The function that runs one step with a replica's `Rows`, and returns the loss over all replicas.
+    """The function that runs one step with a replica's `PreparedRows`, and returns the loss over all replicas.
 
     Gradients are summed over the replicas before the optimizer gets them: it then clips and checks for infinities as
     on one device. All sums are in one message, because on a network a message costs more than its content; sparse
@@ -112,7 +112,8 @@ def compile_chunks(step: Any, strategy: Any) -> Callable[[Any, Any, Any, int], t
 
     Returns:
         (iterator, the chunk that is begun, the place in it, the count) -> steps, losses, seconds, chunk, place. A chunk
-        is `Rows` of [batches, rows, ...] each; at the place after its last batch the iterator is asked for the next.
+        is `PreparedRows` of [batches, rows, ...] each; at the place after its last batch the iterator is asked for the
+        next.
     """
 
     # Without autograph: as in `compile_steps`.

@@ -12,7 +12,7 @@ from headrace.components.train.model import wide_and_deep
 from headrace.components.train.model.distinct_values import ByValue
 from headrace.components.train.model.objective import Objective
 from headrace.components.train.model.text_tables import TextTables
-from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.trained_model import TrainedModel
 from headrace.components.train.model.users import model
 from headrace.core.problem import Training
 from headrace.core.problem.file import ProblemFile
@@ -24,7 +24,7 @@ def build(
     objective: Objective,
     training: Training,
     sample: Mapping[str, Any],
-) -> Model:
+) -> TrainedModel:
     """Builds the model of a problem.
 
     A user's `build_model(problem, statistics, hyperparameters)` receives the Problem, the statistics by column name
@@ -58,4 +58,4 @@ def build(
     variables = [variable.value for variable in whole.variables]
     names = tuple(column.name for column in problem.columns)
     text_tables = partial(TextTables.of, problem, statistics, training.model, preprocessing, core)
-    return Model(prepare, core, whole, names, [*variables, *tables], objective, text_tables)
+    return TrainedModel(prepare, core, whole, names, [*variables, *tables], objective, text_tables)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.train.model.scaled_numbers import divided, own_units
-from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.trained_model import TrainedModel
 from headrace.components.train.model.users.code import blaming
 from headrace.core import storage
 from headrace.core.errors import PlatformError, ProblemError
@@ -37,7 +37,7 @@ _SHOWN = 6
 
 def export(
     folder: Path,
-    model: Model,
+    model: TrainedModel,
     problem_file: ProblemFile,
     examples: str,
     rows: Mapping[str, np.ndarray[Any, Any]],
@@ -65,7 +65,7 @@ def export(
     storage.write_json(str(folder / "golden.json"), golden(problem, rows, served))
 
 
-def try_export(model: Model, problem_file: ProblemFile, rows: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def try_export(model: TrainedModel, problem_file: ProblemFile, rows: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Exports a user's model before training, to report an error of the export in the first seconds.
 
     Args:
@@ -81,7 +81,9 @@ def try_export(model: Model, problem_file: ProblemFile, rows: Mapping[str, np.nd
         _write_model(Path(folder), model, problem_file, rows)
 
 
-def _write_model(folder: Path, model: Model, problem_file: ProblemFile, rows: Mapping[str, Any]) -> dict[str, Any]:
+def _write_model(
+    folder: Path, model: TrainedModel, problem_file: ProblemFile, rows: Mapping[str, Any]
+) -> dict[str, Any]:
     """Writes the SavedModel and model.keras; returns the SavedModel's predictions for `rows`."""
     problem = problem_file.problem
     own = problem_file.build_model is not None
@@ -126,7 +128,7 @@ def _check_finite(answers: Mapping[str, Any], rows: Mapping[str, Any], problem: 
             )
 
 
-def _tolerance(model: Model) -> float:
+def _tolerance(model: TrainedModel) -> float:
     """Maximum difference between two computations of one prediction, for the layer of the lowest precision."""
     layers: Iterable[Any] = model.whole._flatten_layers()
     precisions = [_PRECISIONS.get(str(layer.compute_dtype), 0.0) for layer in layers]
@@ -207,7 +209,7 @@ def golden(problem: Problem, rows: Mapping[str, Any], served: Mapping[str, Any])
     }
 
 
-def _save(folder: Path, model: Model, problem: Problem) -> None:
+def _save(folder: Path, model: TrainedModel, problem: Problem) -> None:
     predictions = model.objective.predictions
     module = tf.Module()
     module.tracked = list(model.trackables)
@@ -244,7 +246,7 @@ def _serve(folder: Path, problem: Problem, rows: Mapping[str, Any]) -> dict[str,
     return {name: tensor.numpy() for name, tensor in served.items()}
 
 
-def _in_memory(model: Model, rows: Mapping[str, Any]) -> dict[str, Any]:
+def _in_memory(model: TrainedModel, rows: Mapping[str, Any]) -> dict[str, Any]:
     features = {name: tf.constant(rows[name]) for name in model.inputs}
     answers = {name: tensor.numpy() for name, tensor in model.objective.predictions(model.outputs(features)).items()}
     return {"key": rows["key"], **answers}

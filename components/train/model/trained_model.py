@@ -14,7 +14,7 @@ from headrace.components.train.model.text_tables import TextTables
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """A model: the two parts for training, and the whole model.
 
     Attributes:

@@ -22,14 +22,14 @@ _NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Declared:
+class ProblemStatistics:
     """A problem and the statistics of its columns."""
 
     problem: Problem
     statistics: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any], statistics: Mapping[str, Mapping[str, Any]]) -> Declared:
+    def from_json(cls, plain: Mapping[str, Any], statistics: Mapping[str, Mapping[str, Any]]) -> ProblemStatistics:
         """Reads the part of a problem.json that determines the meaning of the default model's weights."""
         features = [_feature(feature) for feature in plain["features"]]
         # Older files have no cross layers and do not mention them.
@@ -46,7 +46,7 @@ class Declared:
         return [("class", name) for name in label.vocabulary or ()]
 
 
-def axes(declared: Declared) -> Axes:
+def axes(declared: ProblemStatistics) -> Axes:
     """The axes of the default model's weights whose positions stand for features or classes."""
     problem, statistics = declared.problem, declared.statistics
     tables = wide_and_deep.sparse_features(problem, statistics)
@@ -87,7 +87,7 @@ def matched(before: Sequence[Label], after: Sequence[Label]) -> list[int]:
     return [places.get(label, places.get(_unknown(label), -1)) for label in after]
 
 
-def differences(old: Declared, new: Declared) -> Iterator[str]:
+def differences(old: ProblemStatistics, new: ProblemStatistics) -> Iterator[str]:
     """The features with weights that are not carried over, or not only, as sentences."""
     before = {feature.name: feature for feature in old.problem.features}
     for feature in new.problem.features:
@@ -103,7 +103,7 @@ def differences(old: Declared, new: Declared) -> Iterator[str]:
         yield from _values("the label", old.classes, new.classes, "starts at its frequency in these rows")
 
 
-def _difference(old: Declared, new: Declared, name: str) -> Iterator[str]:
+def _difference(old: ProblemStatistics, new: ProblemStatistics, name: str) -> Iterator[str]:
     """The changes of a feature that both problems declare with the same kind."""
     before, after = _declaration(old, name), _declaration(new, name)
     if before != after:
@@ -133,14 +133,14 @@ def _counted(values: Sequence[str], what: str) -> str:
     return f"{len(values)} {what}{'' if len(values) == 1 else 's'} ({shown})"
 
 
-def _rows(declared: Declared, table: Sparse) -> list[Label]:
+def _rows(declared: ProblemStatistics, table: Sparse) -> list[Label]:
     feature = next(f for f in declared.problem.features if f.name == table.name)
     if isinstance(feature, Categorical) and feature.hash_buckets is None:
         return [("missing", table.name), ("unknown", table.name), *_value_labels(declared, table.name)]
     return [("row", table.name, _declaration(declared, table.name), row) for row in range(table.rows)]
 
 
-def _places(declared: Declared, tables: Sequence[Sparse], length: int) -> list[Label]:
+def _places(declared: ProblemStatistics, tables: Sequence[Sparse], length: int) -> list[Label]:
     """The positions of the concatenated vectors of tables."""
     return [
         ("vector", table.name, length, _declaration(declared, table.name), place)
@@ -149,12 +149,12 @@ def _places(declared: Declared, tables: Sequence[Sparse], length: int) -> list[L
     ]
 
 
-def _value_labels(declared: Declared, name: str) -> list[Label]:
+def _value_labels(declared: ProblemStatistics, name: str) -> list[Label]:
     values = wide_and_deep.vocabulary_of(_of(declared, name), declared.statistics)
     return [("value", name, value) for value in values]
 
 
-def _declaration(declared: Declared, name: str) -> Label:
+def _declaration(declared: ProblemStatistics, name: str) -> Label:
     """The declaration that must be equal for bucket numbers to have the same meaning; () for vocabularies."""
     feature = next(f for f in declared.problem.features if f.name == name)
     if isinstance(feature, Numeric):
@@ -165,13 +165,13 @@ def _declaration(declared: Declared, name: str) -> Label:
     return ("cross", feature.hash_buckets, *parts)
 
 
-def _boundaries(declared: Declared, name: str) -> Label:
+def _boundaries(declared: ProblemStatistics, name: str) -> Label:
     """The boundaries of a part of a cross: categories are crossed by their text, numbers by their bucket."""
     feature = _of(declared, name)
     return tuple(feature.boundaries or ()) if isinstance(feature, Numeric) else ("text",)
 
 
-def _of(declared: Declared, name: str) -> Any:
+def _of(declared: ProblemStatistics, name: str) -> Any:
     return next(column for column in declared.problem.columns if column.name == name)
 
 

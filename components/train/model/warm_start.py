@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from headrace.components.train.model import warm_layouts
-from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.trained_model import TrainedModel
 from headrace.components.train.model.warm_layouts import Axis
 from headrace.components.train.model.wide_and_deep import CORE
 from headrace.core import storage
@@ -93,7 +93,7 @@ def scales_of(statistics: Statistics) -> dict[str, dict[str, float]]:
 
 
 def carry(
-    start: WarmStart, model: Model, problem: Problem, statistics: Statistics, *, is_default: bool
+    start: WarmStart, model: TrainedModel, problem: Problem, statistics: Statistics, *, is_default: bool
 ) -> dict[str, Any]:
     """Assigns the weights of the earlier Model to `model`, which is built and not yet trained.
 
@@ -114,8 +114,8 @@ def carry(
     earlier = _load(start)
     notes: list[str] = []
     if is_default and start.is_default:
-        old = warm_layouts.Declared.from_json(start.problem, start.statistics)
-        new = warm_layouts.Declared(problem, statistics)
+        old = warm_layouts.ProblemStatistics.from_json(start.problem, start.statistics)
+        new = warm_layouts.ProblemStatistics(problem, statistics)
         notes += warm_layouts.differences(old, new)
         axes = warm_layouts.axes(old), warm_layouts.axes(new)
         old_weights = dict(_named(earlier.get_layer(CORE)))

@@ -13,7 +13,7 @@ from google.api_core import exceptions as api
 from headrace.components.train.config import TrainResult
 from headrace.components.tune import trial
 from headrace.components.tune.identity import LABEL
-from headrace.components.tune.tried import Tried, best_of, common_error, counted_states, publish
+from headrace.components.tune.tried import TrialResult, best_of, common_error, counted_states, publish
 from headrace.components.tune.vertex import space
 from headrace.components.tune.vertex.trial import model_uri, record_uri
 from headrace.core import storage
@@ -33,8 +33,8 @@ _ENDED_ITSELF = "its process exited without an error message: it was killed, or 
 class BestResult:
     """Result of a search; fields as of `search.TuneResult`."""
 
-    best: Tried
-    trials: tuple[Tried, ...]
+    best: TrialResult
+    trials: tuple[TrialResult, ...]
     training: TrainResult
 
 
@@ -130,12 +130,12 @@ def publish_best(job: Job, file: ProblemFile, output: str, search: str, report: 
     return BestResult(best, tuple(tried), training)
 
 
-def tried_of(job: Job, tuning: Tuning) -> list[Tried]:
+def tried_of(job: Job, tuning: Tuning) -> list[TrialResult]:
     """The job's trials, by number."""
     return sorted((_tried(job, each, tuning) for each in job.trials), key=lambda each: each.number)
 
 
-def _tried(job: Job, description: Mapping[str, Any], tuning: Tuning) -> Tried:
+def _tried(job: Job, description: Mapping[str, Any], tuning: Tuning) -> TrialResult:
     number = int(description["id"])
     chosen = {str(one["parameterId"]): one.get("value") for one in description.get("parameters", ())}
     parameters = space.parameters_of(tuning, chosen)
@@ -147,7 +147,7 @@ def _tried(job: Job, description: Mapping[str, Any], tuning: Tuning) -> Tried:
     if state == "failed":
         reason = description.get("infeasibleReason") or _ENDED_ITSELF
         error = kept.get("error") or PlatformError("the trial failed", where=job.name, received=str(reason)).to_json()
-    return Tried(
+    return TrialResult(
         number=number,
         state=state,
         # The exact parameters of the training, to the last digit.
@@ -196,7 +196,7 @@ def _seconds(description: Mapping[str, Any]) -> float | None:
     return round((ended - began).total_seconds(), 3)
 
 
-def _error(job: Job, file: ProblemFile, tried: list[Tried]) -> HeadraceError:
+def _error(job: Job, file: ProblemFile, tried: list[TrialResult]) -> HeadraceError:
     """The error for a search without a best trial."""
     common = common_error(tried)
     if common is not None and not isinstance(common, PlatformError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.errors import DataError, ProblemError, UsageError
 from headrace.core.problem.tuning import Choice, Range, Tuning
 
@@ -52,7 +52,7 @@ UNVERIFIED = ("many_parameters", "parallel")
 
 
 @dataclass(frozen=True)
-class Broken:
+class StudyViolation:
     """A broken rule of a study.
 
     Attributes:
@@ -111,14 +111,14 @@ def check(tuning: Tuning, *, trials: int, parallel: int, algorithm: str = "") ->
         )
 
 
-def broken_numbers(trials: int, parallel: int) -> Iterator[Broken]:
+def broken_numbers(trials: int, parallel: int) -> Iterator[StudyViolation]:
     """The rules that the numbers of trials break."""
     if trials < 1 or parallel < 1 or parallel > trials:
         rule = "trials" if min(trials, parallel) < 1 else "parallel"
-        yield Broken(rule, "trials, parallel", f"{parallel} of {trials} at a time")
+        yield StudyViolation(rule, "trials, parallel", f"{parallel} of {trials} at a time")
 
 
-def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -> Iterator[Broken]:
+def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -> Iterator[StudyViolation]:
     """The rules that a study's parameters break.
 
     Args:
@@ -126,16 +126,16 @@ def broken_parameters(specs: Sequence[Mapping[str, Any]], algorithm: str = "") -
         algorithm: the service's name of the algorithm, or "".
     """
     if not 1 <= len(specs) <= _USUAL_PARAMETERS:
-        yield Broken("many_parameters" if specs else "parameters", "parameters", f"{len(specs)}")
+        yield StudyViolation("many_parameters" if specs else "parameters", "parameters", f"{len(specs)}")
     seen: set[str] = set()
     for spec in specs:
         name = str(spec.get("parameter_id", ""))
         if not name or name in seen or any(letter.isspace() for letter in name):
-            yield Broken("parameter_id", name, repr(name))
+            yield StudyViolation("parameter_id", name, repr(name))
         seen.add(name)
         yield from _broken(name, spec)
         if algorithm == GRID and spec.get("double_value_spec"):
-            yield Broken("grid", name, "DOUBLE")
+            yield StudyViolation("grid", name, "DOUBLE")
 
 
 def parameters_of(tuning: Tuning, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
 
 
-def _verified(broken: Iterator[Broken]) -> Iterator[Broken]:
+def _verified(broken: Iterator[StudyViolation]) -> Iterator[StudyViolation]:
     return (one for one in broken if one.rule not in UNVERIFIED)
 
 
@@ -246,7 +246,7 @@ def _foreign(name: str, expected: str, given: Any) -> DataError:
     )
 
 
-def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[Broken]:
+def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[StudyViolation]:
     scale = spec.get("scale_type") or _UNSPECIFIED
     # The helpers of google-cloud-pipeline-components write an enum as a number.
     scale = _SCALES[int(scale)] if isinstance(scale, int | float) else scale
@@ -254,14 +254,14 @@ def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[Broken]:
     if "categorical_value_spec" in spec:
         texts = spec["categorical_value_spec"].get("values", [])
         if not texts or not all(isinstance(text, str) and text for text in texts) or scale != _UNSPECIFIED:
-            yield Broken("categorical", name, repr(texts))
+            yield StudyViolation("categorical", name, repr(texts))
         return
     if "discrete_value_spec" in spec:
         values = spec["discrete_value_spec"].get("values", [])
         apart = all(later - sooner >= _LEAST_APART for sooner, later in itertools.pairwise(values))
         if not 1 <= len(values) <= _MOST_DISCRETE or not apart:
             number = f"more than {_MOST_DISCRETE:,}" if len(values) > _MOST_DISCRETE else f"{len(values)}"
-            yield Broken("discrete", name, f"{number} values")
+            yield StudyViolation("discrete", name, f"{number} values")
     else:
         kind = "integer_value_spec" if "integer_value_spec" in spec else "double_value_spec"
         read = int if kind == "integer_value_spec" else float
@@ -269,18 +269,18 @@ def _broken(name: str, spec: Mapping[str, Any]) -> Iterator[Broken]:
         try:
             values = [read(bounds.get("min_value", 0)), read(bounds.get("max_value", 0))]
         except (TypeError, ValueError):
-            yield Broken("bounds", name, repr(bounds))
+            yield StudyViolation("bounds", name, repr(bounds))
             return
         received = f"{values[0]} to {values[1]}"
         if kind == "integer_value_spec" and not all(value in _INT64 for value in values):
-            yield Broken("integer", name, received)
+            yield StudyViolation("integer", name, received)
         if values[0] > values[1]:
-            yield Broken("bounds", name, received)
+            yield StudyViolation("bounds", name, received)
     if scale in _SCALES[2:] and values and min(values) <= 0:
-        yield Broken("logarithm", name, f"{min(values)}")
+        yield StudyViolation("logarithm", name, f"{min(values)}")
 
 
-def check_budget(request: Request) -> None:
+def check_budget(request: TrainingRequest) -> None:
     """Refuses a budget that a hyperparameter tuning job does not support.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune import trial
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.components.tune.tried import result_of
@@ -20,7 +20,7 @@ from headrace.core.steps import identity, workspace
 from headrace.core.steps.step import running
 
 
-class Study(NamedTuple):
+class VertexStudy(NamedTuple):
     """Inputs of a tuning job.
 
     Attributes:
@@ -45,11 +45,11 @@ def plan(
     parallel: int,
     algorithm: str,
     training: Mapping[str, Any],
-) -> Study:
+) -> VertexStudy:
     """Runs the step; arguments as of `component.study`."""
     with running("tune", root=root) as step:
         file = load_problem(problem, digest=tuning_digest, part="tuning")
-        request = Request.from_json(training)
+        request = TrainingRequest.from_json(training)
         name = search_identity(file, identity.examples_identity_of(examples.path), request)
         step.identity = step_identity(name, trials, request)
         tuning = trial.tuning_of(file, request)
@@ -59,7 +59,7 @@ def plan(
         # The job starts after this step.
         step.writes = False
     folder = storage.join(workspace.searches_uri(root), name)
-    return Study(name, folder, space.parameter_specs(tuning), count)
+    return VertexStudy(name, folder, space.parameter_specs(tuning), count)
 
 
 def take_best(
@@ -80,7 +80,7 @@ def take_best(
                 "the search whose best trial is chosen does not exist",
                 fix="Read the error of the step that failed before",
             )
-        step.identity = step_identity(search, trials, Request())
+        step.identity = step_identity(search, trials, TrainingRequest())
         file = load_problem(problem, digest=tuning_digest, part="tuning")
         with step.importing():
             from headrace.components.tune.vertex import job as vertex_job

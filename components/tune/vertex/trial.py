@@ -15,10 +15,10 @@ from typing import Any
 
 from headrace.components.train.config import TrainResult
 from headrace.components.train.devices.cluster import read_cluster
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune import trial
 from headrace.components.tune.trial import TrialConfig
-from headrace.components.tune.tried import Tried
+from headrace.components.tune.tried import TrialResult
 from headrace.components.tune.vertex import space
 from headrace.components.tune.vertex.hypertune import MetricFile
 from headrace.core import storage
@@ -49,7 +49,7 @@ def model_uri(folder: str, number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class TrialFolders:
     """Folders of a trial, from the service's variables.
 
     Attributes:
@@ -63,7 +63,7 @@ class Place:
     checkpoints: str
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Place:
+    def of(cls, environment: Mapping[str, str]) -> TrialFolders:
         """Reads the process's environment variables.
 
         Raises:
@@ -95,9 +95,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     with running("trial", root=values["root"]) as step:
         # Each trial has its own record, next to its Model.
         step.writes = False
-        place = Place.of(environment)
+        place = TrialFolders.of(environment)
         file = load_problem(values["problem"], digest=values["tuning_digest"], part="tuning")
-        request = Request.from_json(values.get("training") or {}).of_trials()
+        request = TrainingRequest.from_json(values.get("training") or {}).of_trials()
         tuning = trial.tuning_of(file, request)
         config = TrialConfig(
             parameters=space.parameters_of(tuning, flags(arguments)),
@@ -128,7 +128,7 @@ def flags(arguments: Sequence[str]) -> dict[str, str]:
 class _Reporter:
     """Reports a trial's eval loss to the service, and its result to `best`; without a file it reports nothing."""
 
-    def __init__(self, file: MetricFile | None, tuning: Tuning, place: Place) -> None:
+    def __init__(self, file: MetricFile | None, tuning: Tuning, place: TrialFolders) -> None:
         self._file, self._tuning, self._place = file, tuning, place
         self._loss: float | None = None
         self._epoch = 0
@@ -158,7 +158,7 @@ class _Reporter:
             self._loss, self._epoch = result.eval_loss, result.epochs
             # A separate step, so that it is distinct from the last epoch's.
             self._file.report(space.METRIC, self._loss, self._epoch + 1)
-        tried = Tried(
+        tried = TrialResult(
             number=self._place.number,
             state=state,
             parameters=config.parameters,

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.rules.model import ModelRules
-from headrace.core.saved_model.json.inputs import Input, encodable
+from headrace.core.saved_model.json.inputs import InputFeature, encodable
 from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.saved_model.json.refused_rows import refuse
 
@@ -35,7 +35,7 @@ class Interface:
         rules: the rules of a Model; None for other SavedModels.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[InputFeature, ...]
     takes_key: bool = False
     key_name: str | None = None
     rules: ModelRules | None = None
@@ -98,7 +98,7 @@ def columns_from_instances(
                 received=shown(instance),
             )
     columns: Columns = {}
-    faults: list[Fault] = []
+    faults: list[RuleViolation] = []
     known = set(interface.names)
     for feature in interface.inputs:
         values = [instance.get(feature.name) for instance in instances]
@@ -152,7 +152,7 @@ def columns_from_inputs(inputs: Any, interface: Interface, tell: Callable[[RuleC
             )
         rows, first = len(values), first or name
     columns: Columns = {}
-    faults: list[Fault] = []
+    faults: list[RuleViolation] = []
     given: dict[str, list[Any]] = {}
     if rows is None:
         # Columns that the model does not read still give the number of rows.

@@ -12,7 +12,7 @@ _RELATIVE = 1e-5
 _OF_LARGEST = 1e-6
 
 
-class Difference(NamedTuple):
+class GoldenDifference(NamedTuple):
     """A prediction that differs.
 
     Attributes:
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
     received: str
 
 
-def first_difference(received: Sequence[Any], expected: Sequence[Mapping[str, Any]]) -> Difference | None:
+def first_difference(received: Sequence[Any], expected: Sequence[Mapping[str, Any]]) -> GoldenDifference | None:
     """Compares predictions by row and output: numbers with a relative tolerance of 1e-5, texts exactly.
 
     The Model's predictions may come from another machine, whose last bits differ. Outputs that `expected` does not name
@@ -36,7 +36,7 @@ def first_difference(received: Sequence[Any], expected: Sequence[Mapping[str, An
         The first difference, or None.
     """
     if len(received) != len(expected):
-        return Difference("predictions", f"{len(expected)} rows", f"{len(received)} rows")
+        return GoldenDifference("predictions", f"{len(expected)} rows", f"{len(received)} rows")
     largest: dict[str, float] = {}
     for row in expected:
         for output, value in row.items():
@@ -45,7 +45,7 @@ def first_difference(received: Sequence[Any], expected: Sequence[Mapping[str, An
         for output, value in ours.items():
             answer = theirs.get(output) if isinstance(theirs, dict) else None
             if not _close(answer, value, _OF_LARGEST * largest[output]):
-                return Difference(f"predictions[{index}].{output}", _short(value), _short(answer))
+                return GoldenDifference(f"predictions[{index}].{output}", _short(value), _short(answer))
     return None
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.rules.column import Rule
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.saved_model.json.ranges import expected, first_outside
 from headrace.core.saved_model.json.rules import bytes_of, ruled_column
@@ -23,7 +23,7 @@ from headrace.core.values.scalars import text_of
 
 
 @dataclass(frozen=True)
-class Input:
+class InputFeature:
     """A feature that the model reads.
 
     Args:
@@ -47,7 +47,7 @@ class Input:
     rule: Rule | None = field(default=None, hash=False)
 
     def read(
-        self, values: Sequence[Any], where: Callable[[int], str], faults: list[Fault] | None = None
+        self, values: Sequence[Any], where: Callable[[int], str], faults: list[RuleViolation] | None = None
     ) -> npt.NDArray[Any]:
         """The values of a feature as a column.
 
@@ -62,7 +62,9 @@ class Input:
         return _column(self, list(values), where, [] if faults is None else faults)
 
 
-def _column(feature: Input, values: list[Any], where: Callable[[int], str], faults: list[Fault]) -> npt.NDArray[Any]:
+def _column(
+    feature: InputFeature, values: list[Any], where: Callable[[int], str], faults: list[RuleViolation]
+) -> npt.NDArray[Any]:
     if feature.missing:
         values = [None if isinstance(value, str) and value.strip() in feature.missing else value for value in values]
     if feature.rule is not None:
@@ -74,7 +76,7 @@ def _column(feature: Input, values: list[Any], where: Callable[[int], str], faul
     return _texts(feature, values, where)
 
 
-def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.floating[Any]]:
+def _numbers(feature: InputFeature, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.floating[Any]]:
     outside = first_outside(values, feature.dtype)
     if outside is not None:
         value = values[outside]
@@ -92,7 +94,7 @@ def _numbers(feature: Input, values: list[Any], where: Callable[[int], str]) -> 
     return np.array(values, np.float64).astype("float32" if feature.dtype == "bfloat16" else feature.dtype)
 
 
-def _texts(feature: Input, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+def _texts(feature: InputFeature, values: list[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
     if set(map(type, values)) != {str}:
         values = [_text(value, feature, where, index) for index, value in enumerate(values)]
     if not feature.optional and "" in values:
@@ -100,7 +102,7 @@ def _texts(feature: Input, values: list[Any], where: Callable[[int], str]) -> np
     return encodable(values, where)
 
 
-def _text(value: Any, feature: Input, where: Callable[[int], str], index: int) -> str:
+def _text(value: Any, feature: InputFeature, where: Callable[[int], str], index: int) -> str:
     if isinstance(value, str):
         return value
     if value is None:
@@ -143,7 +145,9 @@ def _decoded(value: Mapping[str, Any], where: str) -> bytes:
         ) from None
 
 
-def texts_or_bytes(feature: Input, values: Sequence[Any], where: Callable[[int], str]) -> npt.NDArray[np.object_]:
+def texts_or_bytes(
+    feature: InputFeature, values: Sequence[Any], where: Callable[[int], str]
+) -> npt.NDArray[np.object_]:
     """Texts encoded as UTF-8, and bytes unchanged: [values] of bytes.
 
     Raises:
@@ -183,7 +187,7 @@ def encodable(texts: Sequence[str] | npt.NDArray[np.object_], where: Callable[[i
     return column
 
 
-def _missing(feature: Input, where: str) -> DataError:
+def _missing(feature: InputFeature, where: str) -> DataError:
     if feature.kind == "numeric":
         return DataError("the feature is missing", where=where, expected="a number", received="null, or nothing")
     return DataError(

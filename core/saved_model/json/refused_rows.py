@@ -12,7 +12,7 @@ import numpy.typing as npt
 from headrace.core.artifacts import quarantine
 from headrace.core.errors import DataError
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.rules.fault import Fault, shown
+from headrace.core.rules.fault import RuleViolation, shown
 from headrace.core.rules.model import ModelRules
 
 # Maximum rows listed in the response, and named in its message.
@@ -48,7 +48,7 @@ class RowsRefused(DataError):
 def refuse(
     rules: ModelRules,
     columns: Mapping[str, npt.NDArray[Any]],
-    faults: Sequence[Fault],
+    faults: Sequence[RuleViolation],
     value: Callable[[int, str], Any],
     place: Callable[[int, str], str],
     ignored: Callable[[int], Sequence[str]],

@@ -16,7 +16,7 @@ class NoPrediction(DataError):
     """The model has no prediction for some rows of a valid request; retrying does not help."""
 
 
-class NotFinite(NoPrediction):
+class NotFinitePrediction(NoPrediction):
     """The model's prediction for some rows is not finite, which JSON cannot hold.
 
     Args:
@@ -91,7 +91,7 @@ def check_finite(outputs: Mapping[str, npt.NDArray[Any]]) -> None:
             rows[name] = bad
             first = first or str(column[bad[0]])
     if rows:
-        raise NotFinite(rows, first)
+        raise NotFinitePrediction(rows, first)
 
 
 def _not_finite(column: npt.NDArray[Any]) -> list[int]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.rules.column import CategoryRule, NumberRule, Rule, bytes_fault
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.rules.model import faults_of
 from headrace.core.values.scalars import number_of, text_of
 
@@ -24,7 +24,7 @@ def ruled_column(
     rule: Rule,
     name: str,
     values: Sequence[Any],
-    faults: list[Fault],
+    faults: list[RuleViolation],
     spellings: Mapping[str, str] = MappingProxyType({}),
 ) -> npt.NDArray[Any]:
     """The values of an input as its column; the faults of their rows are added to `faults`.
@@ -47,7 +47,9 @@ def ruled_column(
     return _categories(rule, name, values, faults, spellings)
 
 
-def _numbers(rule: NumberRule, name: str, values: Sequence[Any], faults: list[Fault]) -> npt.NDArray[np.floating]:
+def _numbers(
+    rule: NumberRule, name: str, values: Sequence[Any], faults: list[RuleViolation]
+) -> npt.NDArray[np.floating]:
     wide = _plain_numbers(values)
     if wide is not None:
         if rule.hold(wide):
@@ -81,7 +83,7 @@ def _plain_numbers(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
 
 
 def _categories(
-    rule: CategoryRule, name: str, values: Sequence[Any], faults: list[Fault], spellings: Mapping[str, str]
+    rule: CategoryRule, name: str, values: Sequence[Any], faults: list[RuleViolation], spellings: Mapping[str, str]
 ) -> npt.NDArray[np.object_]:
     column = np.empty(len(values), dtype=object)
     nested, not_utf8 = np.zeros(len(values), np.bool_), np.zeros(len(values), np.bool_)
@@ -101,7 +103,7 @@ def _categories(
     if rows.any():
         if nested.any():
             faults.append(
-                Fault(name, "malformed_row", nested, lambda value: f"{name} is {value}, which is not one value")
+                RuleViolation(name, "malformed_row", nested, lambda value: f"{name} is {value}, which is not one value")
             )
         if not_utf8.any():
             faults.append(bytes_fault(name, not_utf8))

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core.errors import DataError
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 from headrace.core.saved_model.interface import FLOATS, ModelInput
-from headrace.core.saved_model.json.inputs import Input, texts_or_bytes
+from headrace.core.saved_model.json.inputs import InputFeature, texts_or_bytes
 from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.saved_model.json.ranges import expected, first_outside
 
@@ -25,7 +25,7 @@ Where = Callable[[int], str]
 
 
 @dataclass(frozen=True)
-class TensorInput(Input):
+class TensorInput(InputFeature):
     """An input of a SavedModel that is not a Model artifact.
 
     Args:
@@ -42,7 +42,7 @@ class TensorInput(Input):
         kind = "categorical" if taken.dtype == "string" else "numeric"
         return cls(taken.name, kind, dtype=taken.dtype, width=taken.width, dims=taken.dims)  # type: ignore[arg-type]
 
-    def read(self, values: Sequence[Any], where: Where, faults: list[Fault] | None = None) -> npt.NDArray[Any]:
+    def read(self, values: Sequence[Any], where: Where, faults: list[RuleViolation] | None = None) -> npt.NDArray[Any]:
         """The values of an input as a column; `faults` is used only for Models, which have rules.
 
         Raises:
@@ -120,7 +120,7 @@ class TensorInput(Input):
         if self.dtype == "string":
             return texts_or_bytes(self, values, where)
         if self.dtype in FLOATS:
-            return Input.read(replace(self, width=None), values, where)
+            return InputFeature.read(replace(self, width=None), values, where)
         # A null is of no dtype, and no value of such an input may be missing.
         missing = next((at for at, value in enumerate(values) if value is None), None)
         outside = first_outside(values, self.dtype) if missing is None else missing

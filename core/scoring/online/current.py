@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Model = TypeVar("Model")
 
 
-class Current(Generic[Model]):
+class CurrentModel(Generic[Model]):
     """Holds the model in use, and the previous one for going back.
 
     Readers take `model` once per batch without a lock; a batch that has begun ends with the model that it began with.

@@ -26,7 +26,7 @@ from headrace.core.saved_model.signatures import (
     number_input,
     texts_input,
 )
-from headrace.core.scoring.predictor import Predicted, filled_rows
+from headrace.core.scoring.predictor import BatchPredictions, filled_rows
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
@@ -220,7 +220,7 @@ def trial_columns(columns: Arrays) -> dict[str, npt.NDArray[Any]]:
     return tried
 
 
-def worst_difference(ours: Predicted, theirs: Predicted) -> str:
+def worst_difference(ours: BatchPredictions, theirs: BatchPredictions) -> str:
     """Where predictions of both engines are not equal within the tolerance, as a clause; "" where they are."""
     if ours.at.tolist() != theirs.at.tolist() or set(ours.faults) != set(theirs.faults):
         return "it has predictions for other rows"

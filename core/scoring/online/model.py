@@ -17,13 +17,13 @@ from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.saved_model.binding import with_key_input
 from headrace.core.saved_model.constants import with_constants
-from headrace.core.saved_model.find import Source
-from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, Takes, refuse_per_call
+from headrace.core.saved_model.find import ServableModel
+from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelBinding, refuse_per_call
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.tensors import TensorInput
-from headrace.core.scoring.online.trial import RowsDepend, Trial
-from headrace.core.scoring.predictor import Predicted, Predictor
+from headrace.core.scoring.online.trial import DependentRows, Trial
+from headrace.core.scoring.predictor import BatchPredictions, Predictor
 from headrace.core.serving_mode import Engine
 from headrace.core.tensorflow_import import import_tensorflow
 
@@ -51,7 +51,7 @@ class OnlineModel:
 
     def __init__(
         self,
-        source: Source,
+        source: ServableModel,
         *,
         signature: str = SERVING_DEFAULT,
         constants: Mapping[str, Any] | None = None,
@@ -95,7 +95,7 @@ class OnlineModel:
         source, inputs, signature = self.source, model.inputs, self.signature
         if source.interface is not None and signature == SERVING_DEFAULT:
             self.interface = _declared(source, source.interface, inputs)
-            takes = Takes(signature, (), ())
+            takes = ModelBinding(signature, (), ())
         else:
             takes = with_key_input(model.takes(any_outputs=True), None)
             self.interface = Interface(tuple(map(TensorInput.of, takes.inputs)), takes_key=takes.key_input is not None)
@@ -121,7 +121,7 @@ class OnlineModel:
             "method_name": "tensorflow/serving/predict",
         }
 
-    def predict(self, columns: Columns) -> Predicted:
+    def predict(self, columns: Columns) -> BatchPredictions:
         """Predictions for rows.
 
         Args:
@@ -152,9 +152,9 @@ class OnlineModel:
         if keyed:
             return predicted
         outputs = {name: values for name, values in predicted.outputs.items() if name != KEY}
-        return Predicted(outputs, predicted.at, predicted.faults, predicted.model_version)
+        return BatchPredictions(outputs, predicted.at, predicted.faults, predicted.model_version)
 
-    def _tried(self, model: SavedModel, takes: Takes, fixed: Mapping[str, Any]) -> Takes:
+    def _tried(self, model: SavedModel, takes: ModelBinding, fixed: Mapping[str, Any]) -> ModelBinding:
         """Calls a model of which no rows are known: this shows outputs of bytes, and rows that depend on each other.
 
         Raises:
@@ -185,7 +185,7 @@ class OnlineModel:
             return
         try:
             trial.check(typed)
-        except RowsDepend as error:
+        except DependentRows as error:
             cause = error.__cause__
             if self._fixed and isinstance(cause, DataError):
                 # Other rows fill up each call, so no call is right.
@@ -228,7 +228,7 @@ class OnlineModel:
             raise PlatformError("the model fails on its own golden rows", where=where, received=fault.message)
 
 
-def _declared(source: Source, declared: Interface, inputs: Mapping[str, Any]) -> Interface:
+def _declared(source: ServableModel, declared: Interface, inputs: Mapping[str, Any]) -> Interface:
     """The interface that the artifact declares, checked against the signature."""
     kinds = {}
     for name, spec in inputs.items():

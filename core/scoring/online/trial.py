@@ -20,7 +20,7 @@ from headrace.core.scoring.trial import PROOFS
 _ENOUGH_ROWS = 4
 
 
-class RowsDepend(Exception):
+class DependentRows(Exception):
     """The model's rows depend on each other, so that each request must be a call of its own."""
 
 
@@ -76,4 +76,4 @@ class Trial:
         try:
             return check_independence(self._call, some, others, self._batch, self._where) is not None
         except DataError as error:
-            raise RowsDepend from error
+            raise DependentRows from error

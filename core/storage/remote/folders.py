@@ -13,7 +13,7 @@ from headrace.core.errors import UsageError
 from headrace.core.storage.remote import uploads
 from headrace.core.storage.remote.object_glob import translate
 from headrace.core.storage.remote.open import store_of
-from headrace.core.storage.remote.store import Object
+from headrace.core.storage.remote.store import StoredObject
 
 _TRANSFERS_AT_ONCE = 8
 # Marks a folder whose upload was killed: a store cannot swap folders, so some objects may be old ones, or missing.
@@ -28,7 +28,7 @@ def exists(uri: str) -> bool:
     return store.look_up(uri) is not None or bool(store.list_objects(uri, _prefix(name), limit=1))
 
 
-def describe(uri: str) -> Object:
+def describe(uri: str) -> StoredObject:
     """An object's size and checksum. Raises FileNotFoundError where it does not exist."""
     found = store_of(uri).look_up(uri)
     if found is None:
@@ -36,7 +36,7 @@ def describe(uri: str) -> Object:
     return found
 
 
-def below(uri: str) -> list[Object]:
+def below(uri: str) -> list[StoredObject]:
     """All objects below `uri`, sorted by name."""
     store = store_of(uri)
     return store.list_objects(uri, _prefix(store.parse(uri)[1]))
@@ -57,7 +57,7 @@ def claimed(uri: str) -> set[str]:
         return set()
 
 
-def find(uri: str) -> tuple[list[Object], bool]:
+def find(uri: str) -> tuple[list[StoredObject], bool]:
     """The objects that `uri` names, sorted, and whether it names a single object.
 
     They are the object itself, the objects directly below it, or those that match a glob: `*` and `?` stop at a slash,
@@ -151,7 +151,7 @@ def download_tree(uri: str, folder: Path) -> int:
     return len(files)
 
 
-def path_below(prefix: str, found: Object) -> str:
+def path_below(prefix: str, found: StoredObject) -> str:
     """The relative path of an object in a folder for `prefix`.
 
     Raises:

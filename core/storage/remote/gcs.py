@@ -22,7 +22,7 @@ from google.resumable_media import common as media
 
 from headrace.core.cloud import errors
 from headrace.core.errors import PlatformError, UsageError
-from headrace.core.storage.remote.store import Object
+from headrace.core.storage.remote.store import StoredObject
 
 # Size of read-ahead in bytes, so that a small read is not a request of its own.
 _CHUNK = 8 << 20
@@ -158,7 +158,7 @@ def _check_bucket(uri: str) -> None:
         raise UsageError("the bucket does not exist", where=uri, expected="a bucket that exists", received=bucket)
 
 
-def look_up(uri: str) -> Object | None:
+def look_up(uri: str) -> StoredObject | None:
     """Looks up an object; None if it does not exist."""
     blob = stored(uri)
     return None if blob is None else _object(blob)
@@ -173,7 +173,7 @@ def stored(uri: str) -> Any:
         return _client().bucket(bucket).get_blob(name, retry=retry_policy())
 
 
-def list_objects(uri: str, prefix: str, *, direct: bool = False, limit: int | None = None) -> list[Object]:
+def list_objects(uri: str, prefix: str, *, direct: bool = False, limit: int | None = None) -> list[StoredObject]:
     """See `Store`."""
     bucket, _ = parse(uri)
     try:
@@ -191,9 +191,9 @@ def list_objects(uri: str, prefix: str, *, direct: bool = False, limit: int | No
         raise UsageError("the bucket does not exist", where=uri, received=bucket) from error
 
 
-def _object(blob: Any) -> Object:
+def _object(blob: Any) -> StoredObject:
     created = 0.0 if blob.time_created is None else blob.time_created.timestamp()
-    return Object("gs://", blob.bucket.name, blob.name, int(blob.size or 0), str(blob.crc32c), created)
+    return StoredObject("gs://", blob.bucket.name, blob.name, int(blob.size or 0), str(blob.crc32c), created)
 
 
 def blob_of(uri: str) -> Any:

@@ -28,7 +28,7 @@ from headrace.core.storage.remote.s3_errors import (
     not_of_a_store,
     translate_errors,
 )
-from headrace.core.storage.remote.store import Object
+from headrace.core.storage.remote.store import StoredObject
 
 # Size of read-ahead, of a part of an upload, and of a copy, in bytes.
 _CHUNK = 8 << 20
@@ -91,7 +91,7 @@ def parse(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def look_up(uri: str) -> Object | None:
+def look_up(uri: str) -> StoredObject | None:
     """Looks up an object; None if it does not exist."""
     bucket, name = parse(uri)
     if not name:
@@ -100,22 +100,25 @@ def look_up(uri: str) -> Object | None:
         found = call("head_object", uri)
     except FileNotFoundError:
         return None
-    return Object("s3://", bucket, name, int(found.get("ContentLength", 0)), _checked_etag(uri, found), _time(found))
+    return StoredObject(
+        "s3://", bucket, name, int(found.get("ContentLength", 0)), _checked_etag(uri, found), _time(found)
+    )
 
 
-def list_objects(uri: str, prefix: str, *, direct: bool = False, limit: int | None = None) -> list[Object]:
+def list_objects(uri: str, prefix: str, *, direct: bool = False, limit: int | None = None) -> list[StoredObject]:
     """See `Store`."""
     bucket, _ = parse(uri)
     request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": _PAGE if limit is None else limit}
     if direct:
         request["Delimiter"] = "/"
-    objects: list[Object] = []
+    objects: list[StoredObject] = []
     with translate_errors(uri):
         while True:
             page = _file_system().call_s3("list_objects_v2", **request)
             contents = page.get("Contents", [])
             objects += [
-                Object("s3://", bucket, each["Key"], int(each["Size"]), _etag(each), _time(each)) for each in contents
+                StoredObject("s3://", bucket, each["Key"], int(each["Size"]), _etag(each), _time(each))
+                for each in contents
             ]
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not token or (limit is not None and len(objects) >= limit):

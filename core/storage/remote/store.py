@@ -11,7 +11,7 @@ SCHEMES = ("gs://", "s3://")
 
 
 @dataclass(frozen=True)
-class Object:
+class StoredObject:
     """An object in a bucket.
 
     Attributes:
@@ -52,10 +52,12 @@ class Store(Protocol):
     def parse(self, uri: str) -> tuple[str, str]:
         """Splits a URI into bucket and object name; the name is "" for the bucket itself."""
 
-    def look_up(self, uri: str) -> Object | None:
+    def look_up(self, uri: str) -> StoredObject | None:
         """Looks up an object; None if it does not exist."""
 
-    def list_objects(self, uri: str, prefix: str, *, direct: bool = False, limit: int | None = None) -> list[Object]:
+    def list_objects(
+        self, uri: str, prefix: str, *, direct: bool = False, limit: int | None = None
+    ) -> list[StoredObject]:
         """The objects of the bucket of `uri` whose names begin with `prefix`, sorted by name.
 
         Args:

@@ -12,7 +12,7 @@ import re
 import secrets
 from pathlib import Path
 
-from headrace.core.storage.remote.store import Object, Store
+from headrace.core.storage.remote.store import Store, StoredObject
 
 # Age, by the store's clock, from which an upload of another machine is given up: its newest file has that age.
 _GIVEN_UP_S = 86_400.0
@@ -33,7 +33,7 @@ def remove_abandoned(store: Store, uri: str, prefix: str, own: str) -> None:
         prefix: the object names below `uri`.
         own: of `begin`; its files are there, and have the present time by the store's clock.
     """
-    uploads: dict[str, list[Object]] = {}
+    uploads: dict[str, list[StoredObject]] = {}
     for found in store.list_objects(uri, f"{prefix.rstrip('/')}."):
         name = _NAME.match(found.name)
         if name is not None and f"{name[1]}/" == prefix:

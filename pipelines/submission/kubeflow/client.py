@@ -18,9 +18,9 @@ from headrace.core.errors import UsageError
 from headrace.pipelines.submission.kubeflow import pods
 from headrace.pipelines.submission.kubeflow.backend import check_backend
 from headrace.pipelines.submission.kubeflow.connection import Connection
-from headrace.pipelines.submission.kubeflow.errors import NotThere
+from headrace.pipelines.submission.kubeflow.errors import KubeflowNotFound
 from headrace.pipelines.submission.outcome import GATE, refused_by_gate
-from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission, Task
+from headrace.pipelines.submission.run import LogLine, PlatformRun, RunTask, Schedule, Submission
 from headrace.pipelines.submission.tasks import leaves, names
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
@@ -69,7 +69,7 @@ class KubeflowService:
         """Returns the text unchanged: a run may have any name."""
         return text
 
-    def find(self, run_id: str) -> Run | None:
+    def find(self, run_id: str) -> PlatformRun | None:
         """Finds a run by its name, or by the cluster's id; of several runs with one name, the first created."""
         with self._connection.asking(run_id):
             if not _UUID.match(run_id):
@@ -80,10 +80,10 @@ class KubeflowService:
             try:
                 with self._connection.asking(run_id):
                     return self._with_reasons(self._run(self._connection.client.get_run(run_id)))
-            except NotThere:
+            except KubeflowNotFound:
                 return None
 
-    def create(self, run_id: str, submission: Submission) -> Run:
+    def create(self, run_id: str, submission: Submission) -> PlatformRun:
         """Starts a run. The cluster allows duplicate names: of two concurrent runs, the first is kept."""
         with self._connection.asking(run_id), self._package(submission) as package:
             made = self._connection.client.run_pipeline(
@@ -100,9 +100,9 @@ class KubeflowService:
                 self._connection.client.archive_run(made.run_id)
             return self._run(self._connection.client.get_run(first.run_id))
 
-    def runs(self, limit: int) -> list[Run]:
+    def runs(self, limit: int) -> list[PlatformRun]:
         """The newest runs of the experiment."""
-        found: list[Run] = []
+        found: list[PlatformRun] = []
         token = ""
         with self._connection.asking("runs"):
             experiment = self._existing_experiment()
@@ -119,12 +119,12 @@ class KubeflowService:
                     break
             return found[:limit]
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: PlatformRun) -> None:
         """Requests the termination of a run."""
         with self._connection.asking(run.run_id):
             self._connection.client.terminate_run(run.reference)
 
-    def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
+    def logs(self, run: PlatformRun, task: str, after: str) -> Iterator[LogLine]:
         """Reads the logs of the tasks' pods, task by task, from the API server."""
         for name in leaves(run.spec):
             if name in run.tasks and task in ("", name):
@@ -193,7 +193,7 @@ class KubeflowService:
 
     def delete_schedule(self, schedule: Schedule) -> None:
         """Deletes a recurring run."""
-        with self._connection.asking(schedule.name), contextlib.suppress(NotThere):
+        with self._connection.asking(schedule.name), contextlib.suppress(KubeflowNotFound):
             self._connection.client.delete_recurring_run(schedule.reference)
 
     def close(self) -> None:
@@ -232,11 +232,11 @@ class KubeflowService:
         )
         return [one for one in page.runs or [] if one.storage_state != "ARCHIVED"]
 
-    def _run(self, response: Any) -> Run:
+    def _run(self, response: Any) -> PlatformRun:
         spec = response.pipeline_spec or {}
         spec = spec.get("pipeline_spec", spec)
         details = (response.run_details.task_details if response.run_details else None) or []
-        return Run(
+        return PlatformRun(
             run_id=response.display_name,
             state=_RUN_STATES.get(response.state or "PENDING", "waiting"),
             reference=response.run_id,
@@ -249,7 +249,7 @@ class KubeflowService:
             tasks=_tasks(details, names(spec)),
         )
 
-    def _with_reasons(self, run: Run) -> Run:
+    def _with_reasons(self, run: PlatformRun) -> PlatformRun:
         """Adds the reasons of failed tasks, and of a rejection by the gate, from their logs: the API gives none."""
         if not run.ended:
             return run
@@ -262,13 +262,13 @@ class KubeflowService:
         }
         return dataclasses.replace(run, tasks=tasks)
 
-    def _logs_of(self, run: Run, task: Task) -> list[pods.PodLog]:
+    def _logs_of(self, run: PlatformRun, task: RunTask) -> list[pods.PodLog]:
         return [log for node in task.jobs if (log := self._log_of(run, node)) is not None]
 
-    def _log_of(self, run: Run, node: str) -> pods.PodLog | None:
+    def _log_of(self, run: PlatformRun, node: str) -> pods.PodLog | None:
         """The log of a node's pod; None if the server has none, or the node no pod."""
         for pod in pods.pod_names(node):
-            with contextlib.suppress(NotThere), self._connection.asking(f"the log of {pod}"):
+            with contextlib.suppress(KubeflowNotFound), self._connection.asking(f"the log of {pod}"):
                 # kfp.Client has no method for logs; this is the request of the web interface.
                 answer = self._connection.client._run_api.api_client.call_api(
                     "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log",
@@ -283,13 +283,13 @@ class KubeflowService:
         return None
 
 
-def _tasks(details: list[Any], known: set[str]) -> dict[str, Task]:
+def _tasks(details: list[Any], known: set[str]) -> dict[str, RunTask]:
     """The tasks of these names; other details are of drivers and attempts."""
-    found: dict[str, Task] = {}
+    found: dict[str, RunTask] = {}
     details = sorted(details, key=lambda one: _seconds(one.create_time) or 0.0)
     nodes = pods.nodes_by_task(details)
     for detail in (one for one in details if one.display_name in known):
-        found[detail.display_name] = Task(
+        found[detail.display_name] = RunTask(
             name=detail.display_name,
             state=_TASK_STATES.get(detail.state or "PENDING", "waiting"),
             started=_seconds(detail.start_time),

@@ -30,7 +30,7 @@ _NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888"
 
 
-class NotThere(UsageError):
+class KubeflowNotFound(UsageError):
     """The server responded "not found". Exit 2, unless the caller knows what it means."""
 
 
@@ -89,7 +89,9 @@ def explained(host: str, namespace: str, what: str, *, reached: bool) -> Iterato
     except ApiException as error:
         # Newer servers answer 500 for the log of a pod that does not exist.
         if error.status == 404 or (error.status == 500 and "ailed to read log" in message_of(error)):
-            raise NotThere("Kubeflow Pipelines does not have it", where=what, received=message_of(error)) from error
+            raise KubeflowNotFound(
+                "Kubeflow Pipelines does not have it", where=what, received=message_of(error)
+            ) from error
         raise _meaning(error, host, namespace, what) from error
     except (urllib3.exceptions.HTTPError, TimeoutError, OSError) as error:
         raise _no_response(error, host, reached=reached) from error

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from headrace.pipelines.submission.run import LogLine, Task
+from headrace.pipelines.submission.run import LogLine, RunTask
 
 # Templates of a task's container, in specs that Kubeflow Pipelines compiles with retries and without.
 _TEMPLATES = ("retry-system-container-impl", "system-container-impl")
@@ -115,7 +115,7 @@ def pod_log(body: str) -> PodLog | None:
     return PodLog(body[:start], reason or "no reason") if body[:start].strip() else None
 
 
-def log_lines(task: Task, logs: Sequence[PodLog]) -> Iterator[LogLine]:
+def log_lines(task: RunTask, logs: Sequence[PodLog]) -> Iterator[LogLine]:
     """The lines of a task's logs; a warning where an ended task has none, and where one breaks off.
 
     Args:
@@ -141,7 +141,7 @@ def _line(task: str, when: str, text: str) -> LogLine:
     return LogLine(when, task, str(event["severity"]), str(event["message"]))
 
 
-def with_reason(task: Task, logs: Sequence[PodLog]) -> Task:
+def with_reason(task: RunTask, logs: Sequence[PodLog]) -> RunTask:
     """A task with what its logs say: headrace's own error or result, the exit status, and a message or the last line.
 
     Args:

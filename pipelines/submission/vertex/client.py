@@ -16,7 +16,7 @@ from google.cloud import aiplatform_v1 as vertex
 
 from headrace.core.errors import UsageError
 from headrace.core.retry import Transient
-from headrace.pipelines.submission.run import LogLine, Run, Schedule, Submission
+from headrace.pipelines.submission.run import LogLine, PlatformRun, Schedule, Submission
 from headrace.pipelines.submission.vertex import failures
 from headrace.pipelines.submission.vertex import logs as vertex_logs
 from headrace.pipelines.submission.vertex.errors import Account, explained
@@ -74,7 +74,7 @@ class VertexService:
             )
         return text
 
-    def find(self, run_id: str) -> Run | None:
+    def find(self, run_id: str) -> PlatformRun | None:
         """Finds a run by its id or its resource name."""
         name = run_id if "/" in run_id else f"{self._parent}/pipelineJobs/{self.run_id(run_id)}"
         try:
@@ -84,7 +84,7 @@ class VertexService:
             return None
         return self._with_refusals(run) if run.state == "failed" else run
 
-    def create(self, run_id: str, submission: Submission) -> Run:
+    def create(self, run_id: str, submission: Submission) -> PlatformRun:
         """Starts a run; names of runs are unique in the service."""
         try:
             with self._asking(run_id):
@@ -105,7 +105,7 @@ class VertexService:
         except api.NotFound as error:
             raise self._missing(run_id, error) from error
 
-    def runs(self, limit: int) -> list[Run]:
+    def runs(self, limit: int) -> list[PlatformRun]:
         """Lists the newest runs that headrace submitted."""
         with self._asking(self._parent):
             request = {
@@ -114,19 +114,19 @@ class VertexService:
                 "order_by": "create_time desc",
                 "page_size": min(limit, 100),
             }
-            found: list[Run] = []
+            found: list[PlatformRun] = []
             for job in self._pipelines.list_pipeline_jobs(request=request, timeout=60.0, retry=None):
                 found.append(self._as_run(job))
                 if len(found) == limit:
                     break
             return found
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: PlatformRun) -> None:
         """Requests the cancellation of a run and its jobs."""
         with self._asking(run.run_id):
             self._pipelines.cancel_pipeline_job(name=run.reference, timeout=60.0, retry=None)
 
-    def logs(self, run: Run, task: str, after: str) -> Iterator[LogLine]:
+    def logs(self, run: PlatformRun, task: str, after: str) -> Iterator[LogLine]:
         """Reads the logs of the run's jobs from Cloud Logging."""
         base = self._endpoint if self._for_tests else "https://logging.googleapis.com"
         jobs = {job: one.name for one in run.tasks.values() for job in one.jobs if task in ("", one.name)}
@@ -220,7 +220,7 @@ class VertexService:
             transport="rest", credentials=self._credentials, client_options={"api_endpoint": self._endpoint}
         )
 
-    def _with_refusals(self, run: Run) -> Run:
+    def _with_refusals(self, run: PlatformRun) -> PlatformRun:
         """Adds the rejections of its tasks to a failed run."""
         # Its jobs use the run's own account, not the account of this command.
         asks = f"serviceAccount:{self._service_account or 'PROJECT_NUMBER-compute@developer.gserviceaccount.com'}"
@@ -278,5 +278,5 @@ class VertexService:
         }
         return vertex.Schedule.from_json(json.dumps(scheduled))
 
-    def _as_run(self, job: Any) -> Run:
+    def _as_run(self, job: Any) -> PlatformRun:
         return run_of(job, self._project, self._location)

@@ -13,7 +13,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from headrace.core.errors import UserError
-from headrace.pipelines.submission.run import Task
+from headrace.pipelines.submission.run import RunTask
 from headrace.pipelines.submission.vertex.errors import Account, meaning
 from headrace.pipelines.submission.vertex.messages import resources
 
@@ -49,7 +49,7 @@ _ASK = {
 }
 
 
-def refusal(task: Task, account: Account, jobs: Callable[[], Any]) -> dict[str, Any] | None:
+def refusal(task: RunTask, account: Account, jobs: Callable[[], Any]) -> dict[str, Any] | None:
     """The error of a failed task, as `HeadraceError.to_json`; None if it is not the user's error.
 
     Args:

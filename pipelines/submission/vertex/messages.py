@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.pipelines.submission.run import Run, Schedule, Task
+from headrace.pipelines.submission.run import PlatformRun, RunTask, Schedule
 
 _EXIT_STATUS = re.compile(r"non-zero (?:exit )?status(?: of| code)?:? (\d+)|exit(?:ed with)? (?:status|code) (\d+)")
 _PROJECT_OF_JOB = re.compile(r".*/(?:customJobs|hyperparameterTuningJobs|batchPredictionJobs|jobs)/([\w-]+)\Z")
@@ -36,12 +36,12 @@ _TASK_STATES = {
 }
 
 
-def run_of(job: Any, project: str, location: str) -> Run:
+def run_of(job: Any, project: str, location: str) -> PlatformRun:
     """Converts a PipelineJob to a run."""
     content = json.loads(type(job).to_json(job, use_integers_for_enums=False))
     run_id = job.name.rpartition("/")[2]
     tasks = {one.task_name: _task(one) for one in sorted(job.job_detail.task_details, key=_started)}
-    return Run(
+    return PlatformRun(
         run_id=run_id,
         state=_RUN_STATES.get(job.state.name.removeprefix("PIPELINE_STATE_"), "waiting"),
         reference=job.name,
@@ -60,14 +60,14 @@ def _started(task: Any) -> float:
     return _seconds(task.start_time) or 0.0
 
 
-def _task(detail: Any) -> Task:
+def _task(detail: Any) -> RunTask:
     # As JSON: the client's own containers of a Struct can neither be copied nor be written.
     metadata = json.loads(type(detail.execution).to_json(detail.execution)).get("metadata") or {}
     outputs = {name.removeprefix("output:"): value for name, value in metadata.items() if name.startswith("output:")}
     container = detail.executor_detail.container_detail
     jobs = [container.main_job] if container.main_job else []
     jobs += [one["resourceUri"] for one in resources(outputs.get("gcp_resources"))]
-    return Task(
+    return RunTask(
         name=detail.task_name,
         state=_TASK_STATES.get(detail.state.name, "waiting"),
         started=_seconds(detail.start_time),

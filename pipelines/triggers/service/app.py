@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl
 
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
-from headrace.components.serve.protocols.call import Response
-from headrace.components.serve.routes import Refused
+from headrace.components.serve.protocols.call import CallResponse
+from headrace.components.serve.routes import RequestRefused
 from headrace.core.errors import HeadraceError, PlatformError, UsageError, UserError
 from headrace.core.json_body import encode
-from headrace.core.ledger.pump import Runs
+from headrace.core.ledger.pump import PlatformRuns
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.triggers.service import page
 from headrace.pipelines.triggers.service.login import Forbidden, Login, Unauthenticated
@@ -51,7 +51,7 @@ _HEADERS = (
 
 
 @dataclass(frozen=True)
-class ServiceConfig:
+class TriggerServiceConfig:
     """Options of the service.
 
     Args:
@@ -67,7 +67,7 @@ class ServiceConfig:
     settings: Callable[[], DynamicSettings]
     login: Login | None
     data_below: Sequence[str] = ()
-    runs: Runs | None = None
+    runs: PlatformRuns | None = None
 
     def __post_init__(self) -> None:
         for place in self.data_below:
@@ -91,7 +91,7 @@ class ServiceConfig:
         )
         if not below or ".." in data.split("/"):
             expected = ", ".join(self.data_below) or "a request without data: the service has no --data-below"
-            raise Refused(403, f"data from there is not allowed. Expected below {expected}.")
+            raise RequestRefused(403, f"data from there is not allowed. Expected below {expected}.")
 
 
 class TriggerApp:
@@ -105,7 +105,7 @@ class TriggerApp:
         limits, metrics, draining: as the server needs them.
     """
 
-    def __init__(self, config: ServiceConfig, limits: Limits = LIMITS) -> None:
+    def __init__(self, config: TriggerServiceConfig, limits: Limits = LIMITS) -> None:
         self.limits = limits
         self.metrics = Metrics()
         self.draining = False
@@ -136,15 +136,17 @@ class TriggerApp:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive) -> CallResponse:
         path, method = scope["path"], scope["method"]
         methods = {"/": ("GET", "HEAD"), "/health": ("GET", "HEAD"), "/runs": ("GET", "HEAD", "POST")}.get(path)
         if methods is None:
-            raise Refused(404, "the path does not exist. Expected /, /runs or /health.")
+            raise RequestRefused(404, "the path does not exist. Expected /, /runs or /health.")
         if method not in methods:
-            raise Refused(405, f"the method is not allowed here. Expected {', '.join(methods)}.", allow=methods[0])
+            raise RequestRefused(
+                405, f"the method is not allowed here. Expected {', '.join(methods)}.", allow=methods[0]
+            )
         if path == "/health":
-            return Response(encode({"status": "ok"}))
+            return CallResponse(encode({"status": "ok"}))
         headers = scope["headers"]
         login = self._config.login
         if login is None:
@@ -152,7 +154,7 @@ class TriggerApp:
         account = "" if login is None else await self._in_thread(lambda: login.account(headers))
         if method == "POST":
             if is_foreign(headers):
-                raise Refused(403, "the request was started by a page of another site")
+                raise RequestRefused(403, "the request was started by a page of another site")
             kind, body = _content_type(headers), await self._body(scope, receive)
             event = _event(kind, body)
             if event.data:
@@ -160,21 +162,21 @@ class TriggerApp:
             return await self._in_thread(lambda: self._trigger(event, account, form=kind == _FORM))
         found = await self._in_thread(lambda: overview(self._config.settings()))
         if path == "/runs":
-            return Response(encode(found))
+            return CallResponse(encode(found))
         html = page.render(found, account, self._config.data_below)
-        return Response(html, 200, [(b"content-security-policy", page.policy())], b"text/html; charset=utf-8")
+        return CallResponse(html, 200, [(b"content-security-policy", page.policy())], b"text/html; charset=utf-8")
 
-    def _trigger(self, event: Event, account: str, *, form: bool) -> Response:
+    def _trigger(self, event: Event, account: str, *, form: bool) -> CallResponse:
         found = trigger(self._config.settings(), event, datetime.now(UTC), runs=self._config.runs)
         _log.info("%s requested %s: %s", account or "this machine", event.data or "a run", found.pumped.why)
         if form:
-            return Response(b"", 303, [(b"location", b"/")])
+            return CallResponse(b"", 303, [(b"location", b"/")])
         answer = {"run": run_of(found.pumped.run), "did": found.pumped.did, "why": found.pumped.why}
-        return Response(encode({**answer, "arrival": asdict(found.arrival)}), 202)
+        return CallResponse(encode({**answer, "arrival": asdict(found.arrival)}), 202)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._waiting >= _MAX_WAITING:
-            raise Refused(503, "too many requests are waiting", retry_after="1")
+            raise RequestRefused(503, "too many requests are waiting", retry_after="1")
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         future.add_done_callback(self._done)
@@ -182,7 +184,9 @@ class TriggerApp:
             # What was begun is finished: it may be made again, and is one run then, too.
             return await asyncio.wait_for(asyncio.shield(future), self.limits.time_limit_s)
         except TimeoutError as error:
-            raise Refused(504, "the platform did not answer in time; request it again", retry_after="10") from error
+            raise RequestRefused(
+                504, "the platform did not answer in time; request it again", retry_after="10"
+            ) from error
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1
@@ -195,11 +199,13 @@ class TriggerApp:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Refused(400, "the client closed the connection")
+                raise RequestRefused(400, "the client closed the connection")
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self.limits.max_body_bytes:
-                raise Refused(413, f"the body is too large. Expected at most {self.limits.max_body_bytes} bytes.")
+                raise RequestRefused(
+                    413, f"the body is too large. Expected at most {self.limits.max_body_bytes} bytes."
+                )
         return body
 
 
@@ -212,7 +218,7 @@ def _check_local(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Refuses a name that a page of another site may have made point to this machine."""
     host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
     if host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-        raise Refused(403, "without a login, only 127.0.0.1 and localhost are answered")
+        raise RequestRefused(403, "without a login, only 127.0.0.1 and localhost are answered")
 
 
 def _event(kind: str, body: bytes) -> Event:
@@ -225,7 +231,7 @@ def _event(kind: str, body: bytes) -> Event:
                 raise ValueError(f"not an object with {', '.join(_FIELDS)}")
             given = json.loads(body) if body else {}
         else:
-            raise Refused(415, f"the content type is not supported. Expected application/json or {_FORM}.")
+            raise RequestRefused(415, f"the content type is not supported. Expected application/json or {_FORM}.")
         if not isinstance(given, dict) or not given.keys() <= set(_FIELDS):
             raise ValueError(f"not an object with {', '.join(_FIELDS)}")
         fields = {name: given.get(name, "") for name in _FIELDS}
@@ -234,12 +240,12 @@ def _event(kind: str, body: bytes) -> Event:
         if bool(fields["data"]) != bool(fields["span"]):
             raise ValueError("data and span belong together")
     except ValueError as error:
-        raise Refused(400, f"the body is not valid: {str(error)[:200]}") from error
+        raise RequestRefused(400, f"the body is not valid: {str(error)[:200]}") from error
     return Event("request", id=fields["event"], data=fields["data"], span=fields["span"])
 
 
-def _failure(error: Exception, scope: Scope) -> Response:
-    if isinstance(error, Refused):
+def _failure(error: Exception, scope: Scope) -> CallResponse:
+    if isinstance(error, RequestRefused):
         headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
         return _error(error.message, error.status, headers)
     if isinstance(error, Unauthenticated):
@@ -257,5 +263,5 @@ def _failure(error: Exception, scope: Scope) -> Response:
     return _error("unexpected internal error; the service's log has the cause", 500)
 
 
-def _error(message: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
-    return Response(encode({"error": message}), status, headers)
+def _error(message: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> CallResponse:
+    return CallResponse(encode({"error": message}), status, headers)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic.settings import DynamicSettings
 
 _SHOWN = 50
 
 
-def run_of(run: Run | None) -> dict[str, Any] | None:
+def run_of(run: LedgerRun | None) -> dict[str, Any] | None:
     """The run under way, or None: its id, its state, and its data versions."""
     if run is None:
         return None

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from headrace.components.serve.http.listen import listen, url_of
 from headrace.components.serve.http.server import HttpServer
-from headrace.pipelines.triggers.service.app import ServiceConfig, TriggerApp
+from headrace.pipelines.triggers.service.app import TriggerApp, TriggerServiceConfig
 
 
-def serve(config: ServiceConfig, host: str, port: int, report: Callable[[str], None]) -> None:
+def serve(config: TriggerServiceConfig, host: str, port: int, report: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Args:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.deploy.plan import rollback_plan
-from headrace.components.deploy.state import Change, EndpointState, Pending, state_of
+from headrace.components.deploy.state import EndpointState, PendingChange, TrafficChange, state_of
 from headrace.components.registry.state import Origin
 from headrace.core.errors import DataError, GateRefused, UsageError
 
@@ -24,18 +24,18 @@ def first() -> EndpointState:
 def deployed(state: EndpointState, version: str) -> EndpointState:
     if version in state.bad or version == state.live or (state.pending and state.pending.action == "rollback"):
         return state
-    begun = state.begun(Pending("deploy", version, who=BY.who, at=BY.at, why=BY.why))
+    begun = state.begun(PendingChange("deploy", version, who=BY.who, at=BY.at, why=BY.why))
     return begun.switched(version, "deploy", BY, previous=state.live)
 
 
-def planned(state: EndpointState, to: str | None) -> Pending | None:
+def planned(state: EndpointState, to: str | None) -> PendingChange | None:
     try:
         return rollback_plan(state, BY, where="here", to=to)
     except (UsageError, GateRefused):
         return None
 
 
-def shifted(state: EndpointState, pending: Pending) -> EndpointState:
+def shifted(state: EndpointState, pending: PendingChange) -> EndpointState:
     if dict(state.traffic) == {pending.version: 100}:
         return state
     return state.switched(pending.version, "rollback", BY, previous=None)
@@ -75,12 +75,12 @@ def test_a_rollback_goes_to_the_last_version_that_is_not_bad() -> None:
     for version in ("v2", "v3"):
         state = deployed(state, version)
     plan = rollback_plan(state, BY, where="here")
-    assert plan == Pending("rollback", "v2", "v3", "", BY.who, BY.at, BY.why)
+    assert plan == PendingChange("rollback", "v2", "v3", "", BY.who, BY.at, BY.why)
     state = deployed(shifted(state.begun(plan), plan).settled("rollback"), "v4")
     # v3 is bad, so v2 is what was there before v4.
     assert (state.previous, state.before()) == ("v2", "v2")
     chosen = rollback_plan(state, BY, where="here", to="v1", predictions="published")
-    assert chosen == Pending("rollback", "v1", "v4", "published", BY.who, BY.at, BY.why)
+    assert chosen == PendingChange("rollback", "v1", "v4", "published", BY.who, BY.at, BY.why)
     # Begun, and then told to go elsewhere: the bad one stays the same.
     other = rollback_plan(shifted(state.begun(chosen), chosen), BY, where="here", to="v2")
     assert other is not None
@@ -114,4 +114,4 @@ def test_the_history_is_bounded() -> None:
     for number in range(150):
         state = state.switched(f"v{number}", "deploy", BY, previous=None)
     assert (len(state.history), state.epoch) == (100, 151)
-    assert state.history[-1] == Change("v149", "deploy", BY.at, BY.who, BY.why, 151, {"v149": 100})
+    assert state.history[-1] == TrafficChange("v149", "deploy", BY.at, BY.who, BY.why, 151, {"v149": 100})

@@ -10,18 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.evaluate.gate import UNGATED, Baseline, Check, Decision, Measured, Slice, judge
+from headrace.components.evaluate.gate import (
+    UNGATED,
+    ConstantBaseline,
+    GateCheck,
+    GateDecision,
+    ModelMetrics,
+    SliceMetrics,
+    judge,
+)
 from headrace.core.problem import METRICS, Gate
 
 RMSE = "root_mean_squared_error"
 
 
-def of(value: float | None, *slices: tuple[str, int, float | None], metric: str = RMSE) -> Measured:
+def of(value: float | None, *slices: tuple[str, int, float | None], metric: str = RMSE) -> ModelMetrics:
     """Measurements of all rows, and of values of `plurality`."""
-    return Measured({metric: value}, tuple(Slice("plurality", v, n, {metric: m}) for v, n, m in slices))
+    return ModelMetrics({metric: value}, tuple(SliceMetrics("plurality", v, n, {metric: m}) for v, n, m in slices))
 
 
-def verdicts(decision: Decision) -> list[tuple[str, bool | None]]:
+def verdicts(decision: GateDecision) -> list[tuple[str, bool | None]]:
     return [(check.where, check.passed) for check in decision.checks]
 
 
@@ -119,7 +127,7 @@ def test_slices_are_held_against_the_champions_slices() -> None:
 
 
 def test_without_a_gate_every_model_is_blessed() -> None:
-    assert judge(None, of(None)) == Decision(True, (), (UNGATED,))
+    assert judge(None, of(None)) == GateDecision(True, (), (UNGATED,))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,7 @@ def test_without_a_gate_every_model_is_blessed() -> None:
 def test_a_model_must_be_better_than_the_baseline_with_its_interval(
     metric: str, value: float | None, base: float | None, interval: tuple[float, float] | None, passed: bool
 ) -> None:
-    baseline = Baseline("the mean of the train labels", base, interval, 0.95, 100)
+    baseline = ConstantBaseline("the mean of the train labels", base, interval, 0.95, 100)
     decision = judge(Gate(metric), of(value, metric=metric), baseline=baseline)
     assert verdicts(decision) == [("all rows", passed)]
     assert decision.blessed is passed
@@ -146,7 +154,9 @@ def test_a_model_must_be_better_than_the_baseline_with_its_interval(
 
 def test_the_baseline_comes_before_the_bounds() -> None:
     gate = Gate(RMSE, at_most=1.5, beats_baseline=True)
-    decision = judge(gate, of(1.0), baseline=Baseline("the mean of the train labels", 2.0, (-1.5, -0.5), 0.9, 40))
+    decision = judge(
+        gate, of(1.0), baseline=ConstantBaseline("the mean of the train labels", 2.0, (-1.5, -0.5), 0.9, 40)
+    )
     assert decision.reasons == (
         (
             "root_mean_squared_error on all rows is 1; that of the baseline, the mean of the train labels, is 2; "
@@ -182,7 +192,7 @@ def test_the_baseline_comes_before_the_bounds() -> None:
         (Gate("auc", at_least=0.8), of(None, metric="auc"), "auc on all rows is undefined; at least 0.8: failed."),
     ],
 )
-def test_sentences(gate: Gate, measured: Measured, reason: str) -> None:
+def test_sentences(gate: Gate, measured: ModelMetrics, reason: str) -> None:
     assert judge(gate, measured).reasons == (reason,)
 
 
@@ -218,7 +228,7 @@ def gates(draw: st.DrawFn) -> Gate:
     return Gate(draw(metrics), slices=draw(st.sampled_from([[], ["plurality"]])), **bounds)
 
 
-def parts(metric: str) -> st.SearchStrategy[Measured]:
+def parts(metric: str) -> st.SearchStrategy[ModelMetrics]:
     one = st.tuples(st.sampled_from("abcdef"), st.integers(1, 60), values)
     return st.builds(
         lambda value, slices: of(value, *slices, metric=metric),
@@ -284,4 +294,4 @@ def test_a_wider_bound_never_turns_a_blessing_into_a_refusal(gate: Gate, data: s
 
 def test_checks_are_values() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Check("all rows", RMSE, 1.0, "at most 1", True, "").passed = False  # type: ignore[misc]
+        GateCheck("all rows", RMSE, 1.0, "at most 1", True, "").passed = False  # type: ignore[misc]

@@ -12,7 +12,7 @@ from headrace import Categorical, Costs, Gate, Numeric, Problem
 from headrace.components.evaluate import measurement
 from headrace.components.evaluate.importance import FeatureImportance, Importance
 from headrace.components.evaluate.measurement import Measurement, measurement_identity, stored_or
-from headrace.components.evaluate.predict import Predicted
+from headrace.components.evaluate.predict import SplitPredictions
 from headrace.components.evaluate.slices import Category
 from headrace.core.errors import PlatformError
 from headrace.core.metrics import Outcomes
@@ -21,7 +21,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 
 @st.composite
-def predictions(draw: st.DrawFn, models: int) -> Predicted:
+def predictions(draw: st.DrawFn, models: int) -> SplitPredictions:
     rows = draw(st.integers(1, 5))
     keys = np.array(draw(st.lists(texts, min_size=rows, max_size=rows)), object)
     generator = np.random.default_rng(draw(st.integers(0, 9)))
@@ -40,10 +40,10 @@ def predictions(draw: st.DrawFn, models: int) -> Predicted:
         draw(texts): Category(values, generator.integers(0, len(values), rows)),
         "a number": np.array([np.nan, *range(rows - 1)], np.float32),
     }
-    return Predicted(keys, tuple(outcomes), columns)  # type: ignore[arg-type]
+    return SplitPredictions(keys, tuple(outcomes), columns)  # type: ignore[arg-type]
 
 
-def same(one: Predicted, other: Predicted) -> bool:
+def same(one: SplitPredictions, other: SplitPredictions) -> bool:
     np.testing.assert_equal(vars(one) | {"outcomes": 0, "columns": 0}, vars(other) | {"outcomes": 0, "columns": 0})
     for left, right in zip(one.outcomes, other.outcomes, strict=True):
         np.testing.assert_equal(vars(left), vars(right))
@@ -61,7 +61,7 @@ def same(one: Predicted, other: Predicted) -> bool:
 
 @given(test=predictions(2), eval_=predictions(1), increase=st.none() | st.floats(allow_nan=False))
 def test_what_is_stored_is_read_unchanged(
-    tmp_path_factory: pytest.TempPathFactory, test: Predicted, eval_: Predicted, increase: float | None
+    tmp_path_factory: pytest.TempPathFactory, test: SplitPredictions, eval_: SplitPredictions, increase: float | None
 ) -> None:
     path = tmp_path_factory.mktemp("measurements") / "m.bin"
     importance = Importance("log_loss", 0.5, 3, 4, 2, 1, (FeatureImportance("a", increase, 0.1),))
@@ -75,7 +75,7 @@ def test_what_is_stored_is_read_unchanged(
 
 def small() -> Measurement:
     numbers = np.array([1.0, 2.0])
-    predicted = Predicted(np.array(["a", "b"], object), (Outcomes("regression", (), numbers, numbers),), {})
+    predicted = SplitPredictions(np.array(["a", "b"], object), (Outcomes("regression", (), numbers, numbers),), {})
     return Measurement(predicted, predicted, Importance("root_mean_squared_error", 0.5, 3, 4, 2, 1, ()))
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.registered_models import make_model
 
 from headrace.components.ingest.catalog import SpanVersion
-from headrace.components.lineage.lineage import Lineage, Seen, Start
+from headrace.components.lineage.lineage import Lineage, SeenSpans, Start
 from headrace.components.registry.folder.registry import Registry
 from headrace.core.errors import DataError
 
@@ -33,7 +33,7 @@ class Models:
     def add(self, version: str, days: Sequence[str], parent: str | None = None, schema: str = SCHEMA) -> None:
         model = make_model(self.folder / version, version, problem="days", data=f"data-{version}", parent=parent)
         self.registry.register(model)
-        self.lineage.add(f"data-{version}", Seen(schema, {day: f"key-{day}" for day in days}), parent or "")
+        self.lineage.add(f"data-{version}", SeenSpans(schema, {day: f"key-{day}" for day in days}), parent or "")
 
     def quarantine(self, day: str) -> None:
         self.catalog[f"key-{day}"] = _span(day, "quarantined")
@@ -113,7 +113,7 @@ def test_another_schema(three: Models) -> None:
 def test_another_model_starts_from_scratch(models: Models) -> None:
     for version, training in (("v1", "a"), ("v2", "b")):
         models.registry.register(make_model(models.folder / version, version, problem="days", data=f"data-{version}"))
-        models.lineage.add(f"data-{version}", Seen(SCHEMA, {DAYS[0]: f"key-{DAYS[0]}"}, training=training))
+        models.lineage.add(f"data-{version}", SeenSpans(SCHEMA, {DAYS[0]: f"key-{DAYS[0]}"}, training=training))
     assert [models.start(training=training).version for training in ("", "a", "b")] == ["v2", "v1", "v2"]
     assert models.start(training="c").why == "from scratch: the Problem's model or training changed since version v2"
 
@@ -146,12 +146,12 @@ def test_spans_that_the_champion_has_not_seen(models: Models) -> None:
 
 
 def test_a_record_is_never_changed(models: Models) -> None:
-    models.lineage.add("data", Seen(SCHEMA, {"a": "1"}))
-    models.lineage.add("data", Seen(SCHEMA, {"a": "2"}))
+    models.lineage.add("data", SeenSpans(SCHEMA, {"a": "1"}))
+    models.lineage.add("data", SeenSpans(SCHEMA, {"a": "2"}))
     assert '"a": "1"' in (models.folder / "ledger" / "lineage" / "data-scratch.json").read_text()
     # From other weights it is another version.
     with pytest.raises(DataError, match="the lineage of a version is not known"):
-        models.lineage.add("data", Seen(SCHEMA, {"a": "1"}), "v1")
+        models.lineage.add("data", SeenSpans(SCHEMA, {"a": "1"}), "v1")
 
 
 def test_a_damaged_record(three: Models) -> None:

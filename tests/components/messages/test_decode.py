@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.components.messages.columns import Column, columns_of
+from headrace.components.messages.columns import MessageColumn, columns_of
 from headrace.components.messages.decode import Decoder, Message, Row
 from headrace.core.beam.windows import Windows
 from headrace.core.errors import UsageError
@@ -17,7 +17,11 @@ from headrace.core.problem import Categorical, Numeric, Problem, Splits
 from headrace.expressions import timestamp
 
 NOON = datetime(2026, 11, 29, 12, 0, 30, tzinfo=UTC)
-COLUMNS = (Column("id", "text"), Column("age", "number", missing=("NA",)), Column("smokes", "text", (("true", "Yes"),)))
+COLUMNS = (
+    MessageColumn("id", "text"),
+    MessageColumn("age", "number", missing=("NA",)),
+    MessageColumn("smokes", "text", (("true", "Yes"),)),
+)
 
 
 def _message(data: Any, published: datetime = NOON, **attributes: str) -> Message:

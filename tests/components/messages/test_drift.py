@@ -9,7 +9,7 @@ from typing import Any
 from headrace.components.messages.columns import columns_of
 from headrace.components.messages.config import MessagesConfig
 from headrace.components.messages.decode import Row
-from headrace.components.messages.drift import Drift
+from headrace.components.messages.drift import SpanDrift
 from headrace.components.messages.spans import write_span
 from headrace.core.problem.file import load_problem
 
@@ -38,7 +38,7 @@ def test_a_span_whose_ages_moved_has_drifted(tmp_path: Path, make_config: Callab
         write_span(config, name, rows)
         return config.span_uri(name)
 
-    drift = Drift(str(path), span(0, range(20, 120)))
+    drift = SpanDrift(str(path), span(0, range(20, 120)))
     assert drift.of(span(1, range(20, 120))) == ""
     assert drift.of(span(2, range(80, 180))).startswith("skew of mother_age: ")
     # Fewer rows than the Problem's minimum raise no alarm.

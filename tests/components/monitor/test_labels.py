@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.monitor.labels import NEVER, Joined, LabelJoin
+from headrace.components.monitor.labels import NEVER, LabelJoin, LabelledPredictions
 from headrace.components.monitor.performance import by_window
 from headrace.core import metrics
 
@@ -23,7 +23,9 @@ Prediction = tuple[int, int, float]
 Label = tuple[int, int | None, float]
 
 
-def joined(predictions: Sequence[Prediction], labels: Sequence[Label], *, parts: int = 1, most: int = 1000) -> Joined:
+def joined(
+    predictions: Sequence[Prediction], labels: Sequence[Label], *, parts: int = 1, most: int = 1000
+) -> LabelledPredictions:
     join = LabelJoin("regression", (), most, WAIT, NOW)
     for part in range(parts):
         some = predictions[part::parts]
@@ -47,7 +49,7 @@ def _key(number: int) -> int:
     return (number * 0x9E3779B97F4A7C15) % 2**64
 
 
-def plain(found: Joined) -> tuple[Any, ...]:
+def plain(found: LabelledPredictions) -> tuple[Any, ...]:
     outcomes = found.outcomes
     return (found.counts, found.times.tolist(), outcomes.label.tolist(), outcomes.prediction.tolist())
 

@@ -14,7 +14,7 @@ from support.monitored import write
 
 from headrace.components.monitor.alarms import Alarms
 from headrace.components.monitor.config import MonitorConfig
-from headrace.components.monitor.judge import Judged, judge_metric, metric_of
+from headrace.components.monitor.judge import JudgedMetric, judge_metric, metric_of
 from headrace.components.monitor.monitor import monitor
 from headrace.components.monitor.performance import WindowMetrics
 from headrace.core.errors import DataError
@@ -135,7 +135,7 @@ def judged(value: float, low: float, high: float, *, gate: Gate, evaluated: floa
     metric = metric_of(problem)
     measured = WindowMetrics(500, {metric: value}, {metric: (low, high)})
     maker = Alarms("p", "r", "2026-03-01T00:00:00Z")
-    found = judge_metric(maker, Judged(metric, evaluated), measured, problem, Monitor(metric_loss=loss), None)
+    found = judge_metric(maker, JudgedMetric(metric, evaluated), measured, problem, Monitor(metric_loss=loss), None)
     return [(alarm.kind, alarm.threshold) for alarm in found]
 
 

@@ -19,7 +19,7 @@ from headrace.components.preprocess import stages
 from headrace.components.preprocess import stages as shards
 from headrace.components.preprocess.accounts import Piece
 from headrace.components.preprocess.pipeline import PreprocessConfig, PreprocessResult, preprocess
-from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stage_context import PreprocessContext
 from headrace.core import storage
 from headrace.core.beam.runners import DataflowRunner, DirectRunner, PortableRunner
 from headrace.core.errors import PlatformError, UsageError
@@ -189,7 +189,7 @@ def test_a_run_that_failed_leaves_nothing_and_can_be_given_again(
     place(tmp_path)
     real = stages.write_records
 
-    def fail(context: StageContext, file: str, batches: Iterable[Any]) -> Any:
+    def fail(context: PreprocessContext, file: str, batches: Iterable[Any]) -> Any:
         if file.startswith("eval"):
             raise PlatformError("the disk is full", where=file)
         return real(context, file, batches)
@@ -239,7 +239,7 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(
 
 def translate_ours(runner: DataflowRunner) -> tuple[apiclient.StageContext, beam_runner_api_pb2.Pipeline]:
     """The request that would go to Dataflow for preprocessing."""
-    context = StageContext(
+    context = PreprocessContext(
         PROBLEM_FILE.problem,
         Sharding(PROBLEM_FILE.problem.splits, (3, 1, 1)),
         "gs://my-bucket/examples",

@@ -17,7 +17,7 @@ from headrace.components.preprocess.accounts import (
     read_summary,
     write_summary,
 )
-from headrace.components.preprocess.stage_context import StageContext
+from headrace.components.preprocess.stage_context import PreprocessContext
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.open import list_parts
@@ -26,12 +26,12 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "natality"
 PROBLEM = load_problem(str(EXAMPLE / "natality.py")).problem
 
 
-def make_job(folder: Path) -> StageContext:
+def make_job(folder: Path) -> PreprocessContext:
     (folder / ".work").mkdir(parents=True)
-    return StageContext(PROBLEM, Sharding(PROBLEM.splits, (3, 1, 1)), str(folder), batch_rows=100)
+    return PreprocessContext(PROBLEM, Sharding(PROBLEM.splits, (3, 1, 1)), str(folder), batch_rows=100)
 
 
-def run(context: StageContext, seed: int, tries: int = 1) -> dict[str, bytes]:
+def run(context: PreprocessContext, seed: int, tries: int = 1) -> dict[str, bytes]:
     """All stages, with what lies between them shuffled."""
     shuffled = random.Random(seed)
     batches = [rows for part in list_parts(str(EXAMPLE)) for rows in stages.read_batches(context, part)]

@@ -13,7 +13,7 @@ from support.registered_models import make_model
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceStatus
-from headrace.components.deploy.state import Change, EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange, TrafficChange
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.registry.state import Origin
 from headrace.components.rollback import rollback as module
@@ -69,7 +69,7 @@ class Memory:
         if version not in ("v1", "v2"):
             raise UsageError("the version does not exist", where=self.where, received=version)
 
-    def shift(self, state: EndpointState, pending: Pending, report: Progress) -> str:
+    def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
         report("shifting")
         # Intent comes before effect.
         assert state == self.now
@@ -89,7 +89,7 @@ class Memory:
     def status(self) -> ServiceStatus:
         return ServiceStatus(self.traffic)
 
-    def history(self) -> tuple[Change, ...]:
+    def history(self) -> tuple[TrafficChange, ...]:
         return self.now.history
 
 
@@ -108,9 +108,9 @@ def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stands for published predictions, which tests/components/score/test_checking.py has with real files."""
     now = {"current": "two", "model_version": "v2", "calls": ""}
 
-    def roll_back(_: str, to: str) -> publishing.Published:
+    def roll_back(_: str, to: str) -> publishing.Publication:
         now.update(current=to, model_version="v1", calls=now["calls"] + to)
-        return publishing.Published("uri", to, None)
+        return publishing.Publication("uri", to, None)
 
     monkeypatch.setattr(module, "current", lambda _: now)
     monkeypatch.setattr(module.publishing, "last_not_of", lambda _, version: None if version == "v1" else "one")
@@ -170,9 +170,9 @@ def test_it_reaches_everything_and_says_so(registry: Registry, published: dict[s
         "v1",
         "v2",
         (
-            module.Step("traffic", "v1 has all traffic"),
-            module.Step("registry", f"v2 is marked as bad in {registry.folder}; champion: v1"),
-            module.Step("predictions", "published shows one again"),
+            module.RollbackStep("traffic", "v1 has all traffic"),
+            module.RollbackStep("registry", f"v2 is marked as bad in {registry.folder}; champion: v1"),
+            module.RollbackStep("predictions", "published shows one again"),
         ),
     )
     assert outcome(endpoint, registry, published) == DONE

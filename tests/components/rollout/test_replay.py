@@ -15,13 +15,13 @@ from support.serving import dynamic, load
 from support.tiny_model import INSTANCES
 
 from headrace.components.deploy.canary.evidence import Replay
-from headrace.components.deploy.canary.replay import Replayed
+from headrace.components.deploy.canary.replay import ReplayEvidence
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.writer import RequestLogWriter
 from headrace.components.rollout.replay import ServiceReplay, check_request_log
-from headrace.components.serve.modes.answerer import Request
+from headrace.components.serve.modes.answerer import RowsRequest
 from headrace.core.errors import UsageError
 
 BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,18 +42,20 @@ def test_logged_requests_of_the_canary_are_scored_by_both_versions(
         model = make_model(tmp_path / version, version)
         registry.register(str(model), make_evaluation(tmp_path / f"evaluation-{version}", version))
     replayed = ServiceReplay(registry.where, log, None)
-    assert replayed("v1", "v2", BEFORE) == Replayed()
+    assert replayed("v1", "v2", BEFORE) == ReplayEvidence()
     for version in ("v1", "v2"):
         writer = RequestLogWriter(RequestLogConfig(log, share=1.0))
-        dynamic(load(tmp_path / version), log=writer).answer([Request(len(INSTANCES), instances=INSTANCES)])
+        dynamic(load(tmp_path / version), log=writer).answer([RowsRequest(len(INSTANCES), instances=INSTANCES)])
         writer.close(600.0)
-    rows = Replayed(Replay(rows=len(INSTANCES)))
+    rows = ReplayEvidence(Replay(rows=len(INSTANCES)))
     assert replayed("v1", "v2", BEFORE) == rows
     # The same log again is no further evidence, in this process or in another one.
     assert replayed("v1", "v2", BEFORE) == rows
     assert ServiceReplay(registry.where, log, None)("v1", "v2", BEFORE) == rows
     # Requests from before the canary are none of its.
-    assert ServiceReplay(registry.where, log, None)("v1", "v2", datetime.now(UTC) + timedelta(days=1)) == Replayed()
+    assert (
+        ServiceReplay(registry.where, log, None)("v1", "v2", datetime.now(UTC) + timedelta(days=1)) == ReplayEvidence()
+    )
     with pytest.raises(UsageError, match="the version does not exist"):
         ServiceReplay(registry.where, log, None)("v1", "v9", BEFORE)
 
@@ -62,9 +64,9 @@ def test_a_canary_waits_for_replayed_rows_since_it_was_staged(request: Any, tmp_
     told = story("kserve serverless", request, tmp_path)
     staged, asked = told.now, list[tuple[str, str, datetime]]()
 
-    def replayed(stable: str, canary: str, since: datetime) -> Replayed:
+    def replayed(stable: str, canary: str, since: datetime) -> ReplayEvidence:
         asked.append((stable, canary, since))
-        return Replayed(Replay(rows=60 * len(asked)))
+        return ReplayEvidence(Replay(rows=60 * len(asked)))
 
     settings = CanarySettings(steps=(10, 50), minimum_requests=200, minimum_replayed=150)
     outcomes = []

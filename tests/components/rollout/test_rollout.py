@@ -9,7 +9,7 @@ import pytest
 from support.rollout_world import Killed, World
 
 from headrace.components.deploy.canary.evidence import Replay
-from headrace.components.deploy.canary.replay import Replayed
+from headrace.components.deploy.canary.replay import ReplayEvidence
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK, EndpointFolder
@@ -175,11 +175,11 @@ def test_a_replay_needs_a_request_log_and_decides(world: World, monkeypatch: pyt
         world.roll_out(settings=settings, log_share=0.1)
     rows = [0]
 
-    def session(folder: EndpointFolder, losses: object, report: object) -> Callable[[], Replayed]:
+    def session(folder: EndpointFolder, losses: object, report: object) -> Callable[[], ReplayEvidence]:
         assert (folder.uri, losses) == (world.folder.uri, None)
         assert callable(report)
         # The canary's requests are logged once it has some.
-        return lambda: Replayed(Replay(rows[0], differing=rows[0]))
+        return lambda: ReplayEvidence(Replay(rows[0], differing=rows[0]))
 
     monkeypatch.setattr(rollout, "endpoint_replay", session)
     world.on_sleep = lambda: rows.__setitem__(0, rows[0] + 20)

@@ -23,7 +23,9 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Story:
 def watched(told: Story, errors: float, seen: list[RolloutStep], **options: Any) -> RolloutStep:
     config = ServiceRolloutConfig(B, told.folder, SETTINGS, registry=told.case.registry.where, **options)
     endpoint: Any = told.case.open()
-    return watch(endpoint, config, 60.0, told=seen.append, now=lambda: told.now, sleep=lambda _: told.requests(errors))
+    return watch(
+        endpoint, config, 60.0, observe=seen.append, now=lambda: told.now, sleep=lambda _: told.requests(errors)
+    )
 
 
 def test_a_good_canary_is_promoted_in_one_call(told: Story) -> None:

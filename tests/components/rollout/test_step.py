@@ -12,7 +12,7 @@ import pytest
 from support.ledgers import arrival, claimed
 from support.rollout_world import SETTINGS, World
 
-from headrace.components.deploy.local.publisher import DeployConfig
+from headrace.components.deploy.local.publisher import LocalDeployConfig
 from headrace.components.rollout import step
 from headrace.components.rollout.rollout import RolloutResult
 from headrace.components.rollout.step import deploy_or_roll_out
@@ -29,7 +29,7 @@ def claim(tmp_path: Path) -> Claim:
 
 
 def renew(world: World, claim: Claim, version: str = "v2", **options: Any) -> RolloutResult:
-    config = DeployConfig(
+    config = LocalDeployConfig(
         world.registry.path(version), world.folder.uri, registry=world.registry.folder, claim=claim, lock_timeout_s=0.0
     )
     settings = options.get("settings", SETTINGS)

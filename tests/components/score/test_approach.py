@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from headrace.components.score import approach
-from headrace.components.score.approach import JOB_ROWS, Choice, Situation, choose
+from headrace.components.score.approach import JOB_ROWS, ApproachChoice, Situation, choose
 from headrace.components.score.config import ScoreConfig
 from headrace.components.score.options import EndpointOptions, JobOptions, options_from
 from headrace.components.score.score import approach_of, situation_of
@@ -109,7 +109,7 @@ def test_a_table_is_read_as_it_lies_or_not(
     asked = config(model, f"bigquery://{make_table(rows)}", job=job)
     assert (situation_of(asked).copied, situation_of(asked).rows) == ("", 2)
     monkeypatch.setattr(approach, "JOB_ROWS", 2)
-    assert approach_of(asked) == Choice("job", "there are about 2 rows, which a job reads where they are")
+    assert approach_of(asked) == ApproachChoice("job", "there are about 2 rows, which a job reads where they are")
     query = config(model, "bigquery://demo-project?query=SELECT 1", job=job)
     assert approach_of(query).reason == "a job would need a copy of the rows: they are the result of a query"
 

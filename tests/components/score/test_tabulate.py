@@ -26,7 +26,7 @@ from headrace.components.score.tabulate import tabulate
 from headrace.core.artifacts.predictions import AnswerForm, PredictionsManifest
 from headrace.core.artifacts.published import current, time_of
 from headrace.core.errors import DataError, UsageError
-from headrace.core.prediction_table.layout import About, Column
+from headrace.core.prediction_table.layout import TableColumn, TableDescription
 from headrace.core.prediction_table.reader import PredictionTable
 
 IDENTITY = "0123456789abcdef"
@@ -51,16 +51,16 @@ def test_a_table_of_parquet_files_equals_the_sink(tmp_path: Path) -> None:
     assert (checked.manifest.rows_out, checked.manifest.rows_quarantined) == (99, 1)
     table = PredictionTable(Path(result.uri) / FILE)
     assert table.about == dataclasses.replace(
-        About("id", VERSION, result.identity), source=checked.manifest.data_version
+        TableDescription("id", VERSION, result.identity), source=checked.manifest.data_version
     )
     sink = PredictionTable(Path(made(tmp_path, "sink", sink="table")) / FILE)
     assert (
         table.columns
         == sink.columns
         == (
-            Column("class", "text"),
-            Column("prediction", "number", "float32"),
-            Column("probabilities", "number", "float32", 2),
+            TableColumn("class", "text"),
+            TableColumn("prediction", "number", "float32"),
+            TableColumn("probabilities", "number", "float32", 2),
         )
     )
     kept = [key for key in KEYS if key != "id-07"]

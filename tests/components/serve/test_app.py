@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from support.serving import dynamic, load
 
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.routes import Routes
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.saved_model.json.columns import Columns, Interface
 from headrace.core.saved_model.json.rows import NoPrediction
-from headrace.core.scoring.predictor import Predicted
+from headrace.core.scoring.predictor import BatchPredictions
 
 ROWS = [
     {"key": "a", "mother_age": 30, "gestation_weeks": 40.0, "plurality": 1, "mother_smokes": True},
@@ -37,18 +37,18 @@ def model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Pa
 
 
 @pytest.fixture
-def app(model: Any) -> App:
+def app(model: Any) -> ServerApp:
     return app_of(model)
 
 
-def app_of(model: Any, name: str = "natality", **options: Any) -> App:
-    app = App(name, model.version, **options)
+def app_of(model: Any, name: str = "natality", **options: Any) -> ServerApp:
+    app = ServerApp(name, model.version, **options)
     app.use(dynamic(model, tell=app.metrics.add))
     return app
 
 
 def call(
-    app: App, *requests: Callable[[httpx.AsyncClient], Coroutine[Any, Any, httpx.Response]]
+    app: ServerApp, *requests: Callable[[httpx.AsyncClient], Coroutine[Any, Any, httpx.Response]]
 ) -> list[httpx.Response]:
     """Sends requests to the application, all at a time."""
 
@@ -60,11 +60,11 @@ def call(
     return asyncio.run(send())
 
 
-def get(app: App, path: str) -> httpx.Response:
+def get(app: ServerApp, path: str) -> httpx.Response:
     return call(app, lambda client: client.get(path))[0]
 
 
-def post(app: App, path: str, body: Any, **options: Any) -> httpx.Response:
+def post(app: ServerApp, path: str, body: Any, **options: Any) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return call(app, lambda client: client.post(path, content=content, **options))[0]
 
@@ -86,7 +86,7 @@ def weights(rows: list[dict[str, Any]]) -> list[float]:
     return [round(row["prediction"], 5) for row in rows]
 
 
-def test_vertex_contract(app: App) -> None:
+def test_vertex_contract(app: ServerApp) -> None:
     health = get(app, "/health")
     assert health.status_code == 200
     assert health.json() == {"status": "ok", "model": "natality", "model_version": "v1"}
@@ -107,7 +107,7 @@ def test_vertex_routes_are_where_vertex_wants_them(model: Any) -> None:
     assert weights(post(app, "/v1/endpoints/1:predict", {"instances": ROWS}).json()["predictions"]) == WEIGHTS
 
 
-def test_a_prediction_has_a_key_where_its_request_has_keys(app: App) -> None:
+def test_a_prediction_has_a_key_where_its_request_has_keys(app: ServerApp) -> None:
     row = {name: value for name, value in ROWS[0].items() if name != "key"}
     assert [list(p) for p in post(app, "/predict", {"instances": [row]}).json()["predictions"]] == [["prediction"]]
     by_column = post(app, "/predict", {"instances": [{**row, "record_id": 5}]}).json()["predictions"]
@@ -115,7 +115,7 @@ def test_a_prediction_has_a_key_where_its_request_has_keys(app: App) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models/natality:predict", "/v1/models/natality/versions/v1:predict"])
-def test_tensorflow_serving_by_row_and_by_column(app: App, path: str) -> None:
+def test_tensorflow_serving_by_row_and_by_column(app: ServerApp, path: str) -> None:
     by_row = post(app, path, {"signature_name": "serving_default", "instances": ROWS})
     assert by_row.status_code == 200
     assert weights(by_row.json()["predictions"]) == WEIGHTS
@@ -128,7 +128,7 @@ def test_tensorflow_serving_by_row_and_by_column(app: App, path: str) -> None:
     assert [round(value, 5) for value in outputs["prediction"]] == WEIGHTS
 
 
-def test_tensorflow_serving_status_and_metadata(app: App) -> None:
+def test_tensorflow_serving_status_and_metadata(app: ServerApp) -> None:
     for path in ("/v1/models/natality", "/v1/models/natality/versions/v1"):
         assert get(app, path).json() == {
             "name": "natality",
@@ -147,7 +147,7 @@ def test_tensorflow_serving_status_and_metadata(app: App) -> None:
     assert sorted(signature["outputs"]) == ["key", "prediction"]
 
 
-def test_head_and_other_methods(app: App) -> None:
+def test_head_and_other_methods(app: ServerApp) -> None:
     head = call(app, lambda client: client.head("/health"))[0]
     assert (head.status_code, head.content) == (200, b"")
     for method, path, allowed in (("GET", "/predict", "POST"), ("POST", "/health", "GET, HEAD")):
@@ -172,7 +172,7 @@ def test_head_and_other_methods(app: App) -> None:
         ("/v1/models/natality:classify", "the method does not exist. Expected :predict."),
     ],
 )
-def test_unknown_paths(app: App, path: str, message: str) -> None:
+def test_unknown_paths(app: ServerApp, path: str, message: str) -> None:
     response = get(app, path)
     assert response.status_code == 404
     assert error(response) == message
@@ -206,7 +206,7 @@ def test_unknown_paths(app: App, path: str, message: str) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])
-def test_each_bad_request_is_a_400(app: App, path: str, body: bytes, message: str) -> None:
+def test_each_bad_request_is_a_400(app: ServerApp, path: str, body: bytes, message: str) -> None:
     response = post(app, path, body)
     assert response.status_code == 400
     assert error(response).startswith(message)
@@ -220,13 +220,13 @@ def test_each_bad_request_is_a_400(app: App, path: str, body: bytes, message: st
         (b"[" * 990 + b"]" * 990, "mother_age is a value that is nested too deeply, which is not a finite number"),
     ],
 )
-def test_a_value_that_no_number_holds_is_a_422_that_names_it(app: App, value: bytes, message: str) -> None:
+def test_a_value_that_no_number_holds_is_a_422_that_names_it(app: ServerApp, value: bytes, message: str) -> None:
     response = post(app, "/predict", b'{"instances": [{"mother_age": %s, "plurality": "1"}]}' % value)
     assert response.status_code == 422
     assert error(response).startswith(f"instances[0].mother_age: {message}")
 
 
-def test_texts_that_look_like_names_are_read(app: App) -> None:
+def test_texts_that_look_like_names_are_read(app: ServerApp) -> None:
     """Only a name that an object has twice is refused; the quick check counts what looks like a name."""
     row = {**ROWS[0], "key": '":":":', "gestation_weeks": None}
     body = json.dumps({"instances": [row, {**row, "unread": {"a": {"a": 1}}}]}, separators=(" ,", " : ")).encode()
@@ -235,7 +235,7 @@ def test_texts_that_look_like_names_are_read(app: App) -> None:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v1/models/natality:predict"])
-def test_rows_that_break_a_rule_are_a_422_that_names_row_field_and_reason(app: App, path: str) -> None:
+def test_rows_that_break_a_rule_are_a_422_that_names_row_field_and_reason(app: ServerApp, path: str) -> None:
     bad = [
         {"plurality": "1", "mother_agee": 30},
         {"mother_age": "young", "plurality": ""},
@@ -318,7 +318,7 @@ def test_rows_that_break_a_rule_are_predicted_and_counted_if_asked(
     }
 
 
-def test_many_refused_rows_are_counted_and_the_first_are_listed(app: App) -> None:
+def test_many_refused_rows_are_counted_and_the_first_are_listed(app: ServerApp) -> None:
     body = post(app, "/v1/models/natality:predict", {"inputs": {"mother_age": ["x"] * 1001}}).json()
     assert body["refused_rows"] == 1001
     assert {entry["row"] for entry in body["refused"]} == set(range(1000))
@@ -328,7 +328,7 @@ def test_many_refused_rows_are_counted_and_the_first_are_listed(app: App) -> Non
     assert "; and 991 more." in body["error"]
 
 
-def test_rows_and_columns_are_not_mixed(app: App) -> None:
+def test_rows_and_columns_are_not_mixed(app: ServerApp) -> None:
     both = {"instances": ROWS, "inputs": {}}
     assert "Received: instances and inputs." in error(post(app, "/v1/models/natality:predict", both))
     assert "the body does not hold rows" in error(post(app, "/predict", {"inputs": {}}))
@@ -354,7 +354,7 @@ def test_a_model_with_one_input_takes_its_values_without_a_name(save: Callable[.
     assert post(lengths, path, {"inputs": ["abc", {"b64": "YQ=="}]}).json() == {"outputs": [3, 1]}
 
 
-def test_predictions_that_are_not_finite_are_a_422_that_names_their_instances(app: App) -> None:
+def test_predictions_that_are_not_finite_are_a_422_that_names_their_instances(app: ServerApp) -> None:
     bad = {**ROWS[0], "mother_age": 99}
     response = post(app, "/predict", {"instances": [ROWS[0], bad, ROWS[0], bad]})
     assert response.status_code == 422
@@ -369,7 +369,7 @@ def test_predictions_that_are_not_finite_are_a_422_that_names_their_instances(ap
 
 
 def test_before_the_model_is_there(model: Any) -> None:
-    app = App("natality", "v1")
+    app = ServerApp("natality", "v1")
     for response in (
         get(app, "/health"),
         post(app, "/predict", {"instances": ROWS}),
@@ -443,15 +443,15 @@ class Held:
 
     whole = False
 
-    def predict(self, columns: Columns) -> Predicted:
+    def predict(self, columns: Columns) -> BatchPredictions:
         self.begun.release()
         assert self.go_on.wait(600)
         if self.failure is not None:
             raise self.failure
-        return Predicted({"prediction": np.full(100, 1.5)}, np.arange(100), {}, "held")
+        return BatchPredictions({"prediction": np.full(100, 1.5)}, np.arange(100), {}, "held")
 
 
-def held_app(**limits: Any) -> tuple[App, Held]:
+def held_app(**limits: Any) -> tuple[ServerApp, Held]:
     held = Held()
     return app_of(held, limits=Limits(**limits)), held
 

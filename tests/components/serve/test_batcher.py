@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.components.serve.batcher import Abandoned, Batcher, Overloaded
+from headrace.components.serve.batcher import ClientGone, QueueFull, RequestBatcher
 from headrace.components.serve.limits import Limits
-from headrace.components.serve.modes.answerer import Answer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
 from headrace.core.saved_model.json.columns import Interface
 
 
@@ -28,7 +28,7 @@ class Recorder:
         self.go_on = threading.Event()
         self.begun = threading.Semaphore(0)
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         self.batches.append([request.rows for request in requests])
         self.begun.release()
         if any(request.rows == self.held for request in requests):
@@ -40,13 +40,15 @@ class Recorder:
 
 
 def run(
-    answerer: Recorder, scene: Callable[[Batcher], Coroutine[Any, Any, None]], **limits: Any
+    answerer: Recorder, scene: Callable[[RequestBatcher], Coroutine[Any, Any, None]], **limits: Any
 ) -> list[tuple[int, int]]:
     """Runs a scene; returns the requests and rows of each observed batch."""
     seen: list[tuple[int, int]] = []
 
     async def play() -> None:
-        batcher = Batcher(Limits(**limits), lambda: answerer, lambda requests, rows, _: seen.append((requests, rows)))
+        batcher = RequestBatcher(
+            Limits(**limits), lambda: answerer, lambda requests, rows, _: seen.append((requests, rows))
+        )
         try:
             await asyncio.wait_for(scene(batcher), 600)
         finally:
@@ -60,10 +62,10 @@ def run(
 def test_all_that_has_arrived_is_one_batch_up_to_the_bound() -> None:
     answerer = Recorder()
 
-    async def scene(batcher: Batcher) -> None:
-        answers = await asyncio.gather(*(batcher.submit(Request(rows)) for rows in (1, 2, 3)))
+    async def scene(batcher: RequestBatcher) -> None:
+        answers = await asyncio.gather(*(batcher.submit(RowsRequest(rows)) for rows in (1, 2, 3)))
         assert [len(answer.outputs["y"]) for answer in answers] == [1, 2, 3]
-        await asyncio.gather(*(batcher.submit(Request(rows)) for rows in (4, 4, 4, 20, 1)))
+        await asyncio.gather(*(batcher.submit(RowsRequest(rows)) for rows in (4, 4, 4, 20, 1)))
 
     seen = run(answerer, scene, max_batch_rows=8)
     assert answerer.batches == [[1, 2, 3], [4, 4], [4], [20], [1]]
@@ -71,8 +73,8 @@ def test_all_that_has_arrived_is_one_batch_up_to_the_bound() -> None:
 
 
 def test_an_error_is_of_its_request_alone() -> None:
-    async def scene(batcher: Batcher) -> None:
-        futures = [batcher.submit(Request(rows)) for rows in (1, 13, 2)]
+    async def scene(batcher: RequestBatcher) -> None:
+        futures = [batcher.submit(RowsRequest(rows)) for rows in (1, 13, 2)]
         first, second, third = await asyncio.gather(*futures, return_exceptions=True)
         assert isinstance(second, ValueError)
         assert isinstance(first, Answer)
@@ -84,8 +86,8 @@ def test_an_error_is_of_its_request_alone() -> None:
 def test_rows_that_depend_on_each_other_are_not_batched() -> None:
     answerer = Recorder(together=False)
 
-    async def scene(batcher: Batcher) -> None:
-        await asyncio.gather(*(batcher.submit(Request(rows)) for rows in (1, 2, 3)))
+    async def scene(batcher: RequestBatcher) -> None:
+        await asyncio.gather(*(batcher.submit(RowsRequest(rows)) for rows in (1, 2, 3)))
 
     run(answerer, scene)
     assert sorted(answerer.batches) == [[1], [2], [3]]
@@ -94,11 +96,11 @@ def test_rows_that_depend_on_each_other_are_not_batched() -> None:
 def test_requests_wait_for_a_usual_call_but_not_for_an_unusually_long_one() -> None:
     answerer = Recorder(held=9)
 
-    async def scene(batcher: Batcher) -> None:
-        long = batcher.submit(Request(9))
+    async def scene(batcher: RequestBatcher) -> None:
+        long = batcher.submit(RowsRequest(9))
         await asyncio.to_thread(answerer.begun.acquire)
         # It is answered beside the long call.
-        await batcher.submit(Request(1))
+        await batcher.submit(RowsRequest(1))
         assert batcher.running == 1
         assert not long.done()
         answerer.go_on.set()
@@ -110,22 +112,22 @@ def test_requests_wait_for_a_usual_call_but_not_for_an_unusually_long_one() -> N
 def test_what_waits_is_bounded_in_number_and_size() -> None:
     answerer = Recorder(held=1)
 
-    async def scene(batcher: Batcher) -> None:
-        running = batcher.submit(Request(1))
+    async def scene(batcher: RequestBatcher) -> None:
+        running = batcher.submit(RowsRequest(1))
         await asyncio.to_thread(answerer.begun.acquire)
-        waiting = [batcher.submit(Request(2), 40) for _ in range(2)]
-        with pytest.raises(Overloaded):
-            batcher.submit(Request(2), 40)
+        waiting = [batcher.submit(RowsRequest(2), 40) for _ in range(2)]
+        with pytest.raises(QueueFull):
+            batcher.submit(RowsRequest(2), 40)
         assert batcher.waiting == 2
         there = [True]
-        waiting.append(batcher.submit(Request(2), 20, lambda: there[0]))
-        with pytest.raises(Overloaded):
-            batcher.submit(Request(2))
+        waiting.append(batcher.submit(RowsRequest(2), 20, lambda: there[0]))
+        with pytest.raises(QueueFull):
+            batcher.submit(RowsRequest(2))
         # The client of the last one leaves, and its place is free.
         there[0] = False
         last = waiting.pop()
-        waiting.append(batcher.submit(Request(3)))
-        assert isinstance(last.exception(), Abandoned)
+        waiting.append(batcher.submit(RowsRequest(3)))
+        assert isinstance(last.exception(), ClientGone)
         answerer.go_on.set()
         await asyncio.gather(running, *waiting)
 
@@ -136,10 +138,10 @@ def test_what_waits_is_bounded_in_number_and_size() -> None:
 def test_an_abandoned_request_is_not_answered() -> None:
     answerer = Recorder()
 
-    async def scene(batcher: Batcher) -> None:
-        gone = batcher.submit(Request(2), connected=lambda: False)
-        await batcher.submit(Request(1))
-        assert isinstance(gone.exception(), Abandoned)
+    async def scene(batcher: RequestBatcher) -> None:
+        gone = batcher.submit(RowsRequest(2), connected=lambda: False)
+        await batcher.submit(RowsRequest(1))
+        assert isinstance(gone.exception(), ClientGone)
 
     run(answerer, scene)
     assert answerer.batches == [[1]]
@@ -148,10 +150,10 @@ def test_an_abandoned_request_is_not_answered() -> None:
 def test_the_time_limit_counts_waiting_and_running() -> None:
     answerer = Recorder(held=1)
 
-    async def scene(batcher: Batcher) -> None:
-        running = batcher.submit(Request(1))
+    async def scene(batcher: RequestBatcher) -> None:
+        running = batcher.submit(RowsRequest(1))
         await asyncio.to_thread(answerer.begun.acquire)
-        waiting = batcher.submit(Request(2))
+        waiting = batcher.submit(RowsRequest(2))
         results = await asyncio.gather(running, waiting, return_exceptions=True)
         assert [type(result) for result in results] == [TimeoutError, TimeoutError]
         assert batcher.waiting == 0

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.components.serve.access_log import AccessLog
 from headrace.components.serve.metrics import Metrics
-from headrace.components.serve.protocols.call import Response
+from headrace.components.serve.protocols.call import CallResponse
 from headrace.core.rules.counts import RuleCounts
 
 
@@ -57,7 +57,7 @@ def test_a_line_of_the_access_log_has_no_payload() -> None:
     log = AccessLog(stream)
     log._timer = object()  # type: ignore[assignment]
     scope = {"method": "POST", "path": "/predict", "client": ("127.0.0.1", 5), "headers": [(b"x", b"secret")]}
-    log.add(scope, Response(b"{}", 200, [(b"x-model-version", b"v1")]), 3, 0.00125)
+    log.add(scope, CallResponse(b"{}", 200, [(b"x-model-version", b"v1")]), 3, 0.00125)
     log._timer = None
     log.close()
     line = json.loads(stream.getvalue())
@@ -80,7 +80,7 @@ def test_a_reader_that_does_not_read_delays_nothing(caplog: pytest.LogCaptureFix
 
     async def requests(log: AccessLog) -> None:
         for _ in range(20_000):
-            log.add(scope, Response(b"{}", 200), 0, 0.001)
+            log.add(scope, CallResponse(b"{}", 200), 0, 0.001)
         # Its first lines, more than a pipe holds, are being written, and the last 3,000 wait.
         assert log._busy
         assert len(log._lines) == 3000

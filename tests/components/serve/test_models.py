@@ -17,11 +17,11 @@ from support.serving import dynamic
 
 from headrace.components.registry.folder.registry import Registry
 from headrace.components.serve import models, start
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.config import ServeConfig
-from headrace.components.serve.modes.answerer import Answer, Request
+from headrace.components.serve.modes.answerer import Answer, RowsRequest
 from headrace.core.errors import DataError, UsageError
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 
 ROW = {"mother_age": 30, "gestation_weeks": 40.0, "plurality": "1", "mother_smokes": "true"}
 
@@ -44,15 +44,15 @@ def config(tmp_path: Path, **options: Any) -> ServeConfig:
     return ServeConfig(str(tmp_path / "registry"), **options)
 
 
-def follower(tmp_path: Path) -> tuple[models.ModelFollower, Current[Any], Counter[str]]:
+def follower(tmp_path: Path) -> tuple[models.ModelFollower, CurrentModel[Any], Counter[str]]:
     options = config(tmp_path, follow_s=1.0)
     counts: Counter[str] = Counter()
-    current = Current(models.load(models.find(models.locate(options), options), options))
+    current = CurrentModel(models.load(models.find(models.locate(options), options), options))
     return models.ModelFollower(options, current, count=lambda result: counts.update([result])), current, counts
 
 
 def version_of_an_answer(answerer: Any) -> str:
-    (outcome,) = answerer.answer([Request(1, instances=[ROW])])
+    (outcome,) = answerer.answer([RowsRequest(1, instances=[ROW])])
     assert isinstance(outcome, Answer)
     assert outcome.outputs["prediction"].tolist() == pytest.approx([6.0])
     return outcome.version
@@ -64,7 +64,7 @@ def test_the_log_names_the_engine_and_why(
     register("v1")
     options = config(tmp_path, engine="litert", follow_s=3600.0)
     reports: list[str] = []
-    app = App("natality", "v1")
+    app = ServerApp("natality", "v1")
     (follow,) = start.load(start.find(options), app, lambda message, **_: reports.append(message))
     why = "TensorFlow, not LiteRT: the SavedModel is not split behind text features, as `headrace train` splits a model"
     assert f"engine: {why}" in reports

@@ -17,7 +17,7 @@ from support.serving import dynamic, load
 from support.tiny_model import INSTANCES
 
 from headrace.components.serve.limits import Limits
-from headrace.components.serve.modes.answerer import Answer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
 from headrace.core.saved_model.json.columns import Interface
 
 BODY = json.dumps({"instances": INSTANCES[:1]}).encode()
@@ -32,7 +32,7 @@ class Stub:
 
     description = Description("m", "v1", "dynamic", Interface(()), "serving_default", {"outputs": {"y": {}}})
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         return [Answer({"y": np.full(request.rows, 1.0)}, "v1", bare=True) for request in requests]
 
 
@@ -47,7 +47,7 @@ class Slow:
         self.rows: list[int] = []
         self.is_overloaded: Callable[[], bool] = lambda: True
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         self.rows.append(sum(request.rows for request in requests))
         time.sleep(CALL_S)
         while not self.is_overloaded():

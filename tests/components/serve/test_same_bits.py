@@ -21,9 +21,9 @@ from headrace.components.serve.modes.answerer import Answer
 from headrace.components.serve.modes.dynamic import Dynamic
 from headrace.components.serve.protocols import rows as by_row
 from headrace.components.serve.protocols import v2
-from headrace.components.serve.protocols.call import Call, Response
+from headrace.components.serve.protocols.call import CallResponse, PredictCall
 from headrace.core.saved_model.find import find_source
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.scoring.predictor import BLOCK_ROWS
 from headrace.core.scoring.scorer import Scorer
@@ -120,14 +120,14 @@ def body_of(edge: str, rows: Sequence[dict[str, Any]]) -> tuple[bytes, list[tupl
     return head + b"".join(blobs), [(b"inference-header-content-length", str(len(head)).encode())]
 
 
-def decode(edge: str, answerer: Dynamic, rows: Sequence[dict[str, Any]]) -> Call:
+def decode(edge: str, answerer: Dynamic, rows: Sequence[dict[str, Any]]) -> PredictCall:
     body, headers = body_of(edge, rows)
     if edge in ("instances", "inputs"):
         return by_row.decode(body, answerer.description, forms=by_row.ROWS_OR_COLUMNS, max_instances=1000)
     return v2.decode(body, headers, answerer.description, max_instances=1000)
 
 
-def bits(edge: str, response: Response) -> list[bytes]:
+def bits(edge: str, response: CallResponse) -> list[bytes]:
     """The bits of the output `y` of each row."""
     if edge == "binary":
         length = dict(response.headers)[b"inference-header-content-length"]
@@ -159,7 +159,7 @@ def bits(edge: str, response: Response) -> list[bytes]:
 def test_the_same_bits_everywhere(
     pool: Pool, requests: list[tuple[str, list[int]]], batches: list[int], switches: set[int]
 ) -> None:
-    current = Current(pool.models[0])
+    current = CurrentModel(pool.models[0])
     current.previous = pool.models[1]
     answerer = Dynamic(current)
     left = list(requests)

@@ -9,7 +9,7 @@ import pytest
 from kfp import dsl
 
 from headrace.components.summarize.component import summarize
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.identity import search_identity, step_identity
 from headrace.core import storage
 from headrace.core.errors import DataError
@@ -52,7 +52,7 @@ def keep(tmp_path: Path) -> Any:
     def write(name: str, *, trials: int = 0, error: DataError | None = None, **result: Any) -> None:
         identity = {
             "preprocess": examples,
-            "tune": step_identity(search_identity(file, examples, Request()), trials, Request()),
+            "tune": step_identity(search_identity(file, examples, TrainingRequest()), trials, TrainingRequest()),
             "evaluate": lineage.evaluate_identity(file, examples, VERSION, ""),
             "register": lineage.publish_identity("register", VERSION, str(tmp_path / "registry")),
             "deploy": lineage.publish_identity("deploy", VERSION, str(tmp_path / "endpoint")),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.examples_manifest import write_manifest
 
 from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options, Tracking
-from headrace.components.train.request import OPTIONS, Request
+from headrace.components.train.request import OPTIONS, TrainingRequest
 from headrace.core.errors import UsageError
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps import identity
@@ -42,8 +42,8 @@ def test_every_option_is_one_of_json_and_of_the_command_line() -> None:
     assert set(EVERY) == set(OPTIONS)
     commanded = {parameter.name for parameter in train.params}
     assert set(OPTIONS) - commanded == {"warm_start_version"}
-    asked = Request.from_json(EVERY)
-    assert asked == Request(
+    asked = TrainingRequest.from_json(EVERY)
+    assert asked == TrainingRequest(
         warm_start="m",
         warm_start_version="0123456789abcdef",
         options=Options(
@@ -63,24 +63,26 @@ def test_options_travel_as_json(chosen: dict[str, Any]) -> None:
     # A cost needs a price.
     priced = {"price_per_hour": 3.0} if "max_cost" in chosen else {}
     plain = {name: value for name, value in EVERY.items() if name in {**chosen, **priced}}
-    asked = Request.from_json(plain)
+    asked = TrainingRequest.from_json(plain)
     assert asked.to_json() == plain
     # An engine keeps numbers of a JSON object as floats; to the identity both are the same.
     floats = {n: float(v) if type(v) is int else v for n, v in plain.items()}
-    assert json.dumps(Request.from_json(json.loads(json.dumps(floats))).to_json()) == json.dumps(asked.to_json())
+    assert json.dumps(TrainingRequest.from_json(json.loads(json.dumps(floats))).to_json()) == json.dumps(
+        asked.to_json()
+    )
 
 
 def test_defaults_are_not_told() -> None:
     defaults = {"strategy": "auto", "xla": False, "deterministic": True, "keep_checkpoints": 2, "epochs": None}
-    assert Request.from_json(defaults) == Request() == Request.from_json({})
-    assert Request().to_json() == {}
+    assert TrainingRequest.from_json(defaults) == TrainingRequest() == TrainingRequest.from_json({})
+    assert TrainingRequest().to_json() == {}
     # Where the state is kept is each machine's own.
-    assert Request(options=Options(checkpointing=Checkpointing("here"))).to_json() == {}
+    assert TrainingRequest(options=Options(checkpointing=Checkpointing("here"))).to_json() == {}
 
 
 def test_a_warm_start_is_the_model_that_was_submitted(natality: ProblemFile, tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text(json.dumps({"model_version": "0123456789abcdef"}))
-    given = Request(warm_start=str(tmp_path), warm_start_version="0123456789abcdef")
+    given = TrainingRequest(warm_start=str(tmp_path), warm_start_version="0123456789abcdef")
     assert given.facts() == {"warm_start": "0123456789abcdef"}
     with pytest.raises(UsageError) as caught:
         dataclasses.replace(given, warm_start_version="f" * 16).identity(natality, EXAMPLES)
@@ -114,28 +116,28 @@ def test_a_warm_start_is_the_model_that_was_submitted(natality: ProblemFile, tmp
 )
 def test_options_that_mean_nothing(wrong: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Request.from_json(wrong)
+        TrainingRequest.from_json(wrong)
     assert said in caught.value.paragraph
 
 
 def test_the_budget_of_a_search_is_not_its_trials(natality: ProblemFile) -> None:
-    whole = Request.from_json(
+    whole = TrainingRequest.from_json(
         {"max_hours": 5, "max_cost": 6, "price_per_hour": 2, "target": "r_squared=0.9", "seed": 1}
     )
     assert whole.options.budget.hours == 3.0
     assert whole.of_trials().to_json() == {"target": "r_squared=0.9", "seed": 1}
-    assert Request().options.budget.hours is None
+    assert TrainingRequest().options.budget.hours is None
 
 
 def test_the_target_is_one_of_the_problems_task(natality: ProblemFile) -> None:
-    Request(options=Options(budget=Budget(target="r_squared=0.4"))).check(natality.problem)
+    TrainingRequest(options=Options(budget=Budget(target="r_squared=0.4"))).check(natality.problem)
     with pytest.raises(UsageError) as caught:
-        Request(options=Options(budget=Budget(target="auc=0.9"))).check(natality.problem)
+        TrainingRequest(options=Options(budget=Budget(target="auc=0.9"))).check(natality.problem)
     assert "the target is of another task. Expected for regression, one of root_mean_squared_error" in str(caught.value)
 
 
 def version(file: ProblemFile, **asked: Any) -> str:
-    return Request(**asked).identity(file, EXAMPLES)
+    return TrainingRequest(**asked).identity(file, EXAMPLES)
 
 
 def test_the_version_follows_from_all_that_the_weights_depend_on(natality: ProblemFile, tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_the_version_follows_from_all_that_the_weights_depend_on(natality: Probl
 
 def test_a_run_that_was_killed_goes_on_with_more_time_too(natality: ProblemFile, examples: str) -> None:
     hour, day = (
-        Request(options=Options(budget=Budget(max_hours=hours))).config(
+        TrainingRequest(options=Options(budget=Budget(max_hours=hours))).config(
             natality, examples=examples, output="o", checkpoints="c"
         )
         for hours in (1, 24)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.command import headrace
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune import search, trial
 from headrace.components.tune.study import Study
 from headrace.components.tune.workers import Worker
@@ -218,14 +218,14 @@ def test_a_trial_that_fails_is_one_of_many(file: ProblemFile, examples: Path, tm
     assert result.best.parameters == {"hyperparameters.fail": 0}
 
 
-def hours(number: float) -> Request:
-    return Request.from_json({"max_hours": number})
+def hours(number: float) -> TrainingRequest:
+    return TrainingRequest.from_json({"max_hours": number})
 
 
 def test_an_option_may_not_set_what_the_search_chooses(file: ProblemFile) -> None:
     with pytest.raises(UsageError, match="the search chooses learning_rate"):
-        trial.tuning_of(file, Request(overrides={"learning_rate": 0.1, "epochs": 3}))
-    assert trial.tuning_of(file, Request(overrides={"epochs": 3})) == file.problem.tuning
+        trial.tuning_of(file, TrainingRequest(overrides={"learning_rate": 0.1, "epochs": 3}))
+    assert trial.tuning_of(file, TrainingRequest(overrides={"epochs": 3})) == file.problem.tuning
 
 
 def test_what_nobody_reads_is_not_searched(file: ProblemFile, tmp_path: Path) -> None:

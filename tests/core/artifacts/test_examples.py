@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from headrace.core.artifacts.examples import Column, Manifest, Newest, Quarantine, Schema, Shard, Source, Split
+from headrace.core.artifacts.examples import (
+    Manifest,
+    NewestSpan,
+    Quarantine,
+    Schema,
+    SchemaColumn,
+    Shard,
+    SourceFile,
+    Split,
+)
 from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
@@ -25,7 +34,7 @@ def manifest(**changes: Any) -> Manifest:
         "problem": "natality",
         "schema_digest": "d",
         "data_version": "v",
-        "source": (Source("a.csv", 10, 7), Source("b.csv", 20, 5)),
+        "source": (SourceFile("a.csv", 10, 7), SourceFile("b.csv", 20, 5)),
         "rows_in": 12,
         "rows_out": 10,
         "rows_quarantined": 2,
@@ -49,7 +58,7 @@ def test_written_and_read_back_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_window_names_the_folder_of_its_shards_and_its_newest_span(tmp_path: Path) -> None:
-    window = manifest(files_in="gs://bucket/spans", newest=Newest("2026-01-02", manifest().splits["test"]))
+    window = manifest(files_in="gs://bucket/spans", newest=NewestSpan("2026-01-02", manifest().splits["test"]))
     window.write(str(tmp_path))
     assert Manifest.read(str(tmp_path)) == window
     assert quarantine_files(str(tmp_path)) == ["gs://bucket/spans/quarantine/part.jsonl"]
@@ -61,7 +70,7 @@ def test_a_window_names_the_folder_of_its_shards_and_its_newest_span(tmp_path: P
     ("changes", "expected", "received"),
     [
         (
-            {"newest": Newest("1", Split(2, (Shard("eval/part-00000", 2, 100, "00000000"),)))},
+            {"newest": NewestSpan("1", Split(2, (Shard("eval/part-00000", 2, 100, "00000000"),)))},
             "test rows of the newest span among the test rows",
             "eval/part-00000",
         ),
@@ -122,10 +131,10 @@ def test_the_schema_of_a_problem(tmp_path: Path) -> None:
     )
     schema = Schema.of(problem)
     assert schema.columns == (
-        Column("x", "numeric", "feature", True),
-        Column("c", "categorical", "feature"),
-        Column("y", "categorical", "label"),
-        Column("id", "key", "key"),
+        SchemaColumn("x", "numeric", "feature", True),
+        SchemaColumn("c", "categorical", "feature"),
+        SchemaColumn("y", "categorical", "label"),
+        SchemaColumn("id", "key", "key"),
     )
     (tmp_path / "schema.json").write_text(json.dumps(schema.to_json()))
     assert Schema.read(str(tmp_path)) == schema

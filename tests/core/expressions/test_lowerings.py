@@ -16,7 +16,7 @@ from headrace.core.expressions import functions as x
 from headrace.core.expressions import lower_arrow, lower_numpy, lower_tensorflow
 from headrace.core.expressions.binding import inlined, raw_columns
 from headrace.core.expressions.json_form import from_json, to_json
-from headrace.core.expressions.nodes import Column, Expression, coerced
+from headrace.core.expressions.nodes import ColumnReference, Expression, coerced
 
 NUMBERS = ("a", "b")
 TEXTS = ("s", "t")
@@ -120,9 +120,9 @@ def _as(kind: str, e: Expression) -> Expression:
 
 
 _leaves = st.one_of(
-    st.sampled_from([Column(name, "number") for name in NUMBERS]),
-    st.sampled_from([Column(name, "text") for name in TEXTS]),
-    st.builds(lambda v: Column("a", "number") * v, st.sampled_from([0, 1, 0.2, -3, 1e300])),
+    st.sampled_from([ColumnReference(name, "number") for name in NUMBERS]),
+    st.sampled_from([ColumnReference(name, "text") for name in TEXTS]),
+    st.builds(lambda v: ColumnReference("a", "number") * v, st.sampled_from([0, 1, 0.2, -3, 1e300])),
 )
 expressions = st.recursive(_leaves, _extend, max_leaves=8)
 rows = st.lists(st.tuples(_numbers, _numbers, _texts, _texts), min_size=1, max_size=12)
@@ -181,7 +181,7 @@ def agree(derive: dict[str, Expression], table: list[tuple[Any, ...]], graph: bo
 @given(expressions, rows)
 def test_the_three_lowerings_agree(expression: Expression, table: list[tuple[Any, ...]]) -> None:
     if expression.kind == "time":
-        expression = expression - x.timestamp(x.as_text(x.floor(Column("a", "number") * 0)), unit="s")
+        expression = expression - x.timestamp(x.as_text(x.floor(ColumnReference("a", "number") * 0)), unit="s")
     agree({"y": coerced(expression, "number", "") if expression.kind == "boolean" else expression}, table)
 
 

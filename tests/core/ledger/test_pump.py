@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.ledger.inbox import Arrival, data_version_of
 from headrace.core.ledger.ledger import Ledger
-from headrace.core.ledger.pump import Pumped, Status, Watched, pump, run_id_of
+from headrace.core.ledger.pump import CanaryProgress, PumpResult, Status, pump, run_id_of
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import Overtaken, Run, Watch
+from headrace.core.ledger.state import LedgerRun, Overtaken, Watch
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 RETRIES = Retries(attempts=3, first=timedelta(minutes=1), longest=timedelta(minutes=4))
@@ -52,7 +52,7 @@ class Platform:
             return "absent"
         return "ended" if run_id in self.ended else "alive"
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         fault, self.fault = self.fault, ""
         if fault == "killed before":
             raise Killed
@@ -72,7 +72,7 @@ class Platform:
 FAULTS = ("", "killed before", "killed after", "lost answer", "doubled", "refused", "silent")
 
 
-def pumped(ledger: Ledger, platform: Platform, now: datetime) -> Pumped | None:
+def pumped(ledger: Ledger, platform: Platform, now: datetime) -> PumpResult | None:
     try:
         return pump(ledger, platform, now, name="flights", retries=RETRIES)
     except (Killed, PlatformError, UsageError):
@@ -238,7 +238,7 @@ def test_runs_that_fail_are_tried_again_later_then_given_up(ledger: Ledger) -> N
     assert len(set(ids)) == 3
     assert ledger.state().given_up == (arrival(1).version,)
     # Whoever calls later is told too, but did not find it out.
-    assert pump(ledger, platform, now, retries=RETRIES) == Pumped("idle", None, found.why)
+    assert pump(ledger, platform, now, retries=RETRIES) == PumpResult("idle", None, found.why)
     assert found.why == (
         "1 data version was given up. Last reason: the run ended without a result, or is gone. "
         f"Try again: headrace dynamic retry {ledger.uri} {arrival(1).version}"
@@ -339,7 +339,7 @@ def test_a_platform_that_does_not_answer_is_not_taken_for_a_failed_run(ledger: L
     with pytest.raises(PlatformError):
         pump(ledger, platform, NOW)
     platform.fault = ""
-    assert pump(ledger, platform, NOW) == Pumped(
+    assert pump(ledger, platform, NOW) == PumpResult(
         "running", started, f"run {started.id if started else ''} is under way"
     )
 
@@ -387,14 +387,14 @@ def test_a_canary_that_a_run_left(tmp_path: Path) -> None:
     bad = max(run.versions)
     ledger.watch(run.id, "x", Watch("m1", {bad: "quarantined"}))
     platform.fault = "silent"
-    answers: list[Watched | Exception] = [
-        Watched(None, "waits"),
+    answers: list[CanaryProgress | Exception] = [
+        CanaryProgress(None, "waits"),
         PlatformError("the endpoint does not answer"),
-        Watched("kept", "rolled back", bad=True),
+        CanaryProgress("kept", "rolled back", bad=True),
     ]
-    taken: list[Run] = []
+    taken: list[LedgerRun] = []
 
-    def step(given: Run) -> Watched:
+    def step(given: LedgerRun) -> CanaryProgress:
         taken.append(given)
         answer = answers.pop(0)
         if isinstance(answer, Exception):
@@ -422,7 +422,7 @@ def test_a_step_of_a_canary_that_is_refused_is_a_failed_attempt(tmp_path: Path) 
     ledger.claim(run.id, "x")
     ledger.watch(run.id, "x", Watch("m1"))
 
-    def step(_: Run) -> Watched:
+    def step(_: LedgerRun) -> CanaryProgress:
         raise UsageError("the endpoint was stopped")
 
     with pytest.raises(UsageError, match="the endpoint was stopped"):

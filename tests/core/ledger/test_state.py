@@ -8,7 +8,7 @@ import pytest
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import MOST_VERSIONS, Done, LedgerState, Overtaken, Watch
+from headrace.core.ledger.state import MOST_VERSIONS, LedgerState, Overtaken, VersionOutcome, Watch
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -68,11 +68,11 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="is not of this run"):
         state().ended("run-3", 2, "kept", others={"a": "quarantined"})
     with pytest.raises(UsageError, match="data versions that are not done"):
-        LedgerState(done={"a": Done("kept", 1)}).started(["a"], "r", (1, 1))
+        LedgerState(done={"a": VersionOutcome("kept", 1)}).started(["a"], "r", (1, 1))
     with pytest.raises(UsageError, match=r"cannot be tried again.*Received: a, promoted"):
         state().restored(["a"])
     with pytest.raises(UsageError, match="the ledger is full"):
-        LedgerState(done={str(n): Done("kept", 1) for n in range(MOST_VERSIONS)}).started(["x"], "r", (1, 1))
+        LedgerState(done={str(n): VersionOutcome("kept", 1) for n in range(MOST_VERSIONS)}).started(["x"], "r", (1, 1))
     assert state().restored(["b"]).done.keys() == {"a"}
 
 
@@ -88,7 +88,7 @@ def test_only_versions_that_failed_too_often_are_given_up() -> None:
     retries = Retries(attempts=2)
     once = LedgerState().started(["a"], "run-1", (1, 1)).failed("run-1", "gone", NOW, retries)
     twice = once.started(["a", "b"], "run-2", (1, 2)).failed("run-2", "gone", NOW, retries)
-    assert twice.done == {"a": Done("given up", 1)}
+    assert twice.done == {"a": VersionOutcome("given up", 1)}
     assert twice.failure is not None
     assert (twice.failure.attempts, twice.next_fence) == ({"b": 1}, (2, 1))
     assert twice.waiting(["a", "b"], NOW) == ()

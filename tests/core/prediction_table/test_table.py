@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.prediction_table.layout import About, Column, Footer
+from headrace.core.prediction_table.layout import Footer, TableColumn, TableDescription
 from headrace.core.prediction_table.reader import PredictionTable
-from headrace.core.prediction_table.writer import TableWriter, Values
+from headrace.core.prediction_table.writer import ColumnValues, TableWriter
 
-ABOUT = About("id", "v1", "0123456789abcdef")
+ABOUT = TableDescription("id", "v1", "0123456789abcdef")
 # One CRC-32 each.
 TWINS = ("plumless", "buckeroo")
-ONE = (Column("prediction", "number", "float32"),)
+ONE = (TableColumn("prediction", "number", "float32"),)
 
 
 def texts(values: Sequence[str | bytes]) -> tuple[bytes, np.ndarray]:
@@ -30,7 +30,7 @@ def texts(values: Sequence[str | bytes]) -> tuple[bytes, np.ndarray]:
 
 
 def write(
-    path: Path, columns: Sequence[Column], blocks: Sequence[tuple[Sequence[str], Mapping[str, Values]]]
+    path: Path, columns: Sequence[TableColumn], blocks: Sequence[tuple[Sequence[str], Mapping[str, ColumnValues]]]
 ) -> tuple[Footer, list[tuple[int, int]]]:
     """A table, and its repeated rows with the first of their key."""
     with TableWriter(columns) as writer:
@@ -44,7 +44,7 @@ def write(
 
 def numbered(path: Path, keys: Sequence[str], begin: int = 0) -> PredictionTable:
     """A table of keys whose prediction is their place."""
-    write(path, ONE, [(keys, {"prediction": Values(np.arange(begin, begin + len(keys), dtype=np.float32))})])
+    write(path, ONE, [(keys, {"prediction": ColumnValues(np.arange(begin, begin + len(keys), dtype=np.float32))})])
     return PredictionTable(path)
 
 
@@ -59,9 +59,10 @@ def test_every_key_gives_what_was_written_first(tmp_path_factory: pytest.TempPat
     numbers = np.arange(len(keys), dtype=np.int64)
     path = tmp_path_factory.mktemp("table") / "table"
     begins = np.cumsum([0, *map(len, blocks)])
-    column = Column("prediction", "number", "int64")
+    column = TableColumn("prediction", "number", "int64")
     parts = [
-        (block, {"prediction": Values(numbers[b : b + len(block)])}) for b, block in zip(begins, blocks, strict=False)
+        (block, {"prediction": ColumnValues(numbers[b : b + len(block)])})
+        for b, block in zip(begins, blocks, strict=False)
     ]
     footer, repeated = write(path, [column], parts)
     first = {key: keys.index(key) for key in keys}
@@ -91,18 +92,18 @@ def test_values_come_back_to_the_last_bit(
     )
     items = sum(lengths)
     ends = np.cumsum(lengths)
-    column = Column("y", kind, data.draw(st.sampled_from(DTYPES)) if kind == "number" else "", width)
+    column = TableColumn("y", kind, data.draw(st.sampled_from(DTYPES)) if kind == "number" else "", width)
     if kind == "number":
         dtype = np.dtype(column.dtype)
         size = items * dtype.itemsize
         raw = data.draw(st.binary(min_size=size, max_size=size))
         flat = np.frombuffer(raw, dtype) if dtype != np.bool_ else np.frombuffer(raw, np.uint8) % 2 == 1
-        values = Values(flat, None, ends if width == 0 else None)
+        values = ColumnValues(flat, None, ends if width == 0 else None)
     else:
         words = data.draw(st.lists(st.binary(max_size=5), min_size=items, max_size=items))
         flat = np.empty(items, object)
         flat[:] = words
-        values = Values(*texts(words), ends if width == 0 else None)
+        values = ColumnValues(*texts(words), ends if width == 0 else None)
     keys = [str(row) for row in range(rows)]
     path = tmp_path_factory.mktemp("table") / "table"
     # The same values twice: those of a second block begin behind the first.
@@ -152,7 +153,9 @@ def test_many_keys_of_one_hash_are_found_and_repeated_ones_reported(
     order = np.random.default_rng(0).permutation(40)
     shuffled = [keys[place] for place in order]
     footer, repeated = write(
-        tmp_path / "t", ONE, [([*shuffled, keys[7], keys[3]], {"prediction": Values(np.arange(42, dtype=np.float32))})]
+        tmp_path / "t",
+        ONE,
+        [([*shuffled, keys[7], keys[3]], {"prediction": ColumnValues(np.arange(42, dtype=np.float32))})],
     )
     assert footer.entries == 40
     assert repeated == [(40, shuffled.index(keys[7])), (41, shuffled.index(keys[3]))]
@@ -174,7 +177,9 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     keys = [f"key-{i}" for i in np.random.default_rng(3).permutation(5000)]
     values = np.arange(5000, dtype=np.float32)
     for size in (33, 5000):
-        blocks = [(keys[b : b + size], {"prediction": Values(values[b : b + size])}) for b in range(0, 5000, size)]
+        blocks = [
+            (keys[b : b + size], {"prediction": ColumnValues(values[b : b + size])}) for b in range(0, 5000, size)
+        ]
         write(tmp_path / str(size), ONE, blocks)
     assert (tmp_path / "33").read_bytes() == (tmp_path / "5000").read_bytes()
 

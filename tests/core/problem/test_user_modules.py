@@ -13,7 +13,7 @@ import pytest
 
 from headrace.core.errors import ProblemError
 from headrace.core.problem import Gate, copies, places
-from headrace.core.problem.file import Part, ProblemFile, load_problem
+from headrace.core.problem.file import ProblemFile, ProblemPart, load_problem
 from headrace.core.problem.user_modules import MAX_MODULES
 
 BASE = """\
@@ -161,7 +161,7 @@ def test_a_module_of_the_import_path_travels_and_one_that_is_installed_does_not(
         monkeypatch.setitem(sys.modules, module, os)
     root = str(tmp_path / "root")
     copies.write(copies.contents(file, root))
-    parts: tuple[Part, ...] = get_args(Part)
+    parts: tuple[ProblemPart, ...] = get_args(ProblemPart)
     for part in parts:
         there = load_problem(places.template(root), digest=file.digest_of(part), part=part)
         assert (there.digest, there.digests, there.is_together) == (file.digest, file.digests, True)

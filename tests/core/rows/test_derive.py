@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Categorical, Numeric, Problem
 from headrace.core.rows.derive import with_derived
-from headrace.core.rows.validate import Checked, validate
+from headrace.core.rows.validate import ValidatedRows, validate
 from headrace.core.sources.source import Part, Rows
 from headrace.core.values.doubles import doubles_of
 from headrace.expressions import col, hour, if_else, log1p, timestamp
@@ -31,7 +31,7 @@ PROBLEM = Problem(
 GOOD = {"id": "k", "tips": "3", "fare": "10", "start": "7200", "km": "4"}
 
 
-def checked(*rows: dict[str, Any]) -> Checked:
+def checked(*rows: dict[str, Any]) -> ValidatedRows:
     batch = pa.RecordBatch.from_pydict({name: [(GOOD | row)[name] for row in rows] for name in GOOD})
     read = Rows(Part(0, "data.csv"), batch, np.arange(1, len(rows) + 1))
     return validate(PROBLEM, with_derived(PROBLEM, read))

@@ -14,7 +14,7 @@ import pytest
 from headrace.core.errors import DataError
 from headrace.core.problem import Categorical, Crossed, Numeric, Problem
 from headrace.core.rows.read import wanted_columns
-from headrace.core.rows.validate import Checked, not_numbers, validate
+from headrace.core.rows.validate import ValidatedRows, not_numbers, validate
 from headrace.core.sources.source import Part, Rows
 from headrace.core.values.columns import as_text
 
@@ -32,7 +32,7 @@ PROBLEM = Problem(
 GOOD = {"id": "k", "y": "1.5", "x": "2", "c": "a", "free": "text"}
 
 
-def check(*rows: dict[str, Any], first: int = 1) -> Checked:
+def check(*rows: dict[str, Any], first: int = 1) -> ValidatedRows:
     batch = pa.RecordBatch.from_pydict({name: [(GOOD | row)[name] for row in rows] for name in GOOD})
     return validate(PROBLEM, Rows(Part(0, "folder/data.csv"), batch, np.arange(first, first + len(rows))))
 

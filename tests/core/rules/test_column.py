@@ -10,7 +10,7 @@ import pytest
 from headrace.core.errors import UsageError
 from headrace.core.problem import Categorical, Numeric
 from headrace.core.rules.column import CategoryRule, NumberRule
-from headrace.core.rules.fault import Fault, shown
+from headrace.core.rules.fault import RuleViolation, shown
 from headrace.core.rules.mode import check_mode
 
 AGE = Numeric("age", minimum=10, maximum=65)
@@ -30,7 +30,7 @@ def categories(rule: CategoryRule, *values: str) -> list[tuple[str, list[int], b
     return summary(rule.faults("kind", column == "", np.array([v not in rule.known and v != "" for v in values])))
 
 
-def summary(faults: list[Fault]) -> list[tuple[str, list[int], bool]]:
+def summary(faults: list[RuleViolation]) -> list[tuple[str, list[int], bool]]:
     return [(fault.reason, np.flatnonzero(fault.rows).tolist(), fault.refuses) for fault in faults]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from headrace.core.rules.counts import RuleCounts
-from headrace.core.rules.fault import Fault
+from headrace.core.rules.fault import RuleViolation
 
 
 def test_refused_and_predicted_rows_are_counted_by_reason_and_column() -> None:
-    low = Fault("age", "out_of_range", np.array([True, False, True]), str)
-    unknown = Fault("kind", "unknown_value", np.array([True, True, False]), str, refuses=False)
-    whole = Fault(None, "model_failed", np.array([False, True, False]), str)
+    low = RuleViolation("age", "out_of_range", np.array([True, False, True]), str)
+    unknown = RuleViolation("kind", "unknown_value", np.array([True, True, False]), str, refuses=False)
+    whole = RuleViolation(None, "model_failed", np.array([False, True, False]), str)
     counts = RuleCounts.of([low, unknown, whole], np.array([False, True, False]))
     assert counts.to_json() == {
         "refused": {"out_of_range": {"age": 2}},

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.core.errors import DataError, UsageError
 from headrace.core.saved_model.find import find_source
-from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.inputs import InputFeature
 
 
 def test_a_model(tmp_path: Path, make_model: Callable[..., Path]) -> None:
@@ -22,10 +22,10 @@ def test_a_model(tmp_path: Path, make_model: Callable[..., Path]) -> None:
     assert len(source.warm_up) == 3
     assert source.interface is not None
     assert tuple(replace(taken, rule=None) for taken in source.interface.inputs) == (
-        Input("mother_age", "numeric"),
-        Input("gestation_weeks", "numeric", optional=True),
-        Input("plurality", "categorical"),
-        Input("mother_smokes", "categorical", optional=True),
+        InputFeature("mother_age", "numeric"),
+        InputFeature("gestation_weeks", "numeric", optional=True),
+        InputFeature("plurality", "categorical"),
+        InputFeature("mother_smokes", "categorical", optional=True),
     )
     assert source.interface.key_name == "record_id"
     assert source.rules == source.interface.rules

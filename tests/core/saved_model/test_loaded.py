@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.core.errors import DataError, UsageError
-from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelInput, ModelOutput
 
 Save = Callable[..., str]
 
@@ -42,7 +42,7 @@ def test_named_inputs_of_several_dtypes(save: Save) -> None:
         spec([None], "bool", "flag"),
         spec([None, None], "float16", "pixels"),
     )
-    assert load(path).takes() == Takes(
+    assert load(path).takes() == ModelBinding(
         "serving_default",
         (
             ModelInput("age", "int64", None, ("age",)),
@@ -146,9 +146,9 @@ def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
-DENSE = Takes("serving_default", (ModelInput("x", "float32", 3, ("x",)),), (ModelOutput("y", "float32"),))
-OPEN = Takes("serving_default", (ModelInput("x", "float32", 0, ("x",)),), (ModelOutput("y", "float32"),))
-TWO = Takes("s", (ModelInput("a", "int64", None, ("a",)), ModelInput("b", "string", None, ("b",), True)), ())
+DENSE = ModelBinding("serving_default", (ModelInput("x", "float32", 3, ("x",)),), (ModelOutput("y", "float32"),))
+OPEN = ModelBinding("serving_default", (ModelInput("x", "float32", 0, ("x",)),), (ModelOutput("y", "float32"),))
+TWO = ModelBinding("s", (ModelInput("a", "int64", None, ("a",)), ModelInput("b", "string", None, ("b",), True)), ())
 
 
 def test_columns_are_chosen_for_inputs() -> None:

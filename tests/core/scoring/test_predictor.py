@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from headrace.core.errors import PlatformError
 from headrace.core.saved_model.loaded import SavedModel
-from headrace.core.scoring.predictor import BLOCK_ROWS, Fault, Predictor, Texts, filled_rows
+from headrace.core.scoring.predictor import BLOCK_ROWS, PredictionFault, Predictor, Texts, filled_rows
 
 Made = Callable[..., Predictor]
 
@@ -74,7 +74,7 @@ def test_every_row_is_answered_or_has_a_fault(predictor: Made) -> None:
     assert list(found.faults) == [7, 9]
     assert found.faults[7].reason == "model_failed"
     assert "seven" in found.faults[7].message
-    assert found.faults[9] == Fault("not_finite", "the model's output y is not a finite number", "inf")
+    assert found.faults[9] == PredictionFault("not_finite", "the model's output y is not a finite number", "inf")
 
 
 def test_calls_are_of_whole_blocks_and_so_a_row_does_not_depend_on_those_beside_it(predictor: Made) -> None:

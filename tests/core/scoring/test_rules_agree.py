@@ -24,12 +24,12 @@ from headrace.core.rows.validate import validate
 from headrace.core.rules.column import NumberRule
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.binding import declared
-from headrace.core.saved_model.find import Source, find_source
-from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.find import ServableModel, find_source
+from headrace.core.saved_model.interface import ModelBinding, ModelInput, ModelOutput
 from headrace.core.saved_model.json.columns import columns_from_inputs, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.scoring.feeds import Feed
-from headrace.core.scoring.scorer import RowScorer, Scored
+from headrace.core.scoring.scorer import RowScorer, ScoredBatch
 from headrace.core.scoring.to_columns import Answer
 from headrace.core.sources.json_values import column_of
 from headrace.core.sources.source import Part, Rows
@@ -59,7 +59,7 @@ NAMES = tuple(column.name for column in PROBLEM.derivation.served)
 Refusal = tuple[str | None, str, str]
 
 
-def source_at(folder: Path, mode: Any = "enforce") -> Source:
+def source_at(folder: Path, mode: Any = "enforce") -> ServableModel:
     """The description of a Model of PROBLEM, whose SavedModel is an empty file."""
     (folder / "saved_model").mkdir(parents=True)
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"")
@@ -77,12 +77,12 @@ def source_at(folder: Path, mode: Any = "enforce") -> Source:
 class Ones(RowScorer):
     """Scores every row that keeps the rules as 1."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ServableModel) -> None:
         inputs = tuple(
             ModelInput(c.name, NumberRule(c).dtype.__name__ if isinstance(c, Numeric) else "string", None, (c.name,))
             for c in sorted(PROBLEM.derivation.served, key=lambda column: column.name)
         )
-        takes = Takes("serving_default", inputs, (ModelOutput("prediction", "float32"),), key_input="key")
+        takes = ModelBinding("serving_default", inputs, (ModelOutput("prediction", "float32"),), key_input="key")
         takes = declared(takes, source)
         super().__init__(takes, takes.inputs, "v1")
 
@@ -91,7 +91,7 @@ class Ones(RowScorer):
 
 
 @pytest.fixture(scope="module", name="sources")
-def sources_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
+def sources_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ServableModel]:
     return {mode: source_at(tmp_path_factory.mktemp("rules") / mode, mode) for mode in ("enforce", "warn")}
 
 
@@ -108,11 +108,11 @@ def in_preprocess(rows: Sequence[dict[str, Any]]) -> dict[int, list[Refusal]]:
     return refusals(validate(PROBLEM, with_derived(PROBLEM, as_declared(PROBLEM, rows_of(rows)))))
 
 
-def in_batch(source: Source, rows: Sequence[dict[str, Any]], *, coded: bool = False) -> dict[int, list[Refusal]]:
+def in_batch(source: ServableModel, rows: Sequence[dict[str, Any]], *, coded: bool = False) -> dict[int, list[Refusal]]:
     return refusals(scored(source, rows, coded=coded))
 
 
-def scored(source: Source, rows: Sequence[dict[str, Any]], *, coded: bool = False) -> Scored:
+def scored(source: ServableModel, rows: Sequence[dict[str, Any]], *, coded: bool = False) -> ScoredBatch:
     read = rows_of(rows, coded=coded)
     keep = [at for at, name in enumerate(read.batch.schema.names) if name != "y"]
     return Ones(source).score(Rows(read.part, read.batch.select(keep), read.numbers))
@@ -123,7 +123,7 @@ def refusals(found: Any) -> dict[int, list[Refusal]]:
 
 
 def in_request(
-    source: Source, rows: Sequence[dict[str, Any]], *, columnar: bool = False
+    source: ServableModel, rows: Sequence[dict[str, Any]], *, columnar: bool = False
 ) -> tuple[dict[int, list[Refusal]], RuleCounts]:
     counts = RuleCounts()
 
@@ -199,7 +199,7 @@ def _tables(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @max_examples(100)
 @given(row=st.fixed_dictionaries({}, optional={name: st.one_of(*kinds) for name, kinds in _KINDS.items()}))
-def test_one_row_has_one_verdict_and_message_everywhere(sources: dict[str, Source], row: dict[str, Any]) -> None:
+def test_one_row_has_one_verdict_and_message_everywhere(sources: dict[str, ServableModel], row: dict[str, Any]) -> None:
     row = {**_GOOD, **row}
     expected = in_preprocess([row])
     assert in_batch(sources["enforce"], [row]) == expected
@@ -217,7 +217,7 @@ def test_one_row_has_one_verdict_and_message_everywhere(sources: dict[str, Sourc
 @max_examples(60)
 @given(rows=_tables())
 def test_the_same_rows_are_refused_for_the_same_column_and_reason(
-    sources: dict[str, Source], rows: list[dict[str, Any]]
+    sources: dict[str, ServableModel], rows: list[dict[str, Any]]
 ) -> None:
     enforced = sources["enforce"]
     expected = without_messages(in_preprocess(rows))
@@ -235,7 +235,7 @@ def test_the_same_rows_are_refused_for_the_same_column_and_reason(
     assert relaxed.keys() <= by_row.keys()
 
 
-def test_warn_predicts_and_counts_what_enforce_refuses(sources: dict[str, Source]) -> None:
+def test_warn_predicts_and_counts_what_enforce_refuses(sources: dict[str, ServableModel]) -> None:
     rows = [
         _GOOD,
         {**_GOOD, "age": 500},
@@ -266,7 +266,7 @@ def test_warn_predicts_and_counts_what_enforce_refuses(sources: dict[str, Source
 
 def test_rows_of_another_model_have_no_rules() -> None:
     inputs = (ModelInput("age", "float32", None, ("age",)),)
-    takes = Takes("serving_default", inputs, (ModelOutput("prediction", "float32"),))
+    takes = ModelBinding("serving_default", inputs, (ModelOutput("prediction", "float32"),))
     scorer = Ones.__new__(Ones)
     RowScorer.__init__(scorer, takes, inputs, "v1")
     found = scorer.score(rows_of([{**_GOOD, "age": 500}]))

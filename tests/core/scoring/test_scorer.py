@@ -16,7 +16,7 @@ import pytest
 from headrace.components.score.batch.batcher import split
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import DataError, PlatformError, UsageError
-from headrace.core.scoring.answered import Scored
+from headrace.core.scoring.answered import ScoredBatch
 from headrace.core.scoring.scorer import Scorer
 from headrace.core.sources.open import read_part
 from headrace.core.sources.source import Part, Rows
@@ -32,12 +32,12 @@ def spec(dtype: str = "float32", name: str = "x", shape: Any = (None,)) -> Any:
     return tf.TensorSpec(shape, dtype, name)
 
 
-def output(scored: Scored, name: str) -> list[Any]:
+def output(scored: ScoredBatch, name: str) -> list[Any]:
     found: list[Any] = scored.predictions.column(name).to_pylist()
     return found
 
 
-def reasons(scored: Scored) -> list[tuple[int, str | None, str]]:
+def reasons(scored: ScoredBatch) -> list[tuple[int, str | None, str]]:
     return [(row.row, row.fault.column, row.fault.reason) for row in scored.quarantined]
 
 

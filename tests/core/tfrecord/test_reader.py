@@ -16,7 +16,7 @@ from support.fuzzing import max_examples
 from headrace.core.errors import DataError
 from headrace.core.tfrecord import dictionaries
 from headrace.core.tfrecord.framing import TFRecordWriter, read_records
-from headrace.core.tfrecord.reader import Decoded, ExampleReader, Kind, Run
+from headrace.core.tfrecord.reader import DecodedRows, ExampleReader, Kind, RecordRange
 
 pytestmark = pytest.mark.usefixtures("either_way")
 
@@ -35,7 +35,7 @@ def counted(folder: Path, rows: int, first: int = 0) -> str:
     return written(folder / f"{first}.tfrecord", batch)
 
 
-def texts(found: Decoded, column: int = 0) -> list[bytes]:
+def texts(found: DecodedRows, column: int = 0) -> list[bytes]:
     return [found.values[column][code] for code in found.codes[column].tolist()]
 
 
@@ -57,7 +57,7 @@ def test_it_reads_what_was_written(data: st.DataObject, rows: int) -> None:
     order = np.array(data.draw(st.permutations(range(rows))), np.int64)
     with tempfile.TemporaryDirectory() as folder:
         reader = ExampleReader([written(Path(folder) / "a.tfrecord", batch)], COLUMNS)
-        found = reader.read([Run(0, 0, rows)], order)
+        found = reader.read([RecordRange(0, 0, rows)], order)
     assert [values[0] for values in found.values] == [b"", b""]
     assert all(len(set(values)) == len(values) for values in found.values)
     for place, name in enumerate(("text", "")):
@@ -72,21 +72,27 @@ def test_runs_of_several_files_in_any_order(tmp_path: Path) -> None:
     files = [counted(tmp_path, 1000), counted(tmp_path, 700, 1000)]
     reader = ExampleReader(files, {"x": "float_list", "text": "bytes_list"})
     # Later records first: what is passed over is passed over once.
-    runs = [Run(1, 600, 100), Run(0, 511, 2), Run(0, 0, 256), Run(0, 256, 255), Run(1, 0, 1)]
+    runs = [
+        RecordRange(1, 600, 100),
+        RecordRange(0, 511, 2),
+        RecordRange(0, 0, 256),
+        RecordRange(0, 256, 255),
+        RecordRange(1, 0, 1),
+    ]
     expected = [*range(1600, 1700), 511, 512, *range(511), 1000]
     for _ in range(2):
         found = reader.read(runs, np.arange(len(expected)))
         assert found.numbers[0].tolist() == expected
         assert texts(found) == [f"row {row}".encode() for row in expected]
     records = [record for batch in read_records(files[1], compressed=False) for record in batch.to_pylist()]
-    assert reader.records([Run(1, 698, 2), Run(1, 3, 1)]) == [records[698], records[699], records[3]]
+    assert reader.records([RecordRange(1, 698, 2), RecordRange(1, 3, 1)]) == [records[698], records[699], records[3]]
 
 
 def test_several_threads_read_at_once(tmp_path: Path) -> None:
     reader = ExampleReader([counted(tmp_path, 5000)], {"text": "bytes_list"})
 
     def block(first: int) -> list[bytes]:
-        return texts(reader.read([Run(0, first, 500)], np.arange(500)))
+        return texts(reader.read([RecordRange(0, first, 500)], np.arange(500)))
 
     with ThreadPoolExecutor(8) as pool:
         blocks = list(pool.map(block, reversed(range(0, 5000, 500))))
@@ -96,15 +102,15 @@ def test_several_threads_read_at_once(tmp_path: Path) -> None:
 def test_another_kind_and_damage_are_named(tmp_path: Path) -> None:
     file = counted(tmp_path, 10)
     with pytest.raises(DataError, match="feature 'x' is not one value"):
-        ExampleReader([file], {"x": "bytes_list"}).read([Run(0, 0, 10)], np.arange(10))
+        ExampleReader([file], {"x": "bytes_list"}).read([RecordRange(0, 0, 10)], np.arange(10))
     reader = ExampleReader([file], {"x": "float_list"})
     with pytest.raises(DataError, match="ends within a record"):
-        reader.read([Run(0, 5, 6)], np.arange(6))
+        reader.read([RecordRange(0, 5, 6)], np.arange(6))
     content = bytearray(Path(file).read_bytes())
     content[20] ^= 1
     Path(file).write_bytes(content)
     with pytest.raises(DataError, match="checksum of a record is wrong") as caught:
-        ExampleReader([file], {"x": "float_list"}).read([Run(0, 0, 10)], np.arange(10))
+        ExampleReader([file], {"x": "float_list"}).read([RecordRange(0, 0, 10)], np.arange(10))
     assert caught.value.where == f"{file}, byte 0"
 
 
@@ -113,16 +119,16 @@ def test_dictionaries_are_kept_while_they_are_few(tmp_path: Path, monkeypatch: p
     few = pa.RecordBatch.from_pydict({"text": [f"{n % 7} of the few" for n in range(300)]})
     reader = ExampleReader([written(tmp_path / "few.tfrecord", few), counted(tmp_path, 300)], {"text": "bytes_list"})
     for rows in (4, 100, 30):
-        found = reader.read([Run(0, 10, rows)], np.arange(rows))
+        found = reader.read([RecordRange(0, 10, rows)], np.arange(rows))
         assert texts(found) == [f"{n % 7} of the few".encode() for n in range(10, 10 + rows)]
         assert len(found.values[0]) <= 8
     for first in (0, 50, 100):
-        found = reader.read([Run(1, first, 50)], np.arange(50))
+        found = reader.read([RecordRange(1, first, 50)], np.arange(50))
         assert texts(found) == [f"row {n}".encode() for n in range(first, first + 50)]
         assert len(found.values[0]) <= 58
     # A read that fails leaves nothing behind.
     with pytest.raises(DataError, match="ends within a record"):
-        reader.read([Run(0, 290, 20)], np.arange(20))
-    assert texts(reader.read([Run(0, 293, 7)], np.arange(7))) == [
+        reader.read([RecordRange(0, 290, 20)], np.arange(20))
+    assert texts(reader.read([RecordRange(0, 293, 7)], np.arange(7))) == [
         f"{n % 7} of the few".encode() for n in range(293, 300)
     ]

@@ -24,7 +24,7 @@ from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_csv
 from headrace.core.problem import Categorical, Numeric, Problem
 from headrace.core.rows.validate import validate
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
-from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.inputs import InputFeature
 from headrace.core.sources.open import list_parts, read_part
 from headrace.core.sources.source import Part, Rows
 from headrace.core.tfrecord.encoding import encode
@@ -130,7 +130,7 @@ def by_tfrecord(values: Values, kind: pa.DataType) -> pa.Array:
 
 
 def by_request(values: Values, _: pa.DataType) -> pa.Array:
-    interface = Interface((Input("v", "categorical", optional=True),))
+    interface = Interface((InputFeature("v", "categorical", optional=True),))
     asked = json.loads(json.dumps([{"v": value} for value in values]))
     column = columns_from_instances(asked, interface)["v"]
     return pa.array([text or None for text in column], pa.string())

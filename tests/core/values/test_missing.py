@@ -18,7 +18,7 @@ from headrace.core.problem.file import load_problem
 from headrace.core.rows.validate import validate
 from headrace.core.saved_model.interface import ModelInput
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
-from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.inputs import InputFeature
 from headrace.core.scoring.to_tensors import feeds_of
 from headrace.core.sources.source import Part, Rows
 from headrace.core.values.columns import blank
@@ -82,7 +82,10 @@ def test_scoring_and_serving_know_them_too() -> None:
     assert np.isnan(made.feeds[0].numbers).tolist() == [False, True]  # type: ignore[arg-type]
     assert made.feeds[1].texts[0].to_pylist() == ["", "a"]
     interface = Interface(
-        (Input("x", "numeric", optional=True, missing=words), Input("c", "categorical", optional=True, missing=words))
+        (
+            InputFeature("x", "numeric", optional=True, missing=words),
+            InputFeature("c", "categorical", optional=True, missing=words),
+        )
     )
     columns = columns_from_instances([{"x": "NA", "c": "-"}, {"x": 1, "c": "a"}], interface)
     assert np.isnan(columns["x"]).tolist() == [True, False]

@@ -15,7 +15,7 @@ from headrace.core.errors import DataError
 from headrace.core.problem import Categorical
 from headrace.core.rows.validate import category_texts
 from headrace.core.saved_model.interface import ModelInput
-from headrace.core.saved_model.json.inputs import Input
+from headrace.core.saved_model.json.inputs import InputFeature
 from headrace.core.scoring.texts import texts_of
 from headrace.core.sources.json_values import column_of
 from headrace.core.values.columns import blank, is_text, json_value, texts
@@ -89,7 +89,7 @@ def test_columns_and_requests_agree(values: list[Any]) -> None:
     known = spellings(CATEGORIES)
     column = column_of(values)
     taken = ModelInput("c", "string", None, ("c",), optional=True, spellings=known)
-    request = Input("c", "categorical", optional=True, spellings=known)
+    request = InputFeature("c", "categorical", optional=True, spellings=known)
     try:
         answered = request.read(values, str).tolist()
     except DataError:

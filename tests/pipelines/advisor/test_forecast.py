@@ -13,12 +13,12 @@ from headrace.components.train.model.objective import Objective
 from headrace.core.errors import UsageError
 from headrace.core.progress import silent
 from headrace.pipelines.advisor import forecast, forecast_text, prices
-from headrace.pipelines.advisor.forecast import Measured
+from headrace.pipelines.advisor.forecast import StepTimes
 
 CPU = Hardware(devices=(), accelerator=None, cores=2, memory_bytes=None)
 H100 = Hardware(devices=("GPU:0",), accelerator="NVIDIA H100 80GB HBM3", cores=16, memory_bytes=None)
 UNKNOWN = Hardware(devices=("GPU:0",), accelerator="Tesla K80", cores=16, memory_bytes=None)
-MEASURED = Measured(
+MEASURED = StepTimes(
     steps=300, batch_size=64, step_seconds=0.004, waited_share=0.25, input_seconds=0.001, evaluation_seconds=2.0
 )
 COURSE = Course(rows=64_000, batch_size=64, epochs=9)
@@ -111,7 +111,7 @@ def test_another_machine_is_a_range(machine: str, best: float, worst: float) -> 
 
 
 def test_a_step_of_an_accelerator_has_a_least_time() -> None:
-    fast = Measured(300, 64, 0.0004, 0.0, 0.00001, 0.1)
+    fast = StepTimes(300, 64, 0.0004, 0.0, 0.00001, 0.1)
     assert forecast.step_seconds(fast, CPU, TABLE.machines["one"], TABLE) == (0.0003, 0.002)
 
 

@@ -332,7 +332,7 @@ def _works() -> dict[str, Callable[[str], object]]:
         "score direct": lambda out: direct.score(ScoreConfig("model", "data", out, identity)),
         "register": lambda out: Registry(out).register("model"),
         "publish": lambda out: publishing.publish("examples", out),
-        "deploy": lambda out: publisher.deploy(publisher.DeployConfig("model", out)),
+        "deploy": lambda out: publisher.deploy(publisher.LocalDeployConfig("model", out)),
     }
 
 

@@ -11,7 +11,7 @@ from peers.vertex.service import PARENT
 from support.command import headrace
 from support.registered_models import make_model
 
-from headrace.components.deploy.vertex.deploy import DeployConfig, deploy
+from headrace.components.deploy.vertex.deploy import VertexDeployConfig, deploy
 from headrace.components.registry.vertex.register import UploadConfig, register
 from headrace.components.registry.vertex.registry import VertexRegistry
 from headrace.core import storage
@@ -29,7 +29,7 @@ def deployed(vertex_server: VertexServer, bucket: str, tmp_path: Path, monkeypat
         uri = f"gs://{bucket}/runs/{version}/model"
         storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
         config = UploadConfig(registry=ENTRY, model_uri=uri, version=version, serving_image=IMAGE)
-        deploy(DeployConfig(register(config, f"gs://{bucket}/root", None, ["champion"]), NAME, "n1-standard-4"))
+        deploy(VertexDeployConfig(register(config, f"gs://{bucket}/root", None, ["champion"]), NAME, "n1-standard-4"))
     return vertex_server
 
 
@@ -78,7 +78,7 @@ def test_steps_of_a_canary(deployed: VertexServer, bucket: str, tmp_path: Path) 
     uri = f"gs://{bucket}/runs/{version}/model"
     storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
     config = UploadConfig(ENTRY, uri, version, IMAGE, traffic_log=log, request_log=f"{log}-requests")
-    deploy(DeployConfig(register(config, f"gs://{bucket}/root", None, []), NAME, "n1-standard-4", traffic=0))
+    deploy(VertexDeployConfig(register(config, f"gs://{bucket}/root", None, []), NAME, "n1-standard-4", traffic=0))
     # The container gets the folder.
     held = deployed.vertex.models.versions[ENTRY]["3"]
     assert {one.name: one.value for one in held.container_spec.env} == {

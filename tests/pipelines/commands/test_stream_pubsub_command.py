@@ -21,7 +21,7 @@ from support.tiny_model import INSTANCES
 from headrace.components.announce.destinations import send
 from headrace.components.stream.models.load import LoadedModel, load_model
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import Scored, score_records
+from headrace.components.stream.records.score import RecordResult, score_records
 from headrace.core.model_events.event import ModelEvent
 
 TOPIC = "projects/demo-project/topics"
@@ -145,7 +145,7 @@ def test_records_are_scored_with_the_newest_good_model_until_the_job_is_stopped(
     assert ended.returncode == 0, ended.stderr
     epochs = [json.loads(each)["model_epoch"] for each in found]
     assert epochs == sorted(epochs)
-    expected: dict[int, list[Scored]] = {}
+    expected: dict[int, list[RecordResult]] = {}
     for event in (one, two, back):
         loaded = LoadedModel(event, load_model(event))
         expected[event.epoch] = score_records(sent, loaded, JsonCodec())

@@ -18,18 +18,18 @@ from support.triggered import DIGESTS, CountedRuns
 
 from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK
-from headrace.components.deploy.local.publisher import DeployConfig
+from headrace.components.deploy.local.publisher import LocalDeployConfig
 from headrace.components.rollout.step import deploy_or_roll_out
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.ledger.claim import Claim
-from headrace.core.ledger.state import Ending, Overtaken, Watch
+from headrace.core.ledger.state import Overtaken, RunEnding, Watch
 from headrace.core.steps.workspace import summary_uri
 from headrace.core.storage.lock import locked
 from headrace.pipelines.dynamic.canary import take_step
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 CANARY = dataclasses.replace(SETTINGS, minimum_step_s=0.0)
@@ -56,7 +56,7 @@ def settings(world: World, tmp_path: Path) -> DynamicSettings:
 def left(settings: DynamicSettings, world: World) -> Claim:
     """A run whose tasks staged the canary v2, and ended with it under way."""
     claim = claimed(settings.folder, [arrival(0), arrival(1)])
-    config = DeployConfig(world.registry.path("v2"), world.folder.uri, registry=world.registry.folder, claim=claim)
+    config = LocalDeployConfig(world.registry.path("v2"), world.folder.uri, registry=world.registry.folder, claim=claim)
     first = deploy_or_roll_out(config, CANARY, once=True)
     assert (first.outcome, dict(world.state.traffic)) == ("under way", {"v1": 90, "v2": 10})
     settings.ledger.watch(claim.run_id, claim.holder, Watch("v2", {arrival(1).version: "quarantined"}))
@@ -92,7 +92,7 @@ def test_ticks_promote_it_and_end_the_run(settings: DynamicSettings, world: Worl
     why = world.registry.state().last("v2", "promote")
     assert why is not None
     versions = (arrival(0).version, arrival(1).version)
-    assert ending == Ending(1, versions, "promoted", "v2", why.why)
+    assert ending == RunEnding(1, versions, "promoted", "v2", why.why)
     assert [done.outcome for done in state.done.values()] == ["promoted", "quarantined"]
     summary = storage.read_json(summary_uri(settings.root, left.run_id))
     assert summary == {"run_id": left.run_id, "outcome": "promoted", "why": ending.why}
@@ -181,7 +181,7 @@ def test_at_a_service_ticks_take_the_steps(request: pytest.FixtureRequest, tmp_p
         case.registry.where,
         f"{PARENT}/endpoints/natality",
         platform="vertex",
-        place=Place("vertex", project="demo-project", location="us-central1"),
+        place=PlatformLocation("vertex", project="demo-project", location="us-central1"),
         canary=dataclasses.replace(CANARY, deadline_s=0.001),
         traffic_log=str(tmp_path / "traffic"),
     )

@@ -24,7 +24,7 @@ from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.operate import stop
 from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.registry.open import open_registry
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.ledger.state import LedgerState
 from headrace.core.storage import compare_and_set
 from headrace.pipelines.dynamic.arrivals import arrive
@@ -61,7 +61,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], DynamicSettings]]:
             initialize(
                 problem_file(tmp_path, UNGATED).path,
                 str(tmp_path / name),
-                training=Request(overrides={"epochs": 1}),
+                training=TrainingRequest(overrides={"epochs": 1}),
                 challenge=Challenge(tolerance=100.0, stale_after=1),
                 announce=(str(tmp_path / name / "events"),),
                 attempts=1000,

@@ -19,7 +19,7 @@ from headrace.components.deploy.local.operate import stop
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import Run, Watch
+from headrace.core.ledger.state import LedgerRun, Watch
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.steps.workspace import run_uri
 from headrace.pipelines.dynamic import local_runs
@@ -161,7 +161,7 @@ def test_what_is_given_up_ends_the_command_with_an_error(
     ledger.arrive(lost)
     error = {"kind": "PlatformError", "what": "the disk is full"}
 
-    def execute(found: DynamicSettings, run: Run, _: object) -> dict[str, Any]:
+    def execute(found: DynamicSettings, run: LedgerRun, _: object) -> dict[str, Any]:
         begun = Path(storage.join(run_uri(found.root, run.id), "pipeline.yaml"))
         begun.parent.mkdir(parents=True)
         begun.write_text("")

@@ -11,7 +11,7 @@ from rich.console import Console
 from support.day_spans import day, problem_file, rows_of, write_rows
 
 from headrace.core.errors import UsageError
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic import local_runs
 from headrace.pipelines.dynamic.arrivals import arrive, request
 from headrace.pipelines.dynamic.drive import drive, read_local
@@ -29,7 +29,7 @@ def test_a_span_that_is_withdrawn_during_a_run_counts_from_the_next_one(
     arrive(settings, data=data, span=day(0), reason="file", event="", now=NOW)
     withdrawn: list[tuple[str, ...]] = []
 
-    def execute(present: DynamicSettings, run: Run, console: Console) -> dict[str, Any]:
+    def execute(present: DynamicSettings, run: LedgerRun, console: Console) -> dict[str, Any]:
         """A run that ends well; during the first one a person withdraws its span, and requests another run."""
         withdrawn.append(present.withdrawn)
         if len(withdrawn) == 1:

@@ -12,7 +12,7 @@ import pytest
 from support.day_spans import day, problem_file, rows_of, write_rows
 
 from headrace.core.errors import UsageError
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.steps.workspace import run_uri
 from headrace.core.storage import lock
 from headrace.core.storage.lock import FOLDER_LOCK, locked
@@ -24,7 +24,7 @@ from headrace.pipelines.dynamic.local_runs import DetachedRuns, run_named, statu
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
 
-RUN = Run("days-1", 1, 1, ("a" * 16,))
+RUN = LedgerRun("days-1", 1, 1, ("a" * 16,))
 
 
 @pytest.fixture

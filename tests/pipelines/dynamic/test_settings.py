@@ -14,15 +14,15 @@ from support.day_spans import PROBLEM, problem_file
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.train.options import Budget, Options
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.core.errors import DataError, UsageError
 from headrace.core.ledger.retries import Retries
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.problem.file import load_problem
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.initialize import initialize
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, change, read
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 
 PLATFORMS = Path(__file__).parents[1] / "platforms"
 
@@ -44,7 +44,7 @@ FULL: dict[str, Any] = {
     "last_spans": 30,
     "half_life": 7.0,
     "withdrawn": ("2026-01-01",),
-    "training": Request(overrides={"epochs": 3}, options=Options(budget=Budget(max_hours=30.0))),
+    "training": TrainingRequest(overrides={"epochs": 3}, options=Options(budget=Budget(max_hours=30.0))),
     "from_scratch_every": 10,
     "challenge": Challenge(0.01, 0.02, 3),
     "canary": CanarySettings(steps=(5, 25), deadline_s=36000.0),
@@ -59,7 +59,7 @@ FULL: dict[str, Any] = {
 
 
 def test_json() -> None:
-    place = Place("vertex", options_file="options.toml", project="p", location="l")
+    place = PlatformLocation("vertex", options_file="options.toml", project="p", location="l")
     for one in (settings(), settings(**FULL), settings(platform="vertex", place=place)):
         assert DynamicSettings.from_json(json.loads(json.dumps(one.to_json())), "settings.json") == one
     # Each setting is stored.
@@ -79,18 +79,21 @@ def test_json() -> None:
         ({"digests": list(DIGESTS)}, "the digests of the Problem are wrong"),
         ({"platform": "cloud"}, "platform is wrong"),
         ({"platform": "vertex"}, "the place is wrong"),
-        ({"place": Place("vertex")}, "the place is wrong"),
-        ({"platform": "vertex", "place": Place("kubeflow")}, "the place is of another platform"),
-        ({"platform": "vertex", "place": Place("vertex"), "canary": CanarySettings()}, "belong together"),
-        ({"platform": "vertex", "place": Place("vertex"), "traffic_log": "gs://b/t"}, "belong together"),
-        ({"platform": "vertex", "place": Place("vertex"), "log_share": 0.5}, "the fraction that is logged is of"),
+        ({"place": PlatformLocation("vertex")}, "the place is wrong"),
+        ({"platform": "vertex", "place": PlatformLocation("kubeflow")}, "the place is of another platform"),
+        ({"platform": "vertex", "place": PlatformLocation("vertex"), "canary": CanarySettings()}, "belong together"),
+        ({"platform": "vertex", "place": PlatformLocation("vertex"), "traffic_log": "gs://b/t"}, "belong together"),
+        (
+            {"platform": "vertex", "place": PlatformLocation("vertex"), "log_share": 0.5},
+            "the fraction that is logged is of",
+        ),
         ({"watch_by_ticks": True}, "ticks have no canary to watch"),
         ({"csv": ("delimiter",)}, "--csv is wrong"),
         ({"last_spans": 3, "last_days": 3}, "the window has two limits"),
         ({"half_life": -1.0}, "half_life is wrong"),
         ({"withdrawn": ("a", "a")}, "withdrawn is wrong"),
         ({"announce": ("",)}, "announce is wrong"),
-        ({"training": Request(warm_start="model")}, "the warm start is chosen for each run"),
+        ({"training": TrainingRequest(warm_start="model")}, "the warm start is chosen for each run"),
         ({"from_scratch_every": -1}, "from_scratch_every is wrong"),
         ({"log_share": 2.0}, "log_share is wrong"),
         ({"deadline_hours": -1.0}, "deadline_hours is wrong"),
@@ -106,7 +109,7 @@ def test_what_is_refused(given: dict[str, Any], what: str) -> None:
 
 
 def test_a_run_gets_what_the_settings_say() -> None:
-    found = arguments_of(settings(**FULL), Run("days-1", 1, 1, ("a",)), 5.0)
+    found = arguments_of(settings(**FULL), LedgerRun("days-1", 1, 1, ("a",)), 5.0)
     assert (found["run_id"], found["started"], found["name"]) == ("days-1", 5.0, "days")
     assert found["csv"] == '["delimiter=;"]'
     assert (found["last_spans"], found["withdrawn"], found["destinations"]) == (
@@ -118,9 +121,9 @@ def test_a_run_gets_what_the_settings_say() -> None:
     assert found["training"] == {"max_hours": 12.0, "epochs": 3}
     assert found["canary"]["deadline_s"] == 36000.0
     assert json.dumps(found)
-    short = arguments_of(settings(**{**FULL, "deadline_hours": 10.0}), Run("days-1", 1, 1, ("a",)), 5.0)
+    short = arguments_of(settings(**{**FULL, "deadline_hours": 10.0}), LedgerRun("days-1", 1, 1, ("a",)), 5.0)
     assert (short["training"]["max_hours"], short["canary"]["deadline_s"]) == (5.0, 18000.0)
-    plain = arguments_of(settings(), Run("days-1", 1, 1, ("a",)), 5.0)
+    plain = arguments_of(settings(), LedgerRun("days-1", 1, 1, ("a",)), 5.0)
     assert (plain["training"], plain["canary"], plain["log_share"]) == ({}, {}, -1.0)
 
 
@@ -158,7 +161,7 @@ class TestStored:
     def test_other_settings_that_are_refused_leave_the_compiled_pipeline(self, tmp_path: Path) -> None:
         problem, root, options = problem_file(tmp_path).path, str(tmp_path / "root"), tmp_path / "kubeflow.toml"
         options.write_text((PLATFORMS / "kubeflow.toml").read_text())
-        place = Place("kubeflow", options_file=str(options))
+        place = PlatformLocation("kubeflow", options_file=str(options))
         made = initialize(problem, root, platform="kubeflow", place=place)
         Path(made.spec).unlink()
         assert initialize(problem, root, platform="kubeflow", place=place) == made
@@ -173,7 +176,7 @@ class TestStored:
 
     def test_a_canary_at_a_service_needs_options_that_leave_the_decision_to_it(self, tmp_path: Path) -> None:
         problem, root, options = problem_file(tmp_path).path, str(tmp_path / "root"), tmp_path / "kubeflow.toml"
-        place, canary = Place("kubeflow", options_file=str(options)), CanarySettings(steps=(10, 50))
+        place, canary = PlatformLocation("kubeflow", options_file=str(options)), CanarySettings(steps=(10, 50))
         whole = (PLATFORMS / "kubeflow.toml").read_text()
 
         def endpoint(*lines: str) -> None:

@@ -17,7 +17,7 @@ from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.ledger.inbox import Arrival
 from headrace.core.ledger.pump import Status
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.signals import Terminated
 from headrace.core.steps.workspace import summary_uri
@@ -33,12 +33,12 @@ class Recorded:
     """A platform that records what is started."""
 
     def __init__(self) -> None:
-        self.started: list[tuple[Run, list[str]]] = []
+        self.started: list[tuple[LedgerRun, list[str]]] = []
 
     def status(self, run_id: str) -> Status:
         return "alive" if any(run.id == run_id for run, _ in self.started) else "absent"
 
-    def start(self, run: Run, arrivals: Sequence[Arrival]) -> None:
+    def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
         self.started.append((run, [arrival.span for arrival in arrivals]))
 
 

@@ -14,15 +14,15 @@ from headrace.core.errors import UsageError
 from headrace.core.serving_mode import Serving
 from headrace.pipelines.compiler import compile_to, load_platform
 from headrace.pipelines.lint.check import lint
-from headrace.pipelines.lint.spec import Task, read_spec
+from headrace.pipelines.lint.spec import SpecTask, read_spec
 from headrace.pipelines.platforms.kubeflow_options import (
     BeamOptions,
-    Claim,
     KubeflowOptions,
     PodOptions,
     Secret,
     ServingOptions,
     Toleration,
+    VolumeClaim,
 )
 
 OPTIONS = Path(__file__).with_name("kubeflow.toml")
@@ -41,7 +41,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tasks(path: Path) -> dict[str, Task]:
+def tasks(path: Path) -> dict[str, SpecTask]:
     return {task.where.rpartition(".")[2]: task for task in read_spec(str(path)).tasks()}
 
 
@@ -110,7 +110,7 @@ def test_a_secret_of_aws_is_not_compiled(kind: type[PodOptions] | type[KubeflowO
     assert "hunter2" not in error.value.text
 
 
-def test_beam_goes_to_flink(tasks: dict[str, Task]) -> None:
+def test_beam_goes_to_flink(tasks: dict[str, SpecTask]) -> None:
     assert runner_of(tasks["preprocess"].inputs()["runner"]) == FlinkRunner(
         job_endpoint="beam-job-server.flink:8099",
         environment_type="EXTERNAL",
@@ -131,9 +131,9 @@ def test_workers_in_docker_start_from_the_image_that_can_start_them(tmp_path: Pa
     assert runner == FlinkRunner(job_endpoint="beam-job-server.flink:8099", environment_config=worker)
 
 
-def test_the_server_is_an_inference_service(tasks: dict[str, Task]) -> None:
+def test_the_server_is_an_inference_service(tasks: dict[str, SpecTask]) -> None:
     config = deploy.config_of(tasks["deploy"].inputs()["settings"])
-    assert config == deploy.ServiceConfig(
+    assert config == deploy.InferenceServiceConfig(
         image=SERVE,
         service_account="registry-reader",
         max_replicas=3,
@@ -146,7 +146,7 @@ def test_the_server_is_an_inference_service(tasks: dict[str, Task]) -> None:
     )
 
 
-def test_caching_and_retries_are_as_asked(tasks: dict[str, Task]) -> None:
+def test_caching_and_retries_are_as_asked(tasks: dict[str, SpecTask]) -> None:
     cached = {name for name, task in tasks.items() if task.spec.get("cachingOptions", {}).get("enableCache")}
     assert cached == {"train", "evaluate"}
     retries = {name: task.spec.get("retryPolicy", {}).get("maxRetryCount") for name, task in tasks.items()}
@@ -170,7 +170,7 @@ def test_the_lint_has_nothing_to_say(path: Path) -> None:
         (Toleration, {"key": "a", "operator": "Exists", "value": "b"}, "Exists does not accept a value"),
         (Toleration, {"key": "a", "effect": "Never"}, "effect is not valid"),
         (Secret, {"name": "a", "keys": {}}, "a secret's variables are not valid"),
-        (Claim, {"name": "a", "mount": "/gcs"}, "the mount path of the claim is not valid"),
+        (VolumeClaim, {"name": "a", "mount": "/gcs"}, "the mount path of the claim is not valid"),
         (BeamOptions, {"runner": "DirectRunner", "job_endpoint": "a:1"}, "the Beam runner is not valid on Kubeflow"),
         (BeamOptions, {"runner": "FlinkRunner", "job_endpoint": "a:1", "environment_type": "LOOPBACK"}, "environment"),
         (ServingOptions, {"traffic": 20, "mode": "RawDeployment"}, "would be ignored"),

@@ -362,7 +362,7 @@ def test_a_daemon_starts_whether_its_parent_is_gone_or_not(tmp_path: Path) -> No
     def gone(_: int) -> int:
         raise ProcessLookupError
 
-    request = fork_server.Request("module:run", (), dict(os.environ), str(tmp_path), detached=True)
+    request = fork_server.ForkRequest("module:run", (), dict(os.environ), str(tmp_path), detached=True)
     if (pid := os.fork()) == 0:
         fork_server._resident_bytes = gone
         try:
@@ -380,7 +380,7 @@ def test_a_daemon_that_did_not_start_is_not_waited_for(
     ours, theirs = socket.socketpair()
 
     def end() -> None:
-        received = fork_server.Request.receive(theirs)
+        received = fork_server.ForkRequest.receive(theirs)
         assert received is not None
         for each in received[1]:
             os.close(each)

@@ -13,9 +13,9 @@ from headrace.pipelines.platforms.images import Images
 from headrace.pipelines.platforms.options import build, read_options
 from headrace.pipelines.platforms.vertex_options import (
     DataflowOptions,
-    EndpointOptions,
     TaskOptions,
     TrainingOptions,
+    VertexEndpointOptions,
     VertexOptions,
 )
 
@@ -196,12 +196,17 @@ def test_machines_that_there_are_not(machine: str, accelerator: str, count: int,
             "no machine has this number",
             "in some numbers",
         ),
-        (EndpointOptions, {"traffic": 101}, "traffic is not valid", "add up to 100"),
-        (EndpointOptions, {"inference_timeout_s": 1200}, "inference_timeout_s is not valid", "a shared one has 60 s"),
-        (EndpointOptions, {"dedicated": True, "inference_timeout_s": 3601}, "is not valid", "1 to 3600 s"),
-        (EndpointOptions, {"min_replicas": 0}, "replicas are not valid", "at least one replica"),
-        (EndpointOptions, {"aliases": ("default",)}, "an alias is not valid", "the service's own"),
-        (EndpointOptions, {"aliases": ("Champion",)}, "an alias is not valid", "[a-z]"),
+        (VertexEndpointOptions, {"traffic": 101}, "traffic is not valid", "add up to 100"),
+        (
+            VertexEndpointOptions,
+            {"inference_timeout_s": 1200},
+            "inference_timeout_s is not valid",
+            "a shared one has 60 s",
+        ),
+        (VertexEndpointOptions, {"dedicated": True, "inference_timeout_s": 3601}, "is not valid", "1 to 3600 s"),
+        (VertexEndpointOptions, {"min_replicas": 0}, "replicas are not valid", "at least one replica"),
+        (VertexEndpointOptions, {"aliases": ("default",)}, "an alias is not valid", "the service's own"),
+        (VertexEndpointOptions, {"aliases": ("Champion",)}, "an alias is not valid", "[a-z]"),
         (VertexOptions, {"project": "123456", "location": "europe-west1"}, "project is not valid", "not its number"),
         (VertexOptions, {"project": "my-project", "location": "europe-west1-b"}, "location is not valid", "a region"),
         (
@@ -233,11 +238,11 @@ def test_what_the_service_would_refuse(kind: Any, values: dict[str, Any], what: 
 
 
 def test_an_endpoints_replica_takes_fewer_gpus_than_its_machine_has() -> None:
-    assert EndpointOptions(machine_type="a3-highgpu-8g", accelerator="NVIDIA_H100_80GB", accelerator_count=2)
+    assert VertexEndpointOptions(machine_type="a3-highgpu-8g", accelerator="NVIDIA_H100_80GB", accelerator_count=2)
     with pytest.raises(UsageError, match="do not go together"):
         TrainingOptions(machine_type="a3-highgpu-8g", accelerator="NVIDIA_H100_80GB", accelerator_count=2)
     with pytest.raises(UsageError, match="do not go together"):
-        EndpointOptions(machine_type="n1-standard-32", accelerator="NVIDIA_TESLA_T4", accelerator_count=1)
+        VertexEndpointOptions(machine_type="n1-standard-32", accelerator="NVIDIA_TESLA_T4", accelerator_count=1)
 
 
 def test_every_rule_has_a_source_and_a_text() -> None:

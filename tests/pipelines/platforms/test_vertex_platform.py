@@ -10,7 +10,7 @@ from headrace.core.beam.runners import DataflowRunner, runner_of
 from headrace.core.errors import UsageError, UserError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
-from headrace.pipelines.lint.spec import Task, read_spec
+from headrace.pipelines.lint.spec import SpecTask, read_spec
 from headrace.pipelines.platforms.vertex import resource_name
 from headrace.pipelines.platforms.vertex_options import VertexOptions
 
@@ -37,7 +37,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tasks(path: Path) -> dict[str, Task]:
+def tasks(path: Path) -> dict[str, SpecTask]:
     return {task.where.rpartition(".")[2]: task for task in read_spec(str(path)).tasks()}
 
 
@@ -63,7 +63,7 @@ def test_each_task_has_its_image(path: Path) -> None:
     assert launcher == f"gcr.io/ml-pipeline/google-cloud-pipeline-components@sha256:{'4' * 64}"
 
 
-def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
+def test_training_is_a_custom_job(path: Path, tasks: dict[str, SpecTask]) -> None:
     inputs = tasks["train"].inputs()
     pools = inputs.pop("worker_pool_specs")
     assert [pool["replica_count"] for pool in pools] == [1, 2]
@@ -98,7 +98,7 @@ def test_training_is_a_custom_job(path: Path, tasks: dict[str, Task]) -> None:
     assert container["command"][-1] == "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 
 
-def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dict[str, Task]) -> None:
+def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dict[str, SpecTask]) -> None:
     assert tasks["resolve"].spec.get("dependentTasks") is None
     assert tasks["resolve"].spec["cachingOptions"] == {}
     assert tasks["preprocess"].spec["dependentTasks"] == ["resolve"]
@@ -114,12 +114,12 @@ def test_what_inputs_mean_is_found_before_any_task_that_may_be_cached(tasks: dic
         assert of_rows == {"taskOutputParameter": {"outputParameterKey": name, "producerTask": "resolve"}}
 
 
-def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, Task]) -> None:
+def test_checkpoints_are_where_the_next_attempt_looks(tasks: dict[str, SpecTask]) -> None:
     # The same root in each attempt: a spot machine that was taken back goes on from what the one before it kept.
     assert tasks["train"].spec["inputs"]["parameters"]["root"] == {"componentInputParameter": "pipelinechannel--root"}
 
 
-def test_preprocessing_runs_on_dataflow_with_workers_of_our_image(tasks: dict[str, Task]) -> None:
+def test_preprocessing_runs_on_dataflow_with_workers_of_our_image(tasks: dict[str, SpecTask]) -> None:
     runner = runner_of(tasks["preprocess"].inputs()["runner"])
     assert runner == DataflowRunner(
         project="my-project",
@@ -145,7 +145,7 @@ def test_dataflow_without_an_image_for_its_workers_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "static.yaml").exists()
 
 
-def test_machines_retries_and_caching_are_as_asked(path: Path, tasks: dict[str, Task]) -> None:
+def test_machines_retries_and_caching_are_as_asked(path: Path, tasks: dict[str, SpecTask]) -> None:
     resources = read_spec(str(path)).executor_of(tasks["evaluate"])["resources"]
     assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("8", "32G")
     cached = {name for name, task in tasks.items() if task.spec.get("cachingOptions", {}).get("enableCache")}
@@ -155,7 +155,7 @@ def test_machines_retries_and_caching_are_as_asked(path: Path, tasks: dict[str, 
     assert retries["evaluate"] == retries["deploy"] == 2
 
 
-def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dict[str, Task]) -> None:
+def test_the_model_is_uploaded_with_aliases_and_deployed_with_a_share(tasks: dict[str, SpecTask]) -> None:
     assert tasks["register"].inputs() == {
         "serving_image": SERVE,
         "aliases": ["champion"],
@@ -210,7 +210,7 @@ def test_it_is_what_the_sdk_would_send(path: Path) -> None:
     assert dict(job.pipeline_spec)["schemaVersion"] == "2.1.0"
 
 
-def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, tasks: dict[str, Task]) -> None:
+def test_the_request_of_the_custom_job_is_one_that_the_api_parses(path: Path, tasks: dict[str, SpecTask]) -> None:
     from google.cloud import aiplatform_v1
     from google_cloud_pipeline_components.container.v1.gcp_launcher.utils import json_util
 
@@ -267,7 +267,7 @@ def test_the_accelerators_of_the_table_are_those_of_the_api() -> None:
     assert {name for name, counts in table.items() if not counts} == left
 
 
-def test_an_edited_label_changes_no_task_that_is_cached(tmp_path: Path, tasks: dict[str, Task]) -> None:
+def test_an_edited_label_changes_no_task_that_is_cached(tmp_path: Path, tasks: dict[str, SpecTask]) -> None:
     path = tmp_path / "vertex.toml"
     path.write_text(OPTIONS.read_text().replace('team = "growth"', 'team = "retention", cost = "9"'))
     spec = tmp_path / "static.yaml"

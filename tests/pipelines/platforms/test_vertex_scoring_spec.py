@@ -11,7 +11,7 @@ from headrace.core.beam.runners import DataflowRunner, runner_of
 from headrace.core.errors import UsageError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.lint.check import lint
-from headrace.pipelines.lint.spec import Task, read_spec
+from headrace.pipelines.lint.spec import SpecTask, read_spec
 
 OPTIONS = Path(__file__).with_name("vertex.toml")
 TABLE = '\n[vertex.batch_prediction]\nstaging = "gs://my-bucket/staging"\nreplicas = 5\nbatch_size = 128\n'
@@ -24,7 +24,7 @@ def compiled(folder: Path, more: str) -> Path:
     return folder / "batch.yaml"
 
 
-def tasks_of(path: Path) -> dict[str, Task]:
+def tasks_of(path: Path) -> dict[str, SpecTask]:
     return {task.where.rpartition(".")[2]: task for task in read_spec(str(path)).tasks()}
 
 

@@ -16,7 +16,7 @@ from peers.vertex.server import VertexServer, serving
 from peers.vertex.service import LOCATION, PROJECT
 from support.vertex_search import KIND, Search
 
-from headrace.components.train.request import Request
+from headrace.components.train.request import TrainingRequest
 from headrace.components.tune.identity import step_identity
 from headrace.components.tune.vertex.trial import model_uri
 from headrace.core import storage
@@ -276,7 +276,9 @@ def test_numbers_that_the_service_would_refuse_begin_no_job(
     engine = search.run(**parameters)
     assert [engine.tasks[name].state for name in ("study", "best")] == ["failed", "failed"]
     assert "tune" not in engine.tasks
-    record = read_record(search.root, "tune", step_identity(search.search, parameters.get("trials", 0), Request()))
+    record = read_record(
+        search.root, "tune", step_identity(search.search, parameters.get("trials", 0), TrainingRequest())
+    )
     assert record is not None
     assert (record["error"]["exit_status"], said in record["error"]["received"]) == (2, True)
     assert search.server.requests == []

@@ -11,12 +11,12 @@ from support.run_folders import write_run
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.cli import cli
-from headrace.pipelines.report.comparison import Comparison, compare
+from headrace.pipelines.report.comparison import RunComparison, compare
 from headrace.pipelines.report.comparison_page import render_comparison
 from headrace.pipelines.runs.records import read_run
 
 
-def compared(left: Path, right: Path) -> Comparison:
+def compared(left: Path, right: Path) -> RunComparison:
     return compare(read_run(str(left)), read_run(str(right)))
 
 

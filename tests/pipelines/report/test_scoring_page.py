@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from support.html_page import Page
 
-from headrace.components.score.batch.drift import Distribution
+from headrace.components.score.batch.drift import OutputDistributions
 from headrace.components.score.batch.training_facts import TrainingFacts
-from headrace.core.artifacts.examples import Quarantine, Shard, Source
+from headrace.core.artifacts.examples import Quarantine, Shard, SourceFile
 from headrace.core.artifacts.predictions import OutputColumn, PredictionsManifest
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow, to_lines
 from headrace.pipelines.report.page import render
@@ -22,7 +22,7 @@ QUARANTINE = "quarantine/part-00000-of-00001.jsonl"
 
 
 def measured(values: Any) -> dict[str, Any]:
-    return Distribution.measure(pa.RecordBatch.from_pydict({"of": pa.array(values)}), ["of"]).to_json()["of"]  # type: ignore[no-any-return]
+    return OutputDistributions.measure(pa.RecordBatch.from_pydict({"of": pa.array(values)}), ["of"]).to_json()["of"]  # type: ignore[no-any-return]
 
 
 def written(folder: Path, predictions: dict[str, Any], label: dict[str, Any] | None) -> None:
@@ -34,7 +34,7 @@ def written(folder: Path, predictions: dict[str, Any], label: dict[str, Any] | N
         approach="job",
         signature="serving_default",
         data_version="5e" * 32,
-        source=(Source("births.csv", 1000, 100),),
+        source=(SourceFile("births.csv", 1000, 100),),
         rows_in=100,
         rows_out=97,
         rows_quarantined=3,

@@ -13,7 +13,7 @@ from support.run_folders import write_run
 
 from headrace.core.errors import UsageError
 from headrace.core.storage.lock import is_locked, locked
-from headrace.core.storage.remote import Object
+from headrace.core.storage.remote import StoredObject
 from headrace.core.storage.remote import folders as remote_folders
 from headrace.pipelines.runs.records import list_runs, read_run, read_summary
 from headrace.pipelines.runs.resolve import resolve_run
@@ -129,7 +129,7 @@ def test_the_clocks_of_machines_do_not_say_which_run_of_a_bucket_is_newest(
         put(f"root/runs/natality-{number}/summary.json", (folder / "summary.json").read_bytes())
     found = remote_folders.find
 
-    def dated(uri: str) -> tuple[list[Object], bool]:
+    def dated(uri: str) -> tuple[list[StoredObject], bool]:
         objects, alone = found(uri)
         return [dataclasses.replace(each, created=100.0 + number) for number, each in enumerate(objects)], alone
 

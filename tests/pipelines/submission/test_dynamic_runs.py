@@ -11,7 +11,7 @@ import pytest
 from peers.pipeline_engine import TaskFailed
 from peers.pipeline_platforms import NATALITY, Platform, headrace
 
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic.drive import utc_now
 from headrace.pipelines.dynamic.settings import DynamicSettings, read
 from headrace.pipelines.dynamic.tick import tick as pump
@@ -40,7 +40,7 @@ def tick(settings: DynamicSettings) -> str:
     return done.output.partition(":")[0]
 
 
-def under_way(settings: DynamicSettings) -> Run:
+def under_way(settings: DynamicSettings) -> LedgerRun:
     run = settings.ledger.state().run
     assert run is not None
     return run

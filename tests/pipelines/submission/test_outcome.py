@@ -10,7 +10,7 @@ from headrace.core import storage
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
 from headrace.core.steps.workspace import summary_uri
 from headrace.pipelines.submission.outcome import raise_for, read_summary
-from headrace.pipelines.submission.run import Run, Task
+from headrace.pipelines.submission.run import PlatformRun, RunTask
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from headrace.pipelines.submission.run import Run, Task
 )
 def test_a_failed_task_without_a_summary(status: int | None, kind: type[HeadraceError]) -> None:
     spec = {"root": {"dag": {"tasks": {"register": {}}}}}
-    failed = Task("register", "failed", message="it ended", exit_status=status)
-    run = Run("natality-1", "failed", "reference", "page", spec=spec, tasks={"register": failed})
+    failed = RunTask("register", "failed", message="it ended", exit_status=status)
+    run = PlatformRun("natality-1", "failed", "reference", "page", spec=spec, tasks={"register": failed})
     with pytest.raises(HeadraceError, match="register failed") as caught:
         raise_for(run, None, logs="headrace logs")
     assert type(caught.value) is kind
@@ -40,9 +40,9 @@ def test_a_summary_whose_machine_is_hours_behind(
 ) -> None:
     """The engine's name of the run decides, and not the time, which is of another machine's clock."""
     root = str(tmp_path)
-    tasks = {"train": Task("train", "failed", jobs=pods)}
+    tasks = {"train": RunTask("train", "failed", jobs=pods)}
     parameters = {"root": root, "run_id": "n-1", "started": 5.0}
-    run = Run("n-1", "failed", reference, created=8_200.0, parameters=parameters, tasks=tasks)
+    run = PlatformRun("n-1", "failed", reference, created=8_200.0, parameters=parameters, tasks=tasks)
     for finished in (1_000.0, 12_000.0):
         storage.write_json(summary_uri(root, "n-1"), {"started": 5.0, "finished": finished, "job": job})
         assert (read_summary(run) is not None) is found

@@ -78,10 +78,10 @@ def test_batch_scoring_is_told_where_all_is(platform: Platform, tmp_path: Path) 
 
 
 def test_what_was_submitted_is_a_problem_file_that_loads(platform: Platform) -> None:
-    from headrace.core.problem.file import Part, load_problem
+    from headrace.core.problem.file import ProblemPart, load_problem
 
     assert platform.submit("--wait").status == 0
-    parts: dict[str, Part] = {"preprocess": "schema", "train": "training", "evaluate": "evaluation"}
+    parts: dict[str, ProblemPart] = {"preprocess": "schema", "train": "training", "evaluate": "evaluation"}
     given = {call.task: call.parameters for call in platform.do.calls}
     for task, part in parts.items():
         file = load_problem(given[task]["problem"], digest=given[task][f"{part}_digest"], part=part)

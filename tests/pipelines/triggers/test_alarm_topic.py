@@ -21,7 +21,7 @@ from headrace.components.stream.labels.alarm import MetricAlarm
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.core.errors import UsageError
 from headrace.core.ledger.inbox import Arrival
-from headrace.core.ledger.state import Run
+from headrace.core.ledger.state import LedgerRun
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.triggers import alarm_topic
 from headrace.pipelines.triggers.alarm_topic import AlarmTopicConfig, AlarmTrigger, trigger_by_alarm_topic
@@ -140,7 +140,7 @@ class Stage:
         return inbox.read(inbox.versions())
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> LedgerRun | None:
         return self.settings.ledger.state().run
 
     def end(self) -> None:

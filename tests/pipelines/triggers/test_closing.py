@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import DataError, UsageError
-from headrace.pipelines.triggers.closing import Closing, Waiting, waits_for
-from headrace.pipelines.triggers.span import File, Span, is_unfinished
+from headrace.pipelines.triggers.closing import ClosingRule, IncompleteSpan, waits_for
+from headrace.pipelines.triggers.span import File, ListedSpan, is_unfinished
 
-MARKER, MANIFEST, QUIET = Closing.parse("marker"), Closing.parse("manifest"), Closing.parse("quiet=5m")
+MARKER, MANIFEST, QUIET = ClosingRule.parse("marker"), ClosingRule.parse("manifest"), ClosingRule.parse("quiet=5m")
 
 
-def span(folder: bool = True, /, **files: tuple[int, float]) -> Span:
+def span(folder: bool = True, /, **files: tuple[int, float]) -> ListedSpan:
     named = {name.replace("__", "."): File(size, changed, "") for name, (size, changed) in files.items()}
-    return Span("day", "in/day", folder, named)
+    return ListedSpan("day", "in/day", folder, named)
 
 
-def why(found: Waiting | None) -> str | None:
+def why(found: IncompleteSpan | None) -> str | None:
     return None if found is None else found.why
 
 
@@ -36,8 +36,8 @@ def why(found: Waiting | None) -> str | None:
     ],
 )
 def test_a_rule_is_read_from_text(text: str, shown: str) -> None:
-    assert str(Closing.parse(text)) == shown
-    assert Closing.parse(shown) == Closing.parse(text)
+    assert str(ClosingRule.parse(text)) == shown
+    assert ClosingRule.parse(shown) == ClosingRule.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_rule_is_read_from_text(text: str, shown: str) -> None:
 )
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="the closing of spans is not valid"):
-        Closing.parse(text)
+        ClosingRule.parse(text)
 
 
 def test_a_marker_that_is_newer_than_every_file_closes() -> None:
@@ -121,21 +121,21 @@ def test_a_quiet_time_closes_whole_files_alone() -> None:
 
 
 @pytest.mark.parametrize("rule", [MARKER, MANIFEST])
-def test_a_file_outside_a_folder_has_no_marker(rule: Closing) -> None:
+def test_a_file_outside_a_folder_has_no_marker(rule: ClosingRule) -> None:
     with pytest.raises(DataError, match="the file is not in the folder of a span"):
         waits_for(span(False, day__csv=(9, 1)), rule, None, 0)
 
 
 def test_an_object_of_a_store_is_whole_and_a_folder_is_not_an_object() -> None:
-    assert waits_for(span(False, day__csv=(9, 1)), Closing("object"), None, 0) is None
+    assert waits_for(span(False, day__csv=(9, 1)), ClosingRule("object"), None, 0) is None
     with pytest.raises(DataError, match="a folder is not a span where each object is one"):
-        waits_for(span(day__csv=(9, 1)), Closing("object"), None, 0)
+        waits_for(span(day__csv=(9, 1)), ClosingRule("object"), None, 0)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=5), st.floats(0, 1e6))
 def test_no_span_closes_by_a_marker_before_its_last_file(changes: list[float], marked: float) -> None:
     files = {f"{number}.csv": File(1, changed, "") for number, changed in enumerate(changes)}
-    found = waits_for(Span("day", "in/day", True, {**files, "_SUCCESS": File(0, marked, "")}), MARKER, None, 0)
+    found = waits_for(ListedSpan("day", "in/day", True, {**files, "_SUCCESS": File(0, marked, "")}), MARKER, None, 0)
     assert (found is None) == (marked >= max(changes))
 
 

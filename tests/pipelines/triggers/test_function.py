@@ -21,7 +21,7 @@ from peers.pubsub import PROJECT, Topic
 from support.triggered import StoredRuns, settings_below
 
 from headrace.components.deploy.local.control import free_port
-from headrace.pipelines.triggers.closing import Closing
+from headrace.pipelines.triggers.closing import ClosingRule
 from headrace.pipelines.triggers.deployment import function
 from headrace.pipelines.triggers.deployment.common import Deployment
 from headrace.pipelines.triggers.storage_event import FINALIZED, StorageTrigger
@@ -54,7 +54,7 @@ class Function:
         function.write(str(source), Deployment(self.settings, PROJECT, "europe-west1", "flights"))
         main = source / "main.py"
         main.write_text(main.read_text() + COUNTED)
-        options = StorageTrigger(self.settings.uri, spans, Closing.parse("marker"))
+        options = StorageTrigger(self.settings.uri, spans, ClosingRule.parse("marker"))
         self._log = folder / "function.log"
         self.port = free_port()
         with self._log.open("wb") as output:

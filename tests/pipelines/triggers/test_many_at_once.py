@@ -16,7 +16,7 @@ from support.triggered import StoredRuns, settings_below
 
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
-from headrace.pipelines.triggers.closing import Closing
+from headrace.pipelines.triggers.closing import ClosingRule
 from headrace.pipelines.triggers.service.login import Login
 from headrace.pipelines.triggers.storage_event import FINALIZED, StorageTrigger, handle
 from headrace.pipelines.triggers.watch import WatchConfig, Watcher
@@ -46,7 +46,7 @@ def check_trial(
     names = [f"in-{number}/2026-11-20/{name}" for name in ("a.csv", "b.csv", "_SUCCESS")]
     for name in names:
         put(name, f"a\n{number}\n".encode())
-    rule, said = Closing.parse("marker"), list[str]()
+    rule, said = ClosingRule.parse("marker"), list[str]()
     options = StorageTrigger(settings.uri, spans, rule)
     data = {"data": f"{spans}/2026-11-20", "span": "2026-11-20"}
 

@@ -25,14 +25,14 @@ from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.pipelines.compiler import compile_to
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.submission.place import Place
+from headrace.pipelines.submission.place import PlatformLocation
 from headrace.pipelines.triggers.schedule import put_schedule
 
 __all__ = ["kubeflow_pipelines"]
 PLATFORMS = Path(__file__).parents[1] / "platforms"
 
 
-def settings_of(bucket: str, place: Place) -> DynamicSettings:
+def settings_of(bucket: str, place: PlatformLocation) -> DynamicSettings:
     """Settings of a training on a platform, written below a root."""
     platform: Any = place.platform
     found = settings_below(f"gs://{bucket}/root")
@@ -72,7 +72,7 @@ def test_a_schedule_of_vertex_calls_the_tick(
     with serving() as server:
         server.vertex = Pipelines(work=server.vertex.work)
         server.vertex.do.by_task = {"tick": runs}
-        place = Place("vertex", project="demo-project", location="us-central1", api_endpoint=server.url)
+        place = PlatformLocation("vertex", project="demo-project", location="us-central1", api_endpoint=server.url)
         settings = settings_of(bucket, place)
         words = ["trigger", "schedule", "--settings", settings.root, "--cron", "*/10 * * * *"]
         done = headrace(*words)
@@ -91,7 +91,7 @@ def test_a_schedule_of_vertex_calls_the_tick(
 def test_a_recurring_run_of_kubeflow_has_the_tick(
     bucket: str, put: Callable[[str, bytes], str], kubeflow_pipelines: Any
 ) -> None:
-    settings = settings_of(bucket, Place("kubeflow", kubeflow_url=kubeflow_pipelines.url))
+    settings = settings_of(bucket, PlatformLocation("kubeflow", kubeflow_url=kubeflow_pipelines.url))
     made, new = put_schedule(settings, "0 3 * * *", "UTC")
     assert (made.name, made.state, new) == ("flights-tick", "active", True)
     (held,) = kubeflow_pipelines.recurring_runs.values()

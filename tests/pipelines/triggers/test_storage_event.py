@@ -13,7 +13,7 @@ from support.triggered import CountedRuns, settings_below
 
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.triggers.closing import Closing
+from headrace.pipelines.triggers.closing import ClosingRule
 from headrace.pipelines.triggers.storage_event import FINALIZED, StorageTrigger, handle
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -25,7 +25,7 @@ class Events:
 
     def __init__(self, bucket: str, put: Put, closing: str = "marker") -> None:
         self.settings: DynamicSettings = settings_below(f"gs://{bucket}/root")
-        self.options = StorageTrigger(self.settings.uri, f"gs://{bucket}/in", Closing.parse(closing))
+        self.options = StorageTrigger(self.settings.uri, f"gs://{bucket}/in", ClosingRule.parse(closing))
         self.runs = CountedRuns()
         self.bucket = bucket
         self.put = put
@@ -148,5 +148,5 @@ def test_options_that_are_wrong_are_refused(environment: dict[str, str], match: 
 
 
 def test_options_come_back_from_the_environment() -> None:
-    options = StorageTrigger("gs://b/r", "gs://b/i", Closing.parse("manifest=files.json"))
+    options = StorageTrigger("gs://b/r", "gs://b/i", ClosingRule.parse("manifest=files.json"))
     assert StorageTrigger.from_environment(options.variables) == options

@@ -17,7 +17,7 @@ from support.triggered import CountedRuns, settings_below
 from headrace.core.errors import UsageError
 from headrace.core.ledger.ledger import Ledger
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.triggers.closing import Closing
+from headrace.pipelines.triggers.closing import ClosingRule
 from headrace.pipelines.triggers.watch import WatchConfig, Watcher, watch
 
 
@@ -35,7 +35,7 @@ class Watched:
         self.restart()
 
     def restart(self) -> None:
-        self.config = WatchConfig(str(self.folder), Closing.parse(self.closing))
+        self.config = WatchConfig(str(self.folder), ClosingRule.parse(self.closing))
         self.watcher = Watcher(
             self.config, lambda: self.settings, self.said.append, clock=lambda: self.now, runs=self.runs
         )
@@ -394,19 +394,19 @@ def test_no_order_of_writing_makes_a_span_arrive_half(tmp_path: Path, seed: int)
 
 def test_only_a_store_has_whole_objects_and_the_root_is_not_watched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a file on a disk is there before it is whole"):
-        WatchConfig(str(tmp_path), Closing("object"))
+        WatchConfig(str(tmp_path), ClosingRule("object"))
     settings = settings_below(tmp_path / "in/root")
     with pytest.raises(UsageError, match="the folder holds the root of the training"):
-        WatchConfig(str(tmp_path / "in"), Closing.parse("marker")).check(settings)
+        WatchConfig(str(tmp_path / "in"), ClosingRule.parse("marker")).check(settings)
     with pytest.raises(UsageError, match="the folder does not exist"):
-        WatchConfig(str(tmp_path / "other"), Closing.parse("marker")).check(settings)
+        WatchConfig(str(tmp_path / "other"), ClosingRule.parse("marker")).check(settings)
 
 
 def watching(
     settings: DynamicSettings, folder: str, closing: str, until: Callable[[], bool], act: Callable[[], None]
 ) -> None:
     """Watches in a thread, acts, and stops when something is true."""
-    config = WatchConfig(folder, Closing.parse(closing), poll_s=0.2)
+    config = WatchConfig(folder, ClosingRule.parse(closing), poll_s=0.2)
     said: list[str] = []
     stop, looked = threading.Event(), threading.Event()
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.components.deploy.local.router.backend import Backend, Busy, Unreachable
+from headrace.components.deploy.local.router.backend import Backend, BackendBusy, BackendUnreachable
 from headrace.components.deploy.local.router.counts import labelled, prometheus
 from headrace.components.deploy.local.router.front import Answer, error_response
 from headrace.components.deploy.local.router.messages import Head, response
@@ -33,7 +33,7 @@ _RETRY_AFTER_S = 1
 _VERSION = re.compile(rb"/v[12]/models/[^/:]+/versions/([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?=[/:]|\Z)")
 
 
-class App:
+class RouterApp:
     """Answers the requests of an endpoint.
 
     Args:
@@ -87,10 +87,10 @@ class App:
             begun = time.perf_counter()
             try:
                 content = await backend.ask(head, body, _TIMEOUT_S)
-            except Busy:
+            except BackendBusy:
                 counts.failed += counted
                 why, status = f"too many requests wait for version {version}", 503
-            except Unreachable as error:
+            except BackendUnreachable as error:
                 counts.failed += counted
                 self.versions.lost(backend)
                 why, status = f"version {version} did not answer: {error}", 502 if error.connected else 503
@@ -149,6 +149,6 @@ def counts_in(report: Any) -> dict[str, VersionCounts]:
 async def _metrics_of(backend: Backend) -> str:
     try:
         head, body = await backend.ask(Head(method=b"GET", target=METRICS), b"", _METRICS_TIMEOUT_S)
-    except (Unreachable, Busy, TimeoutError):
+    except (BackendUnreachable, BackendBusy, TimeoutError):
         return ""
     return body.decode(errors="replace") if head.status == 200 else ""

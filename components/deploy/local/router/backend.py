@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _MAX_RESPONSE_BYTES = 256 << 20
 
 
-class Unreachable(Exception):
+class BackendUnreachable(Exception):
     """No response: the process died, closed the connection, or answered with what is not HTTP.
 
     Attributes:
@@ -36,7 +36,7 @@ class Unreachable(Exception):
         self.connected = connected
 
 
-class Busy(Exception):
+class BackendBusy(Exception):
     """The maximum number of requests in flight is reached."""
 
 
@@ -118,7 +118,7 @@ class _Connection(asyncio.Protocol):
         began = self._body is not None or bool(self._buffer)
         self.close()
         if waiter is not None and not waiter.done():
-            waiter.set_exception(Unreachable(message, began=began))
+            waiter.set_exception(BackendUnreachable(message, began=began))
 
     def connection_lost(self, error: Exception | None) -> None:
         """As asyncio calls it."""
@@ -167,7 +167,7 @@ class Backend:
             TimeoutError: no response in time.
         """
         if self.in_flight >= MAX_IN_FLIGHT:
-            raise Busy
+            raise BackendBusy
         request = forwarded(head, body)
         self.in_flight += 1
         try:
@@ -177,7 +177,7 @@ class Backend:
                     reused, connection.used = connection.used, True
                     try:
                         response = await connection.send(request, bodiless=head.method == b"HEAD")
-                    except Unreachable as error:
+                    except BackendUnreachable as error:
                         if reused and not error.began:
                             continue
                         raise
@@ -217,5 +217,5 @@ class Backend:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 _, connection = await loop.create_connection(_Connection, *self._address)
         except (OSError, TimeoutError) as error:
-            raise Unreachable(f"the process does not accept connections: {error}", connected=False) from error
+            raise BackendUnreachable(f"the process does not accept connections: {error}", connected=False) from error
         return connection

@@ -53,21 +53,21 @@ class Front:
         self.ending = False
         self.buffered = 0
         self.max_connections = max_connections or _most_connections()
-        self.connections: dict[Client, None] = {}
+        self.connections: dict[ClientConnection, None] = {}
         # In the order in which they began to wait: the first one is closed when there are too many connections.
-        self.waiting: dict[Client, None] = {}
+        self.waiting: dict[ClientConnection, None] = {}
 
-    def client(self) -> Client:
+    def client(self) -> ClientConnection:
         """A connection's protocol, for `loop.create_server`."""
-        return Client(self)
+        return ClientConnection(self)
 
-    def entered(self, client: Client) -> None:
+    def entered(self, client: ClientConnection) -> None:
         """Counts a connection; at the maximum, the one that has waited longest for its client is closed."""
         if len(self.connections) >= self.max_connections and self.waiting:
             next(iter(self.waiting)).abort()
         self.connections[client] = None
 
-    def left(self, client: Client) -> None:
+    def left(self, client: ClientConnection) -> None:
         """Forgets a connection."""
         self.connections.pop(client, None)
         self.waiting.pop(client, None)
@@ -84,7 +84,7 @@ class Front:
             client.abort()
 
 
-class Client(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """One connection of a client: one request after another.
 
     Args:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.components.deploy.local.endpoint import EndpointFolder
-from headrace.components.deploy.local.router.app import App, counts_in
+from headrace.components.deploy.local.router.app import RouterApp, counts_in
 from headrace.components.deploy.local.router.front import Front
 from headrace.components.deploy.local.router.versions import Versions
 from headrace.components.request_log.counts import VersionCounts
@@ -45,7 +45,7 @@ async def route(folder: EndpointFolder, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     versions = Versions(folder)
-    app = App(versions, _earlier(folder))
+    app = RouterApp(versions, _earlier(folder))
     with contextlib.suppress(HeadraceError):
         versions.look()
     front = Front(app.answer)
@@ -62,7 +62,7 @@ async def route(folder: EndpointFolder, listener: socket.socket) -> None:
     storage.write_json(folder.router_state, app.report())
 
 
-async def _report(app: App) -> None:
+async def _report(app: RouterApp) -> None:
     """Writes the report when a count or a process changed: the next router continues its counts."""
     before: dict[str, Any] = {}
     while True:

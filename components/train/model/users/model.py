@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from headrace.components.train.model.objective import Objective
-from headrace.components.train.model.trained_model import Model
+from headrace.components.train.model.trained_model import TrainedModel
 from headrace.components.train.model.users.code import blaming, seeded
 from headrace.components.train.model.users.output_kind import output_kind
 from headrace.core.errors import DataError, ProblemError
@@ -26,7 +26,7 @@ def build(
     objective: Objective,
     training: Training,
     sample: Mapping[str, Any],
-) -> Model:
+) -> TrainedModel:
     """Builds the model of a user's build_model, with the arguments and errors of `build.build`."""
     problem = problem_file.problem
     where = f"{problem_file.path}, build_model"
@@ -38,7 +38,9 @@ def build(
         )
     _check_methods(built, where)
     inputs = _check_inputs(built, problem, where)
-    model = Model(lambda features: {name: features[name] for name in inputs}, built, built, inputs, [built], objective)
+    model = TrainedModel(
+        lambda features: {name: features[name] for name in inputs}, built, built, inputs, [built], objective
+    )
     with seeded(training.seed), blaming(problem_file, "the model fails on raw features"):
         outputs = model.outputs(sample)
         # Traced here: in the training loop the error would not show the user's line.
@@ -128,7 +130,7 @@ def _check_outputs(outputs: Any, objective: Objective, rows: int, where: str) ->
     )
 
 
-def _check_rows(model: Model, sample: Mapping[str, Any], where: str) -> None:
+def _check_rows(model: TrainedModel, sample: Mapping[str, Any], where: str) -> None:
     """Refuses a model whose answer to a row depends on the rows beside it, or differs from call to call."""
     rows = {name: tf.convert_to_tensor(sample[name]) for name in model.inputs}
     others = {name: tf.reverse(values, [0]) for name, values in rows.items()}
@@ -145,7 +147,7 @@ def _check_rows(model: Model, sample: Mapping[str, Any], where: str) -> None:
         ) from error
 
 
-def _check_missing(model: Model, problem: Problem, sample: Mapping[str, Any], where: str) -> None:
+def _check_missing(model: TrainedModel, problem: Problem, sample: Mapping[str, Any], where: str) -> None:
     """Refuses a model that returns NaN for a missing value: it would fail at the first such row."""
     for column in problem.columns:
         if not column.optional or column.name not in model.inputs:

@@ -9,7 +9,7 @@ import pytest
 from support.canaries import START, canary, latencies, staged, step, traffic
 
 from headrace.components.deploy.canary.decide import decide, findings
-from headrace.components.deploy.canary.evidence import Differences, Evidence, Replay, Step, VersionTraffic
+from headrace.components.deploy.canary.evidence import CanaryStep, Differences, Evidence, Replay, VersionTraffic
 from headrace.components.deploy.canary.settings import CanarySettings
 
 SOON = START + timedelta(minutes=2)
@@ -30,7 +30,7 @@ def test_a_healthy_canary_is_widened_and_then_promoted() -> None:
         "10 % of the traffic gave no evidence against the canary.",
         "Errors: 0.5 % of 2,000 requests of the canary, 0.5 % of 18,000 of the stable version.",
     )
-    more = Evidence((*ENOUGH.steps, Step(3, 50, traffic(2_000, 10), traffic(2_000, 10))))
+    more = Evidence((*ENOUGH.steps, CanaryStep(3, 50, traffic(2_000, 10), traffic(2_000, 10))))
     state = canary().after(decision, "decide", SOON)
     assert decide(state, more, SOON + timedelta(seconds=59)).action == "stay"
     decision = decide(state, more, SOON + timedelta(seconds=60))
@@ -101,8 +101,8 @@ def test_a_canary_whose_requests_all_fail_ends_within_ten() -> None:
 
 def test_an_outage_of_both_versions_while_the_canary_is_widened_is_no_evidence() -> None:
     # Of all its requests, the canary fails 4.6 % and the stable version 1.1 %: both fail alike at each step.
-    quiet = Step(2, 10, traffic(18_000, 90), traffic(2_000, 10))
-    outage = Step(3, 50, traffic(1_000, 100), traffic(1_000, 100))
+    quiet = CanaryStep(2, 10, traffic(18_000, 90), traffic(2_000, 10))
+    outage = CanaryStep(3, 50, traffic(1_000, 100), traffic(1_000, 100))
     state = canary(50, CanarySettings(maximum_error_rate=1.0))
     assert decide(state, Evidence((quiet, outage)), SOON).action != "roll back"
 

@@ -13,10 +13,10 @@ from support.canaries import traffic
 from headrace.components.deploy.canary.evidence import (
     DIFFERENCE_POINTS,
     LATENCY_EDGES,
+    CanaryStep,
     Differences,
     Evidence,
     Replay,
-    Step,
     VersionTraffic,
 )
 from headrace.core.errors import DataError, UsageError
@@ -39,8 +39,13 @@ def test_traffic_since_an_earlier_look_and_after_a_counter_began_anew() -> None:
 
 
 def test_the_counts_of_a_step_replace_its_earlier_ones() -> None:
-    evidence = Evidence().with_step(Step(3, 50)).with_step(Step(2, 10)).with_step(Step(3, 50, VersionTraffic(4)))
-    assert evidence.steps == (Step(2, 10), Step(3, 50, VersionTraffic(4)))
+    evidence = (
+        Evidence()
+        .with_step(CanaryStep(3, 50))
+        .with_step(CanaryStep(2, 10))
+        .with_step(CanaryStep(3, 50, VersionTraffic(4)))
+    )
+    assert evidence.steps == (CanaryStep(2, 10), CanaryStep(3, 50, VersionTraffic(4)))
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=50))
@@ -66,13 +71,13 @@ def test_no_differences_have_mean_0() -> None:
         lambda: VersionTraffic(requests=3, errors=2, refused=2),
         lambda: VersionTraffic(5, 0, (6, 0)),
         lambda: VersionTraffic(5, 0, (-1, 0)),
-        lambda: Evidence((Step(1, 10, VersionTraffic(5, 0, (1, 2))),)),
+        lambda: Evidence((CanaryStep(1, 10, VersionTraffic(5, 0, (1, 2))),)),
         lambda: Evidence(edges=()),
         lambda: Evidence(edges=(2.0, 1.0)),
         lambda: Evidence(edges=(0.0, 1.0)),
-        lambda: Step(1, 0),
-        lambda: Step(1, 100),
-        lambda: Step(0, 10),
+        lambda: CanaryStep(1, 0),
+        lambda: CanaryStep(1, 100),
+        lambda: CanaryStep(0, 10),
         lambda: Replay(rows=1, differing=1, stable_only=1),
         lambda: Replay(rows=1, canary_only=-1),
         lambda: Differences((1.0,)),
@@ -87,7 +92,7 @@ def test_counts_that_cannot_be_are_refused(make: object) -> None:
 
 
 def test_json_is_exact_and_damage_is_one_paragraph() -> None:
-    step = Step(2, 10, traffic(9, 1), traffic(5, 0, (5, 0, 0)))
+    step = CanaryStep(2, 10, traffic(9, 1), traffic(5, 0, (5, 0, 0)))
     evidence = Evidence((step,), Replay(3, 1), Differences.of([0.123, -0.5]), (0.5, 1.0))
     content = json.loads(json.dumps(evidence.to_json()))
     assert Evidence.from_json(content, "file") == evidence

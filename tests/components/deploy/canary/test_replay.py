@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from headrace.components.deploy.canary.labels import LabelLosses, read_labels
-from headrace.components.deploy.canary.replay import Replayed, ReplaySession, Tolerance, replay
+from headrace.components.deploy.canary.replay import ReplayEvidence, ReplaySession, Tolerance, replay
 from headrace.components.request_log.batch import LoggedBatch
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.parquet import convert
 from headrace.components.request_log.spool import recover, writers
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Numeric, Problem
-from headrace.core.scoring.predictor import Fault, Predicted
+from headrace.core.scoring.predictor import BatchPredictions, PredictionFault
 
 
 class Linear:
@@ -27,15 +27,15 @@ class Linear:
         self._slope, self._fails_on, self._nan_on, self._output = slope, fails_on, nan_on, output
         self.calls = 0
 
-    def predict(self, columns: Mapping[str, Any]) -> Predicted:
+    def predict(self, columns: Mapping[str, Any]) -> BatchPredictions:
         self.calls += 1
         x = columns["x"]
         at = np.flatnonzero(x != self._fails_on)
         values = np.where(x[at] == self._nan_on, np.nan, self._slope * x[at])
-        faults = {int(row): Fault("model_failed", "no") for row in np.flatnonzero(x == self._fails_on)}
-        faults |= {int(row): Fault("not_finite", "no", "nan") for row in np.flatnonzero(x == self._nan_on)}
+        faults = {int(row): PredictionFault("model_failed", "no") for row in np.flatnonzero(x == self._fails_on)}
+        faults |= {int(row): PredictionFault("not_finite", "no", "nan") for row in np.flatnonzero(x == self._nan_on)}
         outputs = {"key": columns["key"][at], self._output: values} if "key" in columns else {self._output: values}
-        return Predicted(outputs, at, dict(sorted(faults.items())), "v")
+        return BatchPredictions(outputs, at, dict(sorted(faults.items())), "v")
 
 
 def batch(x: list[float], keys: list[str] | None = None, version: str = "v2", time: float = 1.0) -> LoggedBatch:
@@ -45,7 +45,7 @@ def batch(x: list[float], keys: list[str] | None = None, version: str = "v2", ti
     return LoggedBatch(columns, {"prediction": np.zeros(len(x))}, version, time)
 
 
-def counts(replayed: Replayed) -> tuple[int, int, int, int]:
+def counts(replayed: ReplayEvidence) -> tuple[int, int, int, int]:
     found = replayed.replay
     return found.rows, found.differing, found.stable_only, found.canary_only
 
@@ -72,8 +72,8 @@ def test_texts_and_lists_are_compared_by_row() -> None:
         def __init__(self, **outputs: np.ndarray[Any, Any]) -> None:
             self._outputs = outputs
 
-        def predict(self, columns: Mapping[str, Any]) -> Predicted:
-            return Predicted(self._outputs, np.arange(3), {}, "v")
+        def predict(self, columns: Mapping[str, Any]) -> BatchPredictions:
+            return BatchPredictions(self._outputs, np.arange(3), {}, "v")
 
     ragged = np.empty(3, object)
     ragged[:] = [np.array([1.0]), np.array([1.0, 2.0]), np.array([])]
@@ -112,7 +112,7 @@ def write(folder: Path, name: str, *batches: LoggedBatch) -> None:
 
 def test_a_session_replays_each_file_once_also_after_its_conversion(tmp_path: Path) -> None:
     session = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5))
-    assert session.update() == Replayed()
+    assert session.update() == ReplayEvidence()
     write(tmp_path, "2", batch([1, 2]), batch([3], version="v1"))
     assert counts(session.update()) == (2, 2, 0, 0)
     convert(RequestLogConfig(str(tmp_path)))
@@ -132,7 +132,7 @@ def test_requests_before_the_canary_are_left_out_whatever_the_clock_was(tmp_path
     before = writers(tmp_path)
     assert before == ["host-1-7-aa", "host-1-8-bb"]
     session = ReplaySession(str(tmp_path), "v2", Linear(2.0), Linear(2.5), before=before)
-    assert session.update() == Replayed()
+    assert session.update() == ReplayEvidence()
     recover(tmp_path)
     # The canary's process has the id of an earlier one.
     write(tmp_path, "20270101T110600000000Z-host-1-7-cc-1", batch([3, 4, 5], time=3960.0))

@@ -17,8 +17,8 @@ from headrace.components.deploy.canary.replay import ReplaySession
 from headrace.components.request_log.config import RequestLogConfig
 from headrace.components.request_log.parquet import convert
 from headrace.components.request_log.writer import RequestLogWriter
-from headrace.components.serve.modes.answerer import Request
-from headrace.core.scoring.predictor import Fault, Predicted
+from headrace.components.serve.modes.answerer import RowsRequest
+from headrace.core.scoring.predictor import BatchPredictions, PredictionFault
 
 
 class Biased:
@@ -32,10 +32,10 @@ class Biased:
         twins = columns["plurality"] == "2"
         values = np.where(twins[found.at], found.outputs["prediction"] - 0.5, found.outputs["prediction"])
         values[columns["mother_smokes"][found.at] == "true"] = np.nan
-        return Predicted(
+        return BatchPredictions(
             {**found.outputs, "prediction": values},
             found.at,
-            {int(at): Fault("not_finite", "no", "nan") for at in found.at[np.isnan(values)]},
+            {int(at): PredictionFault("not_finite", "no", "nan") for at in found.at[np.isnan(values)]},
             "v2",
         )
 
@@ -51,7 +51,7 @@ def test_answered_requests_are_logged_and_replayed(model: Any, tmp_path: Path, a
     answerer = dynamic(model, log=writer)
     refused = {**INSTANCES[0], "mother_age": NAN_AGE}
     for instances in (INSTANCES, INSTANCES[:1], [refused]):
-        answerer.answer([Request(len(instances), instances=instances)])
+        answerer.answer([RowsRequest(len(instances), instances=instances)])
     writer.close()
     # A row without a prediction is not logged.
     assert writer.counts.logged == 4

@@ -11,9 +11,9 @@ import pytest
 from support.canaries import START, Behavior, constant, simulate, staged, traffic
 
 from headrace.components.deploy.canary.decide import decide
-from headrace.components.deploy.canary.evidence import Evidence, Step
+from headrace.components.deploy.canary.evidence import CanaryStep, Evidence
 from headrace.components.deploy.canary.settings import CanarySettings
-from headrace.components.deploy.canary.state import CanaryState, Decision
+from headrace.components.deploy.canary.state import CanaryDecision, CanaryState
 
 # A canary with 10 % of the traffic that gets 2,000 requests; a decision every 100 requests of both.
 ONE_STEP = CanarySettings(steps=(10,), minimum_requests=2_000)
@@ -93,7 +93,7 @@ def _walk(steps: int, seed: int) -> dict[str, int]:
     """
     rng = random.Random(seed)
     ends = {"promoted": 0, "rolled_back": 0}
-    state, evidence, now, rates, late = staged(TWO_STEPS), Evidence(), START, (0.0, 0.0), list[Decision]()
+    state, evidence, now, rates, late = staged(TWO_STEPS), Evidence(), START, (0.0, 0.0), list[CanaryDecision]()
     for _ in range(steps):
         now += timedelta(seconds=rng.choice((0.0, 1.0, 10.0, 300.0)))
         if state.stage == "canary" and rng.random() < 0.7:
@@ -118,14 +118,14 @@ def _walk(steps: int, seed: int) -> dict[str, int]:
 
 
 def _with_batch(rng: random.Random, state: CanaryState, evidence: Evidence, rates: tuple[float, float]) -> Evidence:
-    last = evidence.step(state.epoch) or Step(state.epoch, state.percent)
+    last = evidence.step(state.epoch) or CanaryStep(state.epoch, state.percent)
     of_canary, of_stable = rng.randrange(0, 200), rng.randrange(0, 500)
     errors = [min(n, round(n * rate * rng.random() * 2)) for n, rate in zip((of_stable, of_canary), rates, strict=True)]
     stable, canary = last.stable + traffic(of_stable, errors[0]), last.canary + traffic(of_canary, errors[1])
     return evidence.with_step(replace(last, stable=stable, canary=canary))
 
 
-def _check(before: CanaryState, decision: Decision, after: CanaryState, evidence: Evidence) -> None:
+def _check(before: CanaryState, decision: CanaryDecision, after: CanaryState, evidence: Evidence) -> None:
     assert sum(after.traffic.values()) == 100
     assert after.epoch == before.epoch + (decision.action != "stay")
     assert decision.reasons

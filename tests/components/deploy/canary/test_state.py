@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.canaries import START, canary, staged
 
 from headrace.components.deploy.canary.settings import CanarySettings, settings_of
-from headrace.components.deploy.canary.state import ACTIONS, CanaryState, Decision, stage
+from headrace.components.deploy.canary.state import ACTIONS, CanaryDecision, CanaryState, stage
 from headrace.core.errors import DataError, UsageError
 
 
@@ -21,7 +21,7 @@ def test_a_canary_goes_from_staged_over_its_steps_to_promoted() -> None:
     assert (state.stage, dict(state.traffic), state.live) == ("staged", {"v1": 100, "v2": 0}, "v1")
     assert state.deadline == START + timedelta(hours=1)
     later = START + timedelta(minutes=5)
-    state = state.after(Decision("widen", 1, 10, ("First step.", "Go.")), "bob", later)
+    state = state.after(CanaryDecision("widen", 1, 10, ("First step.", "Go.")), "bob", later)
     assert (state.stage, dict(state.traffic), state.epoch) == ("canary", {"v1": 90, "v2": 10}, 2)
     assert (state.who, state.why, state.at, state.deadline) == ("bob", "First step. Go.", later, staged().deadline)
     state = state.after(state.promotion("good"), "bob", later)
@@ -29,7 +29,7 @@ def test_a_canary_goes_from_staged_over_its_steps_to_promoted() -> None:
 
 
 def test_a_decision_for_an_earlier_epoch_changes_nothing() -> None:
-    decision = Decision("widen", 2, 50, ("More.",))
+    decision = CanaryDecision("widen", 2, 50, ("More.",))
     once = canary().after(decision, "ann", START)
     assert once.percent == 50
     assert once.after(decision, "ann", START) is once
@@ -43,7 +43,7 @@ def test_a_terminal_state_stays() -> None:
 
 def test_traffic_is_widened_and_never_narrowed() -> None:
     with pytest.raises(UsageError, match="more than 10 %"):
-        canary().after(Decision("widen", 2, 10, ()), "ann", START)
+        canary().after(CanaryDecision("widen", 2, 10, ()), "ann", START)
 
 
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 5), st.integers(1, 99), st.booleans()), min_size=1))
@@ -51,7 +51,7 @@ def test_traffic_sums_to_100_and_json_is_exact_after_any_decisions(steps: list[t
     state = staged()
     for action, epoch, percent, twice in steps:
         to = {"promote": 100, "roll back": 0}.get(action, percent)
-        decision = Decision(action, epoch, to, ("Why.",))  # type: ignore[arg-type]
+        decision = CanaryDecision(action, epoch, to, ("Why.",))  # type: ignore[arg-type]
         try:
             after = state.after(decision, "ann", START)
         except UsageError:

@@ -26,7 +26,7 @@ from headrace.core.steps.step import read_record
 SCHEMA = json.loads(Path(__file__).with_name("inference_service.schema.json").read_text())
 ENDPOINT = "kserve://models/natality"
 IMAGE = f"registry.example.com/headrace/server@sha256:{'3' * 64}"
-FULL = deploy.ServiceConfig(
+FULL = deploy.InferenceServiceConfig(
     image=IMAGE,
     service_account="registry-reader",
     accelerator="nvidia.com/gpu",
@@ -93,7 +93,9 @@ class Cluster:
         return self.held
 
 
-def manifest(config: deploy.ServiceConfig = FULL, model: str = "/mnt/headrace/registry/n/versions/1") -> dict[str, Any]:
+def manifest(
+    config: deploy.InferenceServiceConfig = FULL, model: str = "/mnt/headrace/registry/n/versions/1"
+) -> dict[str, Any]:
     return deploy.manifest(ENDPOINT, model, "0123456789abcdef", config)
 
 
@@ -108,8 +110,8 @@ def apply(cluster: Cluster, wanted: dict[str, Any], timeout_s: float = 60.0) -> 
     )
 
 
-@pytest.mark.parametrize("config", [deploy.ServiceConfig(IMAGE), FULL])
-def test_the_schema_of_the_crd_takes_it(config: deploy.ServiceConfig) -> None:
+@pytest.mark.parametrize("config", [deploy.InferenceServiceConfig(IMAGE), FULL])
+def test_the_schema_of_the_crd_takes_it(config: deploy.InferenceServiceConfig) -> None:
     jsonschema.validate(manifest(config, "gs://bucket/registry/n/versions/1"), SCHEMA)
 
 
@@ -121,10 +123,10 @@ def test_the_schema_refuses_what_the_crd_has_not() -> None:
 
 
 def test_the_server_writes_the_traffic_log() -> None:
-    config = deploy.ServiceConfig(IMAGE, rules="warn", traffic_log="gs://b/traffic")
+    config = deploy.InferenceServiceConfig(IMAGE, rules="warn", traffic_log="gs://b/traffic")
     (container,) = manifest(config, "gs://b/m")["spec"]["predictor"]["containers"]
     assert container["args"][-4:] == ["--rules", "warn", "--traffic-log", "gs://b/traffic"]
-    both = deploy.ServiceConfig(IMAGE, traffic_log="gs://b/traffic", request_log="gs://b/requests")
+    both = deploy.InferenceServiceConfig(IMAGE, traffic_log="gs://b/traffic", request_log="gs://b/requests")
     assert deploy._options(both) == ("--traffic-log", "gs://b/traffic", "--request-log", "gs://b/requests")
 
 
@@ -165,10 +167,12 @@ def test_a_mode_that_is_not_valid_is_refused() -> None:
 
 
 def test_the_server_is_started_in_the_mode_of_rules() -> None:
-    (container,) = manifest(deploy.ServiceConfig(IMAGE, rules="warn"), "gs://b/m")["spec"]["predictor"]["containers"]
+    (container,) = manifest(deploy.InferenceServiceConfig(IMAGE, rules="warn"), "gs://b/m")["spec"]["predictor"][
+        "containers"
+    ]
     assert container["args"][-2:] == ["--rules", "warn"]
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
-        deploy.ServiceConfig(IMAGE, rules="off")  # type: ignore[arg-type]
+        deploy.InferenceServiceConfig(IMAGE, rules="off")  # type: ignore[arg-type]
 
 
 def test_the_manifest_says_all_that_was_asked() -> None:
@@ -184,13 +188,13 @@ def test_the_manifest_says_all_that_was_asked() -> None:
     assert predictor["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert predictor["imagePullSecrets"] == [{"name": "registry"}]
     assert manifest()["metadata"]["annotations"]["headrace.dev/model-version"] == "0123456789abcdef"
-    assert "canaryTrafficPercent" not in manifest(deploy.ServiceConfig(IMAGE), "gs://b/m")["spec"]["predictor"]
+    assert "canaryTrafficPercent" not in manifest(deploy.InferenceServiceConfig(IMAGE), "gs://b/m")["spec"]["predictor"]
 
 
 def test_it_is_made_and_then_changed() -> None:
     cluster = Cluster()
     assert apply(cluster, manifest()) == "http://natality.models.example.com"
-    whole = manifest(deploy.ServiceConfig(IMAGE), "gs://bucket/registry/n/versions/2")
+    whole = manifest(deploy.InferenceServiceConfig(IMAGE), "gs://bucket/registry/n/versions/2")
     assert apply(cluster, whole) == "http://natality.models.example.com"
     assert cluster.calls == ["create", "patch"]
     assert cluster.held is not None
@@ -234,7 +238,9 @@ def test_a_model_that_the_server_cannot_reach() -> None:
 def test_settings_of_a_task() -> None:
     # Numbers come through a protobuf, in which all are floating.
     settings = {"image": IMAGE, "traffic": 20.0, "image_pull_secrets": ["registry"]}
-    assert deploy.config_of(settings) == deploy.ServiceConfig(IMAGE, traffic=20, image_pull_secrets=("registry",))
+    assert deploy.config_of(settings) == deploy.InferenceServiceConfig(
+        IMAGE, traffic=20, image_pull_secrets=("registry",)
+    )
     with pytest.raises(UsageError, match="settings are not valid"):
         deploy.config_of({"image": IMAGE, "trafic": 20})
 

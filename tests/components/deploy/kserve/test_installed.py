@@ -11,7 +11,7 @@ from peers.kserve_api import KserveApi
 from peers.kserve_cluster import KserveCluster
 
 from headrace.components.deploy.kserve import deploy
-from headrace.components.deploy.kserve.installed import Installed, installed
+from headrace.components.deploy.kserve.installed import KserveFeatures, installed
 from headrace.components.deploy.kserve.service import ClusterServices
 from headrace.core.errors import PlatformError, UsageError
 
@@ -21,7 +21,7 @@ SCHEMA, GROUPS = "/openapi/v3/apis/serving.kserve.io/v1beta1", "/apis"
 
 
 def wanted(version: str, mode: str, percent: int = 100) -> dict[str, Any]:
-    config = deploy.ServiceConfig(IMAGE, traffic=percent, mode=mode)
+    config = deploy.InferenceServiceConfig(IMAGE, traffic=percent, mode=mode)
     return deploy.manifest(NAME, f"gs://bucket/registry/natality/versions/{version}/0123", version, config)
 
 
@@ -35,14 +35,14 @@ def deployed(services: Any, manifest: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("options", "known"),
     [
-        ({"release": 20}, Installed(canary=True, new_names=True, knative=True)),
-        ({"release": 16}, Installed(canary=False, new_names=True, knative=True)),
-        ({"release": 15, "knative": False}, Installed(canary=False, new_names=False, knative=False)),
-        ({"small": True}, Installed(knative=True)),
-        ({"forbidden": (SCHEMA, GROUPS)}, Installed()),
+        ({"release": 20}, KserveFeatures(canary=True, new_names=True, knative=True)),
+        ({"release": 16}, KserveFeatures(canary=False, new_names=True, knative=True)),
+        ({"release": 15, "knative": False}, KserveFeatures(canary=False, new_names=False, knative=False)),
+        ({"small": True}, KserveFeatures(knative=True)),
+        ({"forbidden": (SCHEMA, GROUPS)}, KserveFeatures()),
     ],
 )
-def test_what_a_cluster_says(options: dict[str, Any], known: Installed) -> None:
+def test_what_a_cluster_says(options: dict[str, Any], known: KserveFeatures) -> None:
     with KserveApi(KserveCluster(), **options).running() as services:
         assert installed(services.api_client) == known
 
@@ -96,10 +96,10 @@ def test_a_cluster_without_knative() -> None:
 
 
 def test_a_cluster_that_does_not_say_is_tried() -> None:
-    assert Installed().unknown == (
+    assert KserveFeatures().unknown == (
         "the fields of InferenceServices, the names of the modes, whether it has Knative Serving"
     )
-    assert Installed(canary=True, new_names=True, knative=False).unknown == ""
+    assert KserveFeatures(canary=True, new_names=True, knative=False).unknown == ""
     cluster = KserveCluster(release=15)
     with (
         KserveApi(cluster, release=15, forbidden=(SCHEMA, GROUPS)).running() as services,

@@ -24,7 +24,7 @@ def model(version: str) -> str:
 
 
 def add(cluster: KserveCluster, version: str, percent: int, mode: str, **options: Any) -> None:
-    config = deploy.ServiceConfig(IMAGE, traffic=percent, mode=mode, **options)
+    config = deploy.InferenceServiceConfig(IMAGE, traffic=percent, mode=mode, **options)
     wanted = deploy.manifest(NAME, model(version), version, config)
     deploy.apply(cluster, wanted, timeout_s=60.0, clock=lambda: 0.0, sleep=lambda _: None)
     endpoint(cluster).record(BY)

@@ -13,14 +13,14 @@ from headrace.components.deploy.local import operate, publisher
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
 from headrace.components.deploy.local.status import status
-from headrace.components.deploy.state import Change, EndpointState
+from headrace.components.deploy.state import EndpointState, TrafficChange
 from headrace.components.rollback.rollback import rollback
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.storage.lock import locked
 
 
 def state(live: str, previous: str | None, *went_live: str) -> EndpointState:
-    history = tuple(Change(version, "deploy", "2026-01-01T00:00:00+00:00") for version in went_live)
+    history = tuple(TrafficChange(version, "deploy", "2026-01-01T00:00:00+00:00") for version in went_live)
     return EndpointState("natality", live, previous, history)
 
 
@@ -98,7 +98,7 @@ def test_a_model_without_golden_rows_is_refused(
     model = make_model(tmp_path / "model", "v1")
     (model / "golden.json").write_text(golden)
     with pytest.raises(DataError, match="no golden rows to check the server with"):
-        publisher.deploy(publisher.DeployConfig(str(model), str(tmp_path / "endpoint")))
+        publisher.deploy(publisher.LocalDeployConfig(str(model), str(tmp_path / "endpoint")))
     assert not (tmp_path / "endpoint" / "endpoint.json").exists()
     assert not (tmp_path / "endpoint" / "versions").exists()
 
@@ -107,7 +107,7 @@ def test_half_a_model_is_refused_before_anything_is_made(tmp_path: Path, make_mo
     model = make_model(tmp_path / "model", "v1")
     (model / "schema.json").unlink()
     with pytest.raises(UsageError, match=r"holds no Model.*no schema\.json"):
-        publisher.deploy(publisher.DeployConfig(str(model), str(tmp_path / "endpoint")))
+        publisher.deploy(publisher.LocalDeployConfig(str(model), str(tmp_path / "endpoint")))
     assert not (tmp_path / "endpoint").exists()
 
 
@@ -115,7 +115,7 @@ def test_one_deployment_at_a_time(tmp_path: Path, make_model: Callable[..., Path
     model = make_model(tmp_path / "model", "v1")
     endpoint = str(tmp_path / "endpoint")
     with locked(endpoint), pytest.raises(PlatformError, match="another process holds the lock"):
-        publisher.deploy(publisher.DeployConfig(str(model), endpoint, lock_timeout_s=0.1))
+        publisher.deploy(publisher.LocalDeployConfig(str(model), endpoint, lock_timeout_s=0.1))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_one_deployment_at_a_time(tmp_path: Path, make_model: Callable[..., Path
 )
 def test_the_configuration_checks_itself(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        publisher.DeployConfig("model", "endpoint", **wrong)
+        publisher.LocalDeployConfig("model", "endpoint", **wrong)
 
 
 def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:

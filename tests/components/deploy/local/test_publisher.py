@@ -20,7 +20,7 @@ from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local import client, control, operate
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, DeployResult, deploy
+from headrace.components.deploy.local.publisher import LocalDeployConfig, LocalDeployResult, deploy
 from headrace.components.deploy.local.status import status
 from headrace.components.rollback.rollback import RollbackResult, rollback
 from headrace.components.rollout.rollout import RolloutConfig, roll_out
@@ -56,8 +56,8 @@ class Case:
     def endpoint(self) -> str:
         return str(self.folder)
 
-    def deploy(self, version: str, **options: Any) -> DeployResult:
-        return deploy(DeployConfig(str(self.models[version]), self.endpoint, **options))
+    def deploy(self, version: str, **options: Any) -> LocalDeployResult:
+        return deploy(LocalDeployConfig(str(self.models[version]), self.endpoint, **options))
 
     def servers(self) -> list[int]:
         """Every server of this endpoint that runs, also one that did not announce itself."""
@@ -316,7 +316,7 @@ def test_a_canary_under_load_is_promoted_and_no_request_fails(case: Case) -> Non
     settings = CanarySettings(
         steps=(20, 50), minimum_requests=40, minimum_step_s=0, latency_tolerance=1e6, minimum_replayed=20
     )
-    config = DeployConfig(str(case.models["v4"]), case.endpoint)
+    config = LocalDeployConfig(str(case.models["v4"]), case.endpoint)
     # With a request log the process is another one, of the same version.
     before = case.pid
     pid = case.deploy("v2", log_share=1.0).pid

@@ -15,18 +15,18 @@ from support.tables import table_by_hand, table_of_model
 
 from headrace.components.deploy.local import operate, switch
 from headrace.components.deploy.local.endpoint import EndpointFolder
-from headrace.components.deploy.local.publisher import DeployConfig, deploy
-from headrace.components.deploy.serving import Serving
+from headrace.components.deploy.local.publisher import LocalDeployConfig, deploy
+from headrace.components.deploy.serving import ServerOptions
 from headrace.components.deploy.state import EndpointState
 from headrace.core.errors import PlatformError, UsageError
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Serving]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerOptions]:
     """The options of servers, which do not start."""
-    found: list[Serving] = []
+    found: list[ServerOptions] = []
 
-    def start(*_: Any, serving: Serving, **__: Any) -> Any:
+    def start(*_: Any, serving: ServerOptions, **__: Any) -> Any:
         found.append(serving)
         raise PlatformError("not started")
 
@@ -35,7 +35,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Serving]:
 
 
 def test_servers_are_started_with_the_options_of_the_endpoint(
-    tmp_path: Path, make_model: Callable[..., Path], started: list[Serving]
+    tmp_path: Path, make_model: Callable[..., Path], started: list[ServerOptions]
 ) -> None:
     table = table_by_hand(tmp_path / "table", ["a"], "a" * 16)
     endpoint = str(tmp_path / "endpoint")
@@ -43,7 +43,7 @@ def test_servers_are_started_with_the_options_of_the_endpoint(
     first: list[dict[str, Any]] = [{}, {"rules": "warn"}, {"table": table, "cache_rows": 5}]
     for options in first:
         with pytest.raises(PlatformError, match="not started"):
-            deploy(DeployConfig(models["v1"], endpoint, **options))
+            deploy(LocalDeployConfig(models["v1"], endpoint, **options))
     folder = EndpointFolder(endpoint)
     for version, model in models.items():
         folder.publish(model, version)
@@ -53,45 +53,53 @@ def test_servers_are_started_with_the_options_of_the_endpoint(
         operate.promote(endpoint, "v1")
     for options in ({}, {"table": ""}):
         with pytest.raises(PlatformError, match="not started"):
-            deploy(DeployConfig(models["v1"], endpoint, **options))
+            deploy(LocalDeployConfig(models["v1"], endpoint, **options))
     assert started == [
-        Serving(),
-        Serving("warn"),
-        Serving("enforce", table, 5),
-        Serving("warn", table, 7),
-        Serving("enforce", table, 7),
-        Serving(),
+        ServerOptions(),
+        ServerOptions("warn"),
+        ServerOptions("enforce", table, 5),
+        ServerOptions("warn", table, 7),
+        ServerOptions("enforce", table, 7),
+        ServerOptions(),
     ]
 
 
 def test_options_are_checked_before_a_server_is_started(
-    tmp_path: Path, make_model: Callable[..., Path], started: list[Serving]
+    tmp_path: Path, make_model: Callable[..., Path], started: list[ServerOptions]
 ) -> None:
     model = str(make_model(tmp_path / "v1", "v1"))
     with pytest.raises(UsageError, match="the mode of rules is not valid"):
-        DeployConfig(model, "endpoint", rules="off")  # type: ignore[arg-type]
+        LocalDeployConfig(model, "endpoint", rules="off")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="a cache belongs to a table"):
-        DeployConfig(model, "endpoint", cache_rows=5)
+        LocalDeployConfig(model, "endpoint", cache_rows=5)
     with pytest.raises(UsageError, match="nothing is published there"):
-        deploy(DeployConfig(model, str(tmp_path / "endpoint"), table=str(tmp_path / "gone")))
+        deploy(LocalDeployConfig(model, str(tmp_path / "endpoint"), table=str(tmp_path / "gone")))
     assert not started
 
 
 @pytest.mark.parametrize(
     ("declared", "before", "expected"),
     [
-        ({"mode": "hybrid", "table": "/t", "cache_rows": 5}, None, Serving("warn", "/t", 5)),
-        ({"mode": "hybrid", "table": "/t"}, Serving("enforce", "/u", 7, 0.5), Serving("warn", "/t", 0, 0.5)),
-        ({"mode": "hybrid"}, Serving("enforce", "/u", 7), Serving("warn", "/u")),
-        ({"mode": "dynamic"}, Serving("enforce", "/u", 7), Serving("warn")),
-        (None, Serving("enforce", "/u", 7, 0.5), Serving("warn", "/u", 7, 0.5)),
-        (None, None, Serving("warn")),
+        ({"mode": "hybrid", "table": "/t", "cache_rows": 5}, None, ServerOptions("warn", "/t", 5)),
+        (
+            {"mode": "hybrid", "table": "/t"},
+            ServerOptions("enforce", "/u", 7, 0.5),
+            ServerOptions("warn", "/t", 0, 0.5),
+        ),
+        ({"mode": "hybrid"}, ServerOptions("enforce", "/u", 7), ServerOptions("warn", "/u")),
+        ({"mode": "dynamic"}, ServerOptions("enforce", "/u", 7), ServerOptions("warn")),
+        (None, ServerOptions("enforce", "/u", 7, 0.5), ServerOptions("warn", "/u", 7, 0.5)),
+        (None, None, ServerOptions("warn")),
     ],
 )
 def test_the_problem_of_the_model_comes_before_what_the_endpoint_has(
-    tmp_path: Path, make_model: Callable[..., Path], declared: Any, before: Serving | None, expected: Serving
+    tmp_path: Path,
+    make_model: Callable[..., Path],
+    declared: Any,
+    before: ServerOptions | None,
+    expected: ServerOptions,
 ) -> None:
-    config = DeployConfig(str(declaring(make_model(tmp_path / "v1", "v1"), declared)), "endpoint", rules="warn")
+    config = LocalDeployConfig(str(declaring(make_model(tmp_path / "v1", "v1"), declared)), "endpoint", rules="warn")
     state = None if before is None else EndpointState("natality", "v0", None, **vars(before), traffic={"v0": 100})
     assert config.serving(state) == expected
     assert replace(config, table="").serving(state) == replace(expected, table="", cache_rows=0)
@@ -105,11 +113,11 @@ def test_the_problem_of_the_model_comes_before_what_the_endpoint_has(
     ],
 )
 def test_a_mode_that_needs_another_deployment(
-    tmp_path: Path, make_model: Callable[..., Path], started: list[Serving], declared: Any, what: str
+    tmp_path: Path, make_model: Callable[..., Path], started: list[ServerOptions], declared: Any, what: str
 ) -> None:
     model = declaring(make_model(tmp_path / "v1", "v1"), declared)
     with pytest.raises(UsageError, match=what):
-        deploy(DeployConfig(str(model), str(tmp_path / "endpoint")))
+        deploy(LocalDeployConfig(str(model), str(tmp_path / "endpoint")))
     assert not started
 
 
@@ -121,11 +129,11 @@ def declaring(model: Path, serving: Any) -> Path:
 
 
 def test_the_server_gets_them_as_options() -> None:
-    assert Serving("warn").arguments == ("--rules", "warn", "--mode", "dynamic")
-    assert Serving("enforce", "t").arguments == (
+    assert ServerOptions("warn").arguments == ("--rules", "warn", "--mode", "dynamic")
+    assert ServerOptions("enforce", "t").arguments == (
         *("--rules", "enforce", "--mode", "hybrid", "--prediction-table", "t", "--follow-every", "30"),
     )
-    assert Serving("enforce", "t", 9).arguments[-2:] == ("--answer-cache", "9")
+    assert ServerOptions("enforce", "t", 9).arguments[-2:] == ("--answer-cache", "9")
 
 
 def test_an_endpoint_answers_from_a_table_of_the_version_that_is_live(
@@ -137,10 +145,10 @@ def test_an_endpoint_answers_from_a_table_of_the_version_that_is_live(
     endpoint = str(tmp_path / "endpoint")
     body = {"instances": [instances(ROWS)[0], instances(ROWS)[30]]}
     try:
-        url = deploy(DeployConfig(models["v1"], endpoint, table=table, cache_rows=10)).url
+        url = deploy(LocalDeployConfig(models["v1"], endpoint, table=table, cache_rows=10)).url
         headers, answers = ask(url, body)
         assert (headers["x-model-version"], headers["x-answered-by"]) == ("v1", "table=1, model=1")
-        assert deploy(DeployConfig(models["v2"], endpoint)).url == url
+        assert deploy(LocalDeployConfig(models["v2"], endpoint)).url == url
         headers, again = ask(url, body)
         assert (headers["x-model-version"], headers["x-answered-by"]) == ("v2", "model=2")
         assert again["predictions"] == answers["predictions"]

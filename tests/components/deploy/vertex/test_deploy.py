@@ -43,8 +43,8 @@ def registered(version: str, **changes: Any) -> str:
     return upload(config if not changes else UploadConfig(**{**vars(config), **changes}))
 
 
-def config(model: str, traffic: int = 100) -> deploy.DeployConfig:
-    return deploy.DeployConfig(model, ENDPOINT, "n1-standard-4", traffic=traffic, labels={"team": "growth"})
+def config(model: str, traffic: int = 100) -> deploy.VertexDeployConfig:
+    return deploy.VertexDeployConfig(model, ENDPOINT, "n1-standard-4", traffic=traffic, labels={"team": "growth"})
 
 
 def test_versions_come_under_one_parent(server: VertexServer) -> None:
@@ -172,7 +172,7 @@ def test_what_is_not_allowed_names_the_role(server: VertexServer) -> None:
     ],
 )
 def test_shares_add_up(others: dict[str, int], percent: int, expected: dict[str, int]) -> None:
-    split = deploy.shared(others, "0", percent)
+    split = deploy.split_traffic(others, "0", percent)
     assert split == expected
     assert sum(split.values()) == 100
 
@@ -183,7 +183,7 @@ def test_names_that_the_service_refuses() -> None:
     with pytest.raises(UsageError, match="cannot read the model"):
         registered("aaaa", model_uri="/gcs/my-bucket/model")
     with pytest.raises(UsageError, match="endpoint name is not valid"):
-        deploy.DeployConfig("m", "natality", "n1-standard-4")
+        deploy.VertexDeployConfig("m", "natality", "n1-standard-4")
 
 
 def test_the_steps_leave_records_for_the_summary(

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.components.preprocess.draft.bounds import bounds, outward
-from headrace.components.preprocess.draft.infer import Inferred
+from headrace.components.preprocess.draft.infer import InferredColumn
 from headrace.core.problem import Numeric
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -17,7 +17,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 def of_numbers(low: float, high: float, middle: float | None = None) -> tuple[str, str]:
     middle = (low + high) / 2 if middle is None else middle
-    return bounds(Inferred("x", "numeric", 9, 0, 9, False, low=low, high=high, middle=middle))
+    return bounds(InferredColumn("x", "numeric", 9, 0, 9, False, low=low, high=high, middle=middle))
 
 
 @given(FINITE, FINITE)

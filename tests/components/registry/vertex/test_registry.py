@@ -16,7 +16,7 @@ from support.ledgers import REFUSED, ended
 from support.registered_models import make_evaluation, make_model
 
 from headrace.components.deploy.vertex import step
-from headrace.components.deploy.vertex.deploy import DeployConfig
+from headrace.components.deploy.vertex.deploy import VertexDeployConfig
 from headrace.components.registry.vertex import lookup
 from headrace.components.registry.vertex.register import UploadConfig, register, run, upload
 from headrace.components.registry.vertex.registry import VertexRegistry, service_of
@@ -127,7 +127,7 @@ def test_a_damaged_version_is_neither_promoted_nor_deployed(
     assert aliases(server) == {}
     endpoint = f"{PARENT}/endpoints/natality"
     with pytest.raises(SystemExit) as ended:
-        step.run(DeployConfig(name, endpoint, "n1-standard-4"), str(tmp_path), object())
+        step.run(VertexDeployConfig(name, endpoint, "n1-standard-4"), str(tmp_path), object())
     assert ended.value.code == 2
     assert endpoint not in server.vertex.resources
 
@@ -163,7 +163,11 @@ def test_a_run_that_may_not_begin_registers_and_deploys_nothing(
     versions, endpoint = dict(server.vertex.versions[ENTRY]), f"{PARENT}/endpoints/natality"
     for task, version, call in (
         ("register", "b" * 16, lambda: run(ENTRY, root, model, evaluation, IMAGE, [], {}, "", "enforce", claim)),
-        ("deploy", "a" * 16, lambda: step.run(DeployConfig(name, endpoint, "n1-standard-4"), root, object(), claim)),
+        (
+            "deploy",
+            "a" * 16,
+            lambda: step.run(VertexDeployConfig(name, endpoint, "n1-standard-4"), root, object(), claim),
+        ),
     ):
         with pytest.raises(SystemExit):
             call()

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.components.score.batch.batcher import SAMPLES, Batcher, BatchLimits, split
+from headrace.components.score.batch.batcher import SAMPLES, BatchLimits, BatchSizer, split
 from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.errors import UsageError
 from headrace.core.sources.source import Part, Rows
@@ -24,10 +24,10 @@ class Clock:
         return self.now
 
 
-def run(limits: BatchLimits, seconds: Callable[[int], float], row_bytes: int = 100) -> tuple[Batcher, list[int]]:
+def run(limits: BatchLimits, seconds: Callable[[int], float], row_bytes: int = 100) -> tuple[BatchSizer, list[int]]:
     """The batcher once it has settled, and the size of each batch until then."""
     clock = Clock()
-    batcher = Batcher(limits, clock)
+    batcher = BatchSizer(limits, clock)
     sizes: list[int] = []
     while not batcher.settled and len(sizes) < 1000:
         sizes.append(batcher.rows)
@@ -54,7 +54,7 @@ def test_it_stops_at_the_cap_of_the_user() -> None:
 
 def test_a_cap_below_the_start_is_the_start() -> None:
     assert BatchLimits().capped(100) == BatchLimits(start=100, smallest=100, largest=100)
-    assert Batcher(BatchLimits().capped(100)).settled
+    assert BatchSizer(BatchLimits().capped(100)).settled
 
 
 def test_it_shrinks_while_a_row_gets_cheaper() -> None:
@@ -105,7 +105,7 @@ def test_a_batch_of_too_much_memory_is_halved_even_when_the_search_is_over() -> 
 
 
 def test_short_batches_and_those_of_an_earlier_size_say_nothing() -> None:
-    batcher = Batcher(BatchLimits(), Clock())
+    batcher = BatchSizer(BatchLimits(), Clock())
     for _ in range(20):
         batcher.measured(16_384, 700, 0.5, 1_000)
         batcher.measured(8_192, 8_192, 0.5, 1_000)
@@ -115,7 +115,7 @@ def test_short_batches_and_those_of_an_earlier_size_say_nothing() -> None:
 
 
 def test_a_batch_that_fails_is_not_measured() -> None:
-    batcher = Batcher(BatchLimits(), Clock())
+    batcher = BatchSizer(BatchLimits(), Clock())
     for _ in range(20):
         with pytest.raises(OSError, match="gone"), batcher.measuring(16_384, 1):
             raise OSError("gone")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.score.batch.drift import Distribution, Numbers, against_training
+from headrace.components.score.batch.drift import Numbers, OutputDistributions, against_training
 from headrace.core.statistics.measure import VOCABULARY_CAPACITY, CategoricalStatistics, NumericStatistics
 from headrace.core.statistics.sketches import FrequentTexts
 
@@ -60,15 +60,18 @@ def test_a_record_makes_the_same_again() -> None:
     batch = pa.record_batch(
         {"p": pa.array([1.5, -2.0, None], pa.float32()), "c": ["a", "b", "a"], "n": [1, 2, 3], "l": [[1], [2], [3]]}
     )
-    measured = Distribution.measure(batch, batch.schema.names)
-    again = Distribution.from_record(json.loads(json.dumps(measured.to_record())))
+    measured = OutputDistributions.measure(batch, batch.schema.names)
+    again = OutputDistributions.from_record(json.loads(json.dumps(measured.to_record())))
     assert again.to_json() == measured.to_json()
     assert list(again.columns) == ["p", "c", "n"]
-    empty = Distribution.measure(batch.slice(0, 0), ["p"])
-    assert Distribution.from_record(json.loads(json.dumps(empty.to_record()))).merge(measured).columns["p"].count == 2
+    empty = OutputDistributions.measure(batch.slice(0, 0), ["p"])
+    assert (
+        OutputDistributions.from_record(json.loads(json.dumps(empty.to_record()))).merge(measured).columns["p"].count
+        == 2
+    )
     sketch = FrequentTexts.of({"a": 3}, VOCABULARY_CAPACITY)
-    sketched = Distribution({"c": CategoricalStatistics(3, 0, {}, sketch)})
-    assert Distribution.from_record(json.loads(json.dumps(sketched.to_record()))) == sketched
+    sketched = OutputDistributions({"c": CategoricalStatistics(3, 0, {}, sketch)})
+    assert OutputDistributions.from_record(json.loads(json.dumps(sketched.to_record()))) == sketched
 
 
 def test_against_training() -> None:

@@ -18,7 +18,7 @@ from peers.dataflow import check_nothing_of_this_machine, dataflow, translate
 from support.by_hand import ByHand
 
 from headrace.components.score.batch import beam_job, score_part
-from headrace.components.score.batch.part_result import Model, StageContext
+from headrace.components.score.batch.part_result import ScoringContext, ScoringModel
 from headrace.components.score.batch.run import score
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.sinks.factory import sink_of
@@ -160,7 +160,7 @@ def test_rows_in_a_bucket_become_predictions_in_a_bucket(
 
 
 def test_the_request_to_dataflow() -> None:
-    context = StageContext(Model("gs://my-bucket/model"), sink_of("parquet", key="id"), "gs://my-bucket/out")
+    context = ScoringContext(ScoringModel("gs://my-bucket/model"), sink_of("parquet", key="id"), "gs://my-bucket/out")
     parts = [Part(i, f"gs://my-bucket/{i}.parquet", (0, 4)) for i in range(3)]
     runner = dataflow(beam_options={"number_of_worker_harness_threads": "4"}, machine_type="n2-standard-4")
     made, pipeline = translate(lambda p: beam_job.build(p, context, parts), runner, "headrace-score-1")

@@ -32,7 +32,7 @@ from headrace.core.artifacts.quarantine import read_rows
 from headrace.core.artifacts.quarantine_files import quarantine_files
 from headrace.core.errors import DataError, PlatformError, UnreadableFile, UsageError
 from headrace.core.prediction_table.reader import PredictionTable
-from headrace.core.scoring.answered import Scored
+from headrace.core.scoring.answered import ScoredBatch
 from headrace.core.sources.open import list_parts, read_part
 from headrace.core.sources.source import Rows
 from headrace.core.storage.remote import folders
@@ -331,16 +331,16 @@ class _Loses(ByHand):
     def load(self) -> _Loses:
         return self
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         scored = super().score(rows)
-        return Scored(scored.predictions.slice(1), scored.numbers[1:], scored.quarantined)
+        return ScoredBatch(scored.predictions.slice(1), scored.numbers[1:], scored.quarantined)
 
 
 class _Fails(ByHand):
     def load(self) -> _Fails:
         return self
 
-    def score(self, rows: Rows) -> Scored:
+    def score(self, rows: Rows) -> ScoredBatch:
         if rows.numbers[0] > 500:
             raise PlatformError("the model failed")
         return super().score(rows)

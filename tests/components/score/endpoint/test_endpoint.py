@@ -22,11 +22,11 @@ from peers.faulty_proxy import Answer, Asked, Proxy, faulty_proxy
 from peers.our_server import our_server
 
 from headrace.components.score.batch import run as direct
-from headrace.components.score.batch.part_result import Model
+from headrace.components.score.batch.part_result import ScoringModel
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.endpoint import client
 from headrace.components.score.endpoint.client import Timing
-from headrace.components.score.endpoint.endpoint import Endpoint
+from headrace.components.score.endpoint.endpoint import EndpointModel
 from headrace.components.score.endpoint.scorer import EndpointScorer
 from headrace.components.score.endpoint.tokens import GoogleTokens
 from headrace.components.score.options import EndpointOptions
@@ -37,7 +37,7 @@ from headrace.core.artifacts.quarantine import read_rows
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
-from headrace.core.scoring.answered import Scored
+from headrace.core.scoring.answered import ScoredBatch
 from headrace.core.sources.open import list_parts, read_part
 
 IDENTITY = "0123456789abcdef"
@@ -107,9 +107,9 @@ def run(
     return score(config, report)
 
 
-def endpoint_of(asked: EndpointOptions, **others: Any) -> Endpoint:
+def endpoint_of(asked: EndpointOptions, **others: Any) -> EndpointModel:
     others = {"model": "", "key": "record_id", "optional": ("weight_gain_pounds", "cigarette_use"), **others}
-    return Endpoint.of(ScoreConfig(data="d", output="o", identity=IDENTITY, endpoint=asked, **others), asked)
+    return EndpointModel.of(ScoreConfig(data="d", output="o", identity=IDENTITY, endpoint=asked, **others), asked)
 
 
 @dataclass
@@ -130,12 +130,12 @@ class Time:
 
 
 @pytest.fixture
-def ask(births: pa.Table, rows_of: Callable[..., Any]) -> Callable[..., Scored]:
+def ask(births: pa.Table, rows_of: Callable[..., Any]) -> Callable[..., ScoredBatch]:
     """`ask(options, rows, model=..., time=...)`: what comes of the first rows."""
 
     def score_rows(
         asked: EndpointOptions, rows: int = 960, *, time: Time | None = None, tokens: Any = None, **others: Any
-    ) -> Scored:
+    ) -> ScoredBatch:
         scorer = EndpointScorer(endpoint_of(asked, **others), tokens, (time or Time()).timing)
         batch = births.slice(0, rows).combine_chunks().to_batches()[0]
         return scorer.score(rows_of(batch.select(scorer.columns)))
@@ -187,7 +187,7 @@ def test_beam_s_workers_ask_as_well(tmp_path: Path, proxy: Proxy, data: Path, ex
         "", str(data), str(tmp_path / "out"), IDENTITY, key="record_id", optional=options_of,
         runner=DirectRunner(), endpoint=options(proxy),
     )  # fmt: skip
-    source = Endpoint.of(config, options(proxy))
+    source = EndpointModel.of(config, options(proxy))
     direct.score(config, source=source, approach="endpoint")
     assert predictions(tmp_path / "out") == expected
     # Whoever started the work asked what the model takes, and its workers were told.
@@ -224,13 +224,13 @@ FAULTS: dict[str, Callable[[Asked], Answer] | Answer] = {
 
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_failure_that_passes_leaves_no_trace(
-    proxy: Proxy, ask: Callable[..., Scored], fault: str, natality_model: str, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, ask: Callable[..., ScoredBatch], fault: str, natality_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = ask(options(proxy), 700)
     proxy.reset()
     send, seconds = http.send, 0.3 if fault == "slow" else 30.0
 
-    def first_in_time(*arguments: Any, timeout_s: float, **others: Any) -> http.Response:
+    def first_in_time(*arguments: Any, timeout_s: float, **others: Any) -> http.HttpResponse:
         """Only the answer that fails comes late, however busy the machine is."""
         assert timeout_s == seconds
         late = "POST" in arguments and not proxy.predictions
@@ -247,7 +247,7 @@ def test_a_failure_that_passes_leaves_no_trace(
     assert time.waited == [0.25]
 
 
-def test_answers_out_of_order_or_short_are_asked_for_again(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_answers_out_of_order_or_short_are_asked_for_again(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     good = ask(options(proxy), 700)
 
     def change(asked: Asked, answer: Answer) -> Answer:
@@ -280,7 +280,9 @@ def test_a_run_through_many_failures_loses_nothing(
     assert predictions(tmp_path / "out") == expected
 
 
-def test_back_off_grows_and_what_the_server_asks_for_comes_on_top(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_back_off_grows_and_what_the_server_asks_for_comes_on_top(
+    proxy: Proxy, ask: Callable[..., ScoredBatch]
+) -> None:
     proxy.fault = lambda asked: Answer(503) if 0 <= asked.number < 4 else None
     time = Time()
     ask(options(proxy), time=time)
@@ -308,7 +310,7 @@ def test_a_failure_that_stays_ends_the_run_and_quarantines_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_nobody_answers(ask: Callable[..., Scored], proxy: Proxy) -> None:
+def test_nobody_answers(ask: Callable[..., ScoredBatch], proxy: Proxy) -> None:
     closed = dataclasses.replace(options(proxy, tries=2), url="http://127.0.0.1:9/v1/models/natality:predict")
     with pytest.raises(PlatformError, match="Connection refused"):
         ask(closed)
@@ -323,7 +325,7 @@ def test_nobody_answers(ask: Callable[..., Scored], proxy: Proxy) -> None:
         (405, "refuses the request"),
     ],
 )
-def test_what_the_user_has_to_mend(proxy: Proxy, ask: Callable[..., Scored], status: int, message: str) -> None:
+def test_what_the_user_has_to_mend(proxy: Proxy, ask: Callable[..., ScoredBatch], status: int, message: str) -> None:
     proxy.fault = lambda asked: Answer(status, b'{"error": "no"}') if asked.number >= 0 else None
     with pytest.raises(UsageError, match=message) as caught:
         ask(options(proxy, concurrency=1), 2000)
@@ -331,7 +333,7 @@ def test_what_the_user_has_to_mend(proxy: Proxy, ask: Callable[..., Scored], sta
     assert len(proxy.predictions) == 1
 
 
-def test_rows_are_not_sent_elsewhere(proxy: Proxy, server: str, ask: Callable[..., Scored]) -> None:
+def test_rows_are_not_sent_elsewhere(proxy: Proxy, server: str, ask: Callable[..., ScoredBatch]) -> None:
     elsewhere = {"location": f"{server}/v1/models/natality:predict?token=hunter2"}
     proxy.fault = lambda asked: Answer(307, b"", elsewhere) if asked.number >= 0 else None
     with pytest.raises(UsageError, match="redirects") as caught:
@@ -340,7 +342,7 @@ def test_rows_are_not_sent_elsewhere(proxy: Proxy, server: str, ask: Callable[..
     assert len(proxy.predictions) == 1
 
 
-def test_the_deadline_is_for_all_requests_together(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_the_deadline_is_for_all_requests_together(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     proxy.fault = lambda asked: Answer(503, b'{"error": "busy"}') if asked.number >= 0 else None
     time = Time()
     with pytest.raises(PlatformError, match="the deadline for all responses has passed") as caught:
@@ -349,7 +351,7 @@ def test_the_deadline_is_for_all_requests_together(proxy: Proxy, ask: Callable[.
     assert "busy" in caught.value.text
 
 
-def test_the_first_error_ends_what_others_ask(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_the_first_error_ends_what_others_ask(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     proxy.fault = lambda asked: Answer(403 if asked.number == 5 else 503) if asked.number >= 0 else None
 
     class Pauses(Time):
@@ -421,7 +423,9 @@ def test_a_server_that_warns_scores_rows_out_of_bounds(tmp_path: Path, natality_
     assert (result.rows_in, result.rows_out) == (100, 100)
 
 
-def test_an_endpoint_that_refuses_all_rows_is_not_asked_about_each(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_an_endpoint_that_refuses_all_rows_is_not_asked_about_each(
+    proxy: Proxy, ask: Callable[..., ScoredBatch]
+) -> None:
     proxy.fault = lambda asked: Answer(400, b'{"error": "unknown feature"}') if asked.number >= 0 else None
     with pytest.raises(DataError, match="the endpoint refuses the rows") as caught:
         ask(options(proxy, concurrency=1), 960)
@@ -450,7 +454,9 @@ def test_it_is_said_that_this_is_the_slow_way(tmp_path: Path, proxy: Proxy, data
     assert "the slow way for a batch" in said[0]
 
 
-def test_a_request_that_is_too_large_makes_all_later_ones_smaller(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_a_request_that_is_too_large_makes_all_later_ones_smaller(
+    proxy: Proxy, ask: Callable[..., ScoredBatch]
+) -> None:
     good = ask(options(proxy), 1500)
     proxy.reset()
     proxy.fault = lambda asked: Answer(413) if asked.number >= 0 and len(asked.body) > 60_000 else None
@@ -477,7 +483,7 @@ def test_a_row_that_alone_is_too_large_goes_to_quarantine(
     assert scored.predictions.num_rows == 499
 
 
-def test_bodies_stay_within_what_is_allowed(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_bodies_stay_within_what_is_allowed(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     good = ask(options(proxy), 1500)
     proxy.reset()
     scored = ask(options(proxy, bytes_per_request=20_000), 1500)
@@ -486,7 +492,7 @@ def test_bodies_stay_within_what_is_allowed(proxy: Proxy, ask: Callable[..., Sco
 
 
 def test_an_answer_that_is_too_large_is_not_read_but_asked_for_in_pieces(
-    proxy: Proxy, ask: Callable[..., Scored], monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, ask: Callable[..., ScoredBatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = ask(options(proxy), 960)
     proxy.reset()
@@ -495,7 +501,7 @@ def test_an_answer_that_is_too_large_is_not_read_but_asked_for_in_pieces(
     assert len(proxy.predictions) > 2
 
 
-def test_the_budget_of_requests_per_second_holds_for_tries_too(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_the_budget_of_requests_per_second_holds_for_tries_too(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     proxy.fault = refuse_every(5, Answer(503))
     time = Time()
     ask(options(proxy, requests_per_second=2.0, concurrency=1, rows_per_request=48), 480, time=time)
@@ -504,7 +510,7 @@ def test_the_budget_of_requests_per_second_holds_for_tries_too(proxy: Proxy, ask
     assert time.now == pytest.approx((13 - 2) / 2)
 
 
-def test_as_many_requests_are_under_way_as_may_be_and_no_more(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_as_many_requests_are_under_way_as_may_be_and_no_more(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     together = threading.Barrier(3)
 
     def fault(asked: Asked) -> Answer | None:
@@ -522,7 +528,7 @@ def test_as_many_requests_are_under_way_as_may_be_and_no_more(proxy: Proxy, ask:
 # Which model, and who asks
 
 
-def test_a_model_that_changes_in_the_middle_is_an_error(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_a_model_that_changes_in_the_middle_is_an_error(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     def change(asked: Asked, answer: Answer) -> Answer:
         return dataclasses.replace(answer, headers={"x-model-version": "b" * 16}) if asked.number == 2 else answer
 
@@ -534,14 +540,14 @@ def test_a_model_that_changes_in_the_middle_is_an_error(proxy: Proxy, ask: Calla
 
 
 def test_another_version_than_the_model_at_hand_is_refused(
-    tmp_path: Path, proxy: Proxy, natality_model: str, ask: Callable[..., Scored]
+    tmp_path: Path, proxy: Proxy, natality_model: str, ask: Callable[..., ScoredBatch]
 ) -> None:
     proxy.change = lambda _, answer: dataclasses.replace(answer, headers={"x-model-version": "b" * 16})
     with pytest.raises(UsageError, match="serves another version"):
         ask(options(proxy), model=natality_model)
 
 
-def test_a_server_whose_answers_name_no_version_is_asked_for_one(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_a_server_whose_answers_name_no_version_is_asked_for_one(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     proxy.change = lambda _, answer: dataclasses.replace(answer, headers={})
     scored = ask(options(proxy), 48)
     assert {asked.path for asked in proxy.predictions} == {f"/v1/models/natality/versions/{VERSION}:predict"}
@@ -549,7 +555,7 @@ def test_a_server_whose_answers_name_no_version_is_asked_for_one(proxy: Proxy, a
 
 
 def test_an_endpoint_that_says_nothing_of_its_model_needs_it_at_hand(
-    proxy: Proxy, ask: Callable[..., Scored], natality_model: str
+    proxy: Proxy, ask: Callable[..., ScoredBatch], natality_model: str
 ) -> None:
     vertex = EndpointOptions(f"{proxy.url}/v1/projects/p/locations/l/endpoints/1:predict", concurrency=1)
     with pytest.raises(UsageError, match="does not describe its model"):
@@ -573,7 +579,7 @@ def test_an_endpoint_that_says_nothing_of_its_model_needs_it_at_hand(
 
 
 def test_the_token_is_sent_and_shown_nowhere(
-    proxy: Proxy, ask: Callable[..., Scored], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    proxy: Proxy, ask: Callable[..., ScoredBatch], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("ENDPOINT_TOKEN", "hunter2/secret")
@@ -598,7 +604,7 @@ def test_the_token_is_sent_and_shown_nowhere(
 
 @pytest.mark.parametrize("value", ["", " ", "two\nlines", "é"])
 def test_a_token_that_is_none(
-    proxy: Proxy, ask: Callable[..., Scored], monkeypatch: pytest.MonkeyPatch, value: str
+    proxy: Proxy, ask: Callable[..., ScoredBatch], monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("ENDPOINT_TOKEN", value)
     with pytest.raises(UsageError, match="token is missing") as caught:
@@ -622,7 +628,7 @@ class Account(Credentials):  # type: ignore[misc]
         self.token = f"token-{self.made}"
 
 
-def test_google_s_tokens_are_renewed_when_they_are_refused(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_google_s_tokens_are_renewed_when_they_are_refused(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     def fault(asked: Asked) -> Answer | None:
         # The first one is revoked after two requests.
         old = asked.headers.get("authorization") == "Bearer token-1"
@@ -638,7 +644,7 @@ def test_google_s_tokens_are_renewed_when_they_are_refused(proxy: Proxy, ask: Ca
     assert sent == ["Bearer token-1"] * 3 + ["Bearer token-2"] * 3
 
 
-def test_credentials_that_do_not_work(proxy: Proxy, ask: Callable[..., Scored]) -> None:
+def test_credentials_that_do_not_work(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:
     with pytest.raises(UsageError, match="no valid credentials for Google Cloud were found"):
         ask(options(proxy), tokens=GoogleTokens("http://h", Account(fails=True)))
     proxy.fault = lambda asked: Answer(401, b'{"error": "not you"}') if asked.number >= 0 else None
@@ -651,4 +657,4 @@ def test_credentials_that_do_not_work(proxy: Proxy, ask: Callable[..., Scored]) 
 def test_a_process_has_one_scorer_for_an_endpoint(proxy: Proxy, natality_model: str) -> None:
     endpoint = endpoint_of(options(proxy))
     assert endpoint.load() is pickle.loads(pickle.dumps(endpoint)).load()
-    assert endpoint.load() is not Model(natality_model).load()
+    assert endpoint.load() is not ScoringModel(natality_model).load()

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from headrace.components.score.endpoint.not_finite import NotFinite, answers_around, blank, rows_said
+from headrace.components.score.endpoint.not_finite import NotFiniteRows, answers_around, blank, rows_said
 from headrace.components.serve.app import refusal
 from headrace.core.saved_model.interface import ModelOutput
-from headrace.core.saved_model.json.rows import NotFinite as Refused
+from headrace.core.saved_model.json.rows import NotFinitePrediction as Refused
 from headrace.core.scoring.bisect import RowsFailed
 from headrace.core.scoring.to_columns import Answer
 
@@ -32,7 +32,7 @@ class Server:
         for name, bad in (("score", [v < 0 for v in values]), ("shares", [v == 0 for v in values])):
             if any(bad):
                 rows = [row for row, is_bad in enumerate(bad) if is_bad]
-                raise NotFinite("not finite", {name: rows})
+                raise NotFiniteRows("not finite", {name: rows})
         x = np.array(columns["x"], np.float32)
         return {"score": x, "shares": np.stack([x, -x], axis=1), "class": pa.array([b"a"] * len(x), pa.binary())}
 
@@ -62,7 +62,7 @@ def test_where_no_row_is_left_nothing_more_is_asked() -> None:
 def test_what_cannot_be_nan_or_does_not_go_away_is_a_failure_of_the_rows() -> None:
     def says(rows: Mapping[str, list[int]]) -> Any:
         def ask(_: Mapping[str, list[Any]]) -> dict[str, Answer]:
-            raise NotFinite("not finite", rows)
+            raise NotFiniteRows("not finite", rows)
 
         return ask
 

@@ -18,7 +18,7 @@ from headrace.components.score.endpoint.wire import (
     takes_of_metadata,
 )
 from headrace.core.errors import DataError
-from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelInput, ModelOutput
 from headrace.core.scoring.to_columns import columns_of
 from headrace.core.scoring.to_tensors import feeds_of
 
@@ -26,8 +26,8 @@ AGE = ModelInput("age", "float32", None, ("age",), optional=True)
 RACE = ModelInput("race", "string", None, ("race",))
 
 
-def takes(*outputs: ModelOutput, key_input: str | None = None) -> Takes:
-    return Takes("serving_default", (AGE, RACE), outputs, key_input=key_input)
+def takes(*outputs: ModelOutput, key_input: str | None = None) -> ModelBinding:
+    return ModelBinding("serving_default", (AGE, RACE), outputs, key_input=key_input)
 
 
 def columns(batch: dict[str, Any], *inputs: ModelInput) -> dict[str, list[Any]]:
@@ -79,7 +79,9 @@ def test_bytes_are_base64_whether_they_are_text_or_not(kind: pa.DataType) -> Non
 
 
 def test_bytes_that_come_back_are_bytes() -> None:
-    takes = Takes("s", (AGE,), (ModelOutput("raw", "string", None, binary=True), ModelOutput("pair", "string", 2)))
+    takes = ModelBinding(
+        "s", (AGE,), (ModelOutput("raw", "string", None, binary=True), ModelOutput("pair", "string", 2))
+    )
     replies = [{"raw": {"b64": "/w=="}, "pair": ["a", {"b64": "Yg=="}]}, {"raw": "é", "pair": ["c", "d"]}]
     made = answers_of(replies, takes, 2)
     assert made["raw"].to_pylist() == [b"\xff", "é".encode()]

@@ -18,7 +18,7 @@ import pytest
 from headrace.components.score.sinks import blocks, sink
 from headrace.components.score.sinks.blocks import PartWriter
 from headrace.components.score.sinks.factory import sink_of
-from headrace.components.score.sinks.sink import Published, Sink
+from headrace.components.score.sinks.sink import PublishedFiles, Sink
 from headrace.core.errors import DataError
 
 ROWS = 1000
@@ -40,7 +40,7 @@ def predictions(rows: int = ROWS) -> pa.RecordBatch:
 
 def write(
     folder: Path, made: Sink, batch: pa.RecordBatch, batch_rows: int, partition: pa.Array | None = None
-) -> Published:
+) -> PublishedFiles:
     with PartWriter(str(folder), made, 0, "color" if partition is not None else "") as writer:
         seen = 0
         for begin in range(0, batch.num_rows, batch_rows):

@@ -11,14 +11,14 @@ import pytest
 
 from headrace.components.score.sinks.blocks import PartWriter
 from headrace.components.score.sinks.factory import sink_of
-from headrace.components.score.sinks.sink import Published, Sink
+from headrace.components.score.sinks.sink import PublishedFiles, Sink
 from headrace.components.score.sinks.table_sink import FILE, TableSink
 from headrace.core.artifacts.predictions import AnswerForm
 from headrace.core.errors import DataError, UsageError
-from headrace.core.prediction_table.layout import About, Column
+from headrace.core.prediction_table.layout import TableColumn, TableDescription
 from headrace.core.prediction_table.reader import PredictionTable
 
-ABOUT = About("id", "v" * 16, "0123456789abcdef")
+ABOUT = TableDescription("id", "v" * 16, "0123456789abcdef")
 FORM = AnswerForm("id")
 
 
@@ -38,7 +38,7 @@ def found(table: PredictionTable, key: str) -> dict[str, Any] | None:
     return None if rows[0] < 0 else {name: column[0] for name, column in table.outputs(rows).items()}
 
 
-def build(folder: Path, parts: list[list[str]], batch_rows: int = 33) -> Published:
+def build(folder: Path, parts: list[list[str]], batch_rows: int = 33) -> PublishedFiles:
     """A table of keys whose prediction is 1000 * part + row, both from 1."""
     made = sink()
     waiting = []
@@ -112,17 +112,17 @@ def test_integer_keys_are_found_by_their_digits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "array", "column", "expected"),
     [
-        ((), pa.array([0.1, 0.2], pa.float32()), Column("y", "number", "float32"), np.array([0.1, 0.2], "f4")),
-        (("y",), pa.array([1, 2], pa.int8()), Column("y", "number", "int8", 1), np.array([[1], [2]], "i1")),
-        ((), pa.array([True, False]), Column("y", "number", "bool"), np.array([True, False])),
-        ((), pa.array(["ä", ""]), Column("y", "text"), ["ä".encode(), b""]),
-        ((), pa.array(["a", "a"]).dictionary_encode(), Column("y", "text"), [b"a", b"a"]),
-        ((), pa.array([b"\xff", b"\0"]), Column("y", "bytes"), [b"\xff", b"\0"]),
-        ((), pa.array([[1.0], []]), Column("y", "number", "float64", 0), [[1.0], []]),
-        ((), pa.array([["a"], ["b"]], pa.list_(pa.string(), 1)), Column("y", "text", width=1), [[b"a"], [b"b"]]),
+        ((), pa.array([0.1, 0.2], pa.float32()), TableColumn("y", "number", "float32"), np.array([0.1, 0.2], "f4")),
+        (("y",), pa.array([1, 2], pa.int8()), TableColumn("y", "number", "int8", 1), np.array([[1], [2]], "i1")),
+        ((), pa.array([True, False]), TableColumn("y", "number", "bool"), np.array([True, False])),
+        ((), pa.array(["ä", ""]), TableColumn("y", "text"), ["ä".encode(), b""]),
+        ((), pa.array(["a", "a"]).dictionary_encode(), TableColumn("y", "text"), [b"a", b"a"]),
+        ((), pa.array([b"\xff", b"\0"]), TableColumn("y", "bytes"), [b"\xff", b"\0"]),
+        ((), pa.array([[1.0], []]), TableColumn("y", "number", "float64", 0), [[1.0], []]),
+        ((), pa.array([["a"], ["b"]], pa.list_(pa.string(), 1)), TableColumn("y", "text", width=1), [[b"a"], [b"b"]]),
     ],
 )
-def test_outputs_of_every_type(tmp_path: Path, listed: Any, array: Any, column: Column, expected: Any) -> None:
+def test_outputs_of_every_type(tmp_path: Path, listed: Any, array: Any, column: TableColumn, expected: Any) -> None:
     form = AnswerForm("id", lists_of_one=listed)
     made = sink_of("table", key="id", form=form, about=ABOUT)
     # A slice of a longer column, as batches are.

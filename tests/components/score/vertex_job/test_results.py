@@ -11,9 +11,9 @@ import pytest
 
 from headrace.components.score.vertex_job.results import Results
 from headrace.core.errors import PlatformError
-from headrace.core.saved_model.interface import ModelInput, ModelOutput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelInput, ModelOutput
 
-TAKES = Takes(
+TAKES = ModelBinding(
     "serving_default",
     (ModelInput("x", "float32", None, ("x",)),),
     (ModelOutput("score", "float32"), ModelOutput("words", "string", 2)),

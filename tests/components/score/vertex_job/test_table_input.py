@@ -21,7 +21,7 @@ from headrace.components.score.vertex_job import table_input
 from headrace.components.score.vertex_job.input_form import form_of
 from headrace.core.cloud import bigquery
 from headrace.core.errors import DataError, PlatformError
-from headrace.core.saved_model.interface import ModelInput, Takes
+from headrace.core.saved_model.interface import ModelBinding, ModelInput
 from headrace.core.storage.remote import folders
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def test_natality_has_the_very_predictions_of_direct(
     assert predictions(tmp_path / "direct").sort_by(key).equals(predictions(tmp_path / "out").sort_by(key))
 
 
-def why(table: str, takes: Takes = TAKES, options: JobOptions = OPTIONS, partition_by: str = "") -> str:
+def why(table: str, takes: ModelBinding = TAKES, options: JobOptions = OPTIONS, partition_by: str = "") -> str:
     return form_of(f"bigquery://{table}", [], takes, options, partition_by).why
 
 
@@ -228,12 +228,15 @@ def test_why_a_table_is_prepared(make_table: Callable[[pa.Table], str]) -> None:
 def test_why_rows_are_prepared_whatever_they_are() -> None:
     table = "demo-project.any.table"
     weight = ModelInput("weight", "float32", None, ("grams",))
-    assert why(table, Takes("s", TAKES.inputs, TAKES.outputs)) == "no column identifies a row"
+    assert why(table, ModelBinding("s", TAKES.inputs, TAKES.outputs)) == "no column identifies a row"
     assert why(table, partition_by="color") == "the predictions are partitioned"
-    assert why(table, Takes("s", (weight,), (), "id")) == "an input is fed from columns with other names"
+    assert why(table, ModelBinding("s", (weight,), (), "id")) == "an input is fed from columns with other names"
     list_ = ModelInput("weight", "float32", 3, ("weight",))
-    assert why(table, Takes("s", (list_,), (), "id")).startswith("an input of the model is a list per row")
-    for takes in (Takes("s", TAKES.inputs, (), "color"), Takes("s", TAKES.inputs, (), "id", key_input="key")):
+    assert why(table, ModelBinding("s", (list_,), (), "id")).startswith("an input of the model is a list per row")
+    for takes in (
+        ModelBinding("s", TAKES.inputs, (), "color"),
+        ModelBinding("s", TAKES.inputs, (), "id", key_input="key"),
+    ):
         assert (
             why(table, takes) == f"the model has an input {takes.key}, which a job excludes from its input as the key"
         )

@@ -20,7 +20,7 @@ from support.http_server import Served
 from headrace.components.serve.http import server
 from headrace.components.serve.http.connections import Connections
 from headrace.components.serve.limits import Limits
-from headrace.components.serve.modes.answerer import Answer, Description, Request
+from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
 from headrace.core.saved_model.json.columns import Interface
 
 BODY = json.dumps({"instances": [{"x": 1}]}).encode()
@@ -38,7 +38,7 @@ class Echo:
         self.go_on.set()
         self.begun = threading.Semaphore(0)
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         self.begun.release()
         assert self.go_on.wait(600)
         return [Answer({"y": np.full(request.rows, 1.0)}, "v1", bare=True) for request in requests]

@@ -10,11 +10,11 @@ import pytest
 from support.serving import dynamic, load
 from support.tiny_model import NAN_AGE
 
-from headrace.components.serve.modes.answerer import Answer, Request, slices
+from headrace.components.serve.modes.answerer import Answer, RowsRequest, slices
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.json.refused_rows import RowsRefused
-from headrace.core.saved_model.json.rows import NotFinite
+from headrace.core.saved_model.json.rows import NotFinitePrediction
 
 ROW = {"mother_age": 30, "gestation_weeks": 40.0, "plurality": "1", "mother_smokes": "true"}
 
@@ -24,8 +24,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Pa
     return load(make_model(tmp_path_factory.mktemp("dynamic") / "model", "v1"))
 
 
-def by_row(*rows: Any) -> Request:
-    return Request(len(rows), instances=rows)
+def by_row(*rows: Any) -> RowsRequest:
+    return RowsRequest(len(rows), instances=rows)
 
 
 def test_a_bad_request_fails_alone_and_is_named_by_its_own_rows(model: Any) -> None:
@@ -41,8 +41,8 @@ def test_a_bad_request_fails_alone_and_is_named_by_its_own_rows(model: Any) -> N
             by_row(ROW),
             by_row(ROW, {**ROW, "mother_age": "old"}),
             by_row(7),
-            Request(2, columns={**columns, "mother_age": [20, 30]}),
-            Request(2, columns={**columns, "mother_age": [20]}),
+            RowsRequest(2, columns={**columns, "mother_age": [20, 30]}),
+            RowsRequest(2, columns={**columns, "mother_age": [20]}),
             by_row({**ROW, "mother_age": NAN_AGE}, ROW),
             by_row({**ROW, "key": "k", "mother_age": 40}),
         ]
@@ -53,7 +53,7 @@ def test_a_bad_request_fails_alone_and_is_named_by_its_own_rows(model: Any) -> N
         DataError,
         Answer,
         DataError,
-        NotFinite,
+        NotFinitePrediction,
         Answer,
     ]
     plain: Any = list(found)
@@ -102,9 +102,9 @@ def test_lists_of_several_lengths_in_one_batch(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.predict})
     requests = [
         by_row({"x": [1, 2]}),
-        Request(2, columns={"x": [[3], [4, 5, 6]]}),
+        RowsRequest(2, columns={"x": [[3], [4, 5, 6]]}),
         by_row({"x": []}),
-        Request(1, columns={"x": [[7, 8]]}),
+        RowsRequest(1, columns={"x": [[7, 8]]}),
     ]
     answers: Any = dynamic(load(tmp_path / "m")).answer(requests)
     assert [answer.outputs["total"].tolist() for answer in answers] == [[3.0], [3.0, 15.0], [0.0], [15.0]]
@@ -182,7 +182,7 @@ def test_the_request_log_gets_predicted_rows_and_breaks_nothing(model: Any, capl
         raise OSError("disk full")
 
     found = dynamic(model, log=log).answer([by_row(ROW, ROW), by_row({**ROW, "mother_age": NAN_AGE})])
-    assert [type(outcome) for outcome in found] == [Answer, NotFinite]
+    assert [type(outcome) for outcome in found] == [Answer, NotFinitePrediction]
     ((columns, predictions, version, time),) = seen
     assert columns["mother_age"].tolist() == [30.0, 30.0]
     assert columns["plurality"].tolist() == ["1", "1"]
@@ -197,7 +197,7 @@ def test_requests_by_key_for_tables() -> None:
     assert rows.column("key") == ["a", None, 7]
     assert rows.place(1, "key") == "instances[1].key"
     assert rows.only([2, 0]).instances == [{"key": 7}, {"key": "a"}]
-    columns = Request(3, columns={"key": ["a", "b", "c"], "x": [1]})
+    columns = RowsRequest(3, columns={"key": ["a", "b", "c"], "x": [1]})
     assert columns.column("key") == ["a", "b", "c"]
     assert columns.column("none") == [None] * 3
     assert columns.place(1, "key") == "inputs.key[1]"
@@ -205,6 +205,6 @@ def test_requests_by_key_for_tables() -> None:
         columns.column("x")
     with pytest.raises(DataError, match=r"instances\[0\]: it is not an object"):
         by_row(1).column("key")
-    only = Request(2, columns={"key": ["a", "b"]}).only([1])
+    only = RowsRequest(2, columns={"key": ["a", "b"]}).only([1])
     assert (only.rows, only.columns) == (1, {"key": ["b"]})
     assert slices([rows, columns]) == [(0, 3), (3, 6)]

@@ -15,10 +15,10 @@ from support.serving import answer, dynamic, load
 from support.tables import table_by_hand, table_of_model
 from support.tiny_model import NAN_AGE
 
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.modes.answer_cache import AnswerCache
-from headrace.components.serve.modes.answerer import Answer, Request
+from headrace.components.serve.modes.answerer import Answer, RowsRequest
 from headrace.components.serve.modes.dynamic import Dynamic
 from headrace.components.serve.modes.hybrid import Hybrid
 from headrace.components.serve.start import find
@@ -52,7 +52,7 @@ class Counted(Dynamic):
 
     rows = 0
 
-    def answer(self, requests: Sequence[Request]) -> Sequence[Answer | Exception]:
+    def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         self.rows += sum(request.rows for request in requests)
         return super().answer(requests)
 
@@ -64,8 +64,8 @@ def counted(model: OnlineModel) -> Counted:
     return inner
 
 
-def app_of(hybrid: Hybrid) -> App:
-    app = App("natality", "v1")
+def app_of(hybrid: Hybrid) -> ServerApp:
+    app = ServerApp("natality", "v1")
     app.use(hybrid)
     return app
 
@@ -104,11 +104,11 @@ def test_any_mixture_in_any_batches_gives_the_models_answers(
                 if data.draw(st.booleans()):
                     del row["key"]
             if data.draw(st.booleans()):
-                requests.append(Request(len(rows), instances=rows))
+                requests.append(RowsRequest(len(rows), instances=rows))
             else:
                 names = {name for row in rows for name in row}
                 requests.append(
-                    Request(len(rows), columns={name: [row.get(name) for row in rows] for name in sorted(names)})
+                    RowsRequest(len(rows), columns={name: [row.get(name) for row in rows] for name in sorted(names)})
                 )
         outcomes = hybrid.answer(requests)
         for request, outcome in zip(requests, outcomes, strict=True):
@@ -129,7 +129,7 @@ def test_the_cache_answers_rows_of_equal_content_and_no_others(table: str, model
     first = {**BODY[30], "key": "x"}
 
     def source(row: Any) -> str:
-        (found,) = hybrid.answer([Request(1, [row])])
+        (found,) = hybrid.answer([RowsRequest(1, [row])])
         assert isinstance(found, Answer)
         assert found.outputs["prediction"].tolist() == predictions(model, [row])
         return found.source[0]
@@ -172,8 +172,8 @@ def test_errors_name_the_rows_of_the_whole_request(table: str, model: OnlineMode
 def test_a_malformed_request_fails_alone(table: str, model: OnlineModel) -> None:
     hybrid = Hybrid(open_table(table), dynamic(model), cache=AnswerCache(5))
     columns = {"key": ["k0", "new"], "mother_age": 5, "plurality": ["1", "1"]}
-    good = Request(1, [BODY[30]])
-    outcomes = hybrid.answer([good, Request(2, columns=columns), Request(1, [5]), good])
+    good = RowsRequest(1, [BODY[30]])
+    outcomes = hybrid.answer([good, RowsRequest(2, columns=columns), RowsRequest(1, [5]), good])
     assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, True, True, False]
     assert "inputs.mother_age" in str(outcomes[1])
 
@@ -190,13 +190,13 @@ def test_a_table_of_another_version_is_not_looked_up(
     inner = dynamic(load(path))
     hybrid = Hybrid(open_table(table), inner)
     inner._current.switch(lambda: newer)
-    (found,) = hybrid.answer([Request(1, [BODY[0]])])
+    (found,) = hybrid.answer([RowsRequest(1, [BODY[0]])])
     assert isinstance(found, Answer)
     assert (found.version, list(found.source), hybrid.in_use) == ("v2", ["model"], False)
     assert found.outputs["prediction"].tolist() == predictions(newer, [BODY[0]])
     # The table of the new version follows.
     hybrid.use(open_table(table_of_model(str(tmp_path / "newer"), KNOWN, tmp_path / "table")))
-    (found,) = hybrid.answer([Request(1, [BODY[0]])])
+    (found,) = hybrid.answer([RowsRequest(1, [BODY[0]])])
     assert isinstance(found, Answer)
     assert (list(found.source), hybrid.in_use) == (["table"], True)
     assert found.outputs["prediction"].tolist() == predictions(newer, [BODY[0]])
@@ -211,7 +211,7 @@ def test_a_table_of_other_outputs_is_refused(tmp_path: Path, model: OnlineModel)
 def test_started_by_its_options(table: str, path: Path) -> None:
     config = ServeConfig(str(path), mode="hybrid", table=table, cache_rows=10, follow_s=60.0)
     found = find(config)
-    app = App(found.name, found.version)
+    app = ServerApp(found.name, found.version)
     followers = start_load(found, app, lambda *_, **__: None)
     try:
         for _ in range(2):
@@ -240,7 +240,7 @@ def test_a_model_is_checked_by_its_golden_rows_behind_the_table(
     wrong = make_model(tmp_path / "wrong", "v1", golden_offset=0.001)
     config = ServeConfig(str(wrong), mode="hybrid", table=table)
     found = find(config)
-    app = App(found.name, found.version)
+    app = ServerApp(found.name, found.version)
     with pytest.raises(DataError, match="the model's prediction differs from its golden row"):
         start_load(found, app, lambda *_, **__: None)
     assert app.answerer is None
@@ -262,7 +262,7 @@ def test_a_saved_model_without_a_version(tmp_path: Path) -> None:
     place = table_of_model(str(tmp_path / "halves"), rows[:4], tmp_path / "table", key="id")
     config = ServeConfig(str(tmp_path / "halves"), mode="hybrid", table=place)
     found = find(config)
-    app = App(found.name, found.version)
+    app = ServerApp(found.name, found.version)
     start_load(found, app, lambda *_, **__: None)
     body = post(app, "/predict", {"instances": rows}).json()
     assert body.pop("source") == ["table"] * 4 + ["model"] * 2
@@ -273,13 +273,13 @@ def test_a_saved_model_without_a_version(tmp_path: Path) -> None:
 def test_a_column_that_the_model_does_not_read_moves_no_row(table: str, model: OnlineModel) -> None:
     """Answers are cut from a batch by the requests' rows, which such a column must not change."""
     body = {"inputs": {**{name: [value] for name, value in BODY[30].items()}, "unread": [1, 2, 3]}}
-    for app in (app_of(Hybrid(open_table(table), dynamic(model))), App("natality", "v1")):
+    for app in (app_of(Hybrid(open_table(table), dynamic(model))), ServerApp("natality", "v1")):
         if app.answerer is None:
             app.use(dynamic(model))
         response = post(app, "/v1/models/natality:predict", body).json()
         assert response["outputs"]["prediction"] == predictions(model, [BODY[30]])
-    longer = Request(3, columns=body["inputs"])
-    outcomes = dynamic(model).answer([longer, Request(1, [BODY[31]])])
+    longer = RowsRequest(3, columns=body["inputs"])
+    outcomes = dynamic(model).answer([longer, RowsRequest(1, [BODY[31]])])
     assert isinstance(outcomes[0], Exception)
     assert isinstance(outcomes[1], Answer)
     assert outcomes[1].outputs["prediction"].tolist() == predictions(model, [BODY[31]])

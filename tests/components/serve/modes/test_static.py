@@ -16,11 +16,11 @@ from support.mode_requests import ROWS, instances, post, text_of
 from support.serving import answer, load
 from support.tables import table_by_hand, table_of_model
 
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.config import ServeConfig, config_from_environment
-from headrace.components.serve.modes.answerer import NotThere, Request
+from headrace.components.serve.modes.answerer import KeysNotFound, RowsRequest
 from headrace.components.serve.modes.static import Static
-from headrace.components.serve.start import Found, find
+from headrace.components.serve.start import ServingTarget, find
 from headrace.components.serve.start import load as start_load
 from headrace.components.serve.tables.follow import TableFollower
 from headrace.components.serve.tables.place import open_table
@@ -39,14 +39,14 @@ def table(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def app(table: str) -> App:
+def app(table: str) -> ServerApp:
     config = ServeConfig("", mode="static", table=table)
-    app = App("natality", "v1")
+    app = ServerApp("natality", "v1")
     start_load(find(config), app, lambda *_, **__: None)
     return app
 
 
-def test_answers_are_those_of_the_model_to_the_last_byte(app: App, model: Path) -> None:
+def test_answers_are_those_of_the_model_to_the_last_byte(app: ServerApp, model: Path) -> None:
     loaded = load(model)
     keys = [{"key": row["record_id"]} for row in ROWS]
     for rows in (ROWS, ROWS[:1], ROWS[::-3]):
@@ -61,7 +61,7 @@ def test_answers_are_those_of_the_model_to_the_last_byte(app: App, model: Path) 
     assert by_column.content == answer(loaded, text_of({"inputs": columns}))
 
 
-def test_open_inference_answers_with_the_models_tensors(app: App, model: Path) -> None:
+def test_open_inference_answers_with_the_models_tensors(app: ServerApp, model: Path) -> None:
     keys = [row["record_id"] for row in ROWS[:3]]
     tensor = {"name": "key", "shape": [3], "datatype": "BYTES", "data": keys}
     response = post(app, "/v2/models/natality/infer", {"inputs": [tensor], "id": "7"}).json()
@@ -73,7 +73,7 @@ def test_open_inference_answers_with_the_models_tensors(app: App, model: Path) -
     assert (response["id"], response["model_version"]) == ("7", "v1")
 
 
-def test_the_table_stands_in_each_answer_in_health_and_in_metrics(app: App, table: str) -> None:
+def test_the_table_stands_in_each_answer_in_health_and_in_metrics(app: ServerApp, table: str) -> None:
     response = post(app, "/predict", {"instances": [{"key": "k1"}, {"key": "k2"}]})
     version = current(table)["current"]
     assert response.headers["x-table-version"] == version
@@ -102,7 +102,7 @@ def test_the_table_stands_in_each_answer_in_health_and_in_metrics(app: App, tabl
         ),
     ],
 )
-def test_an_unknown_key_is_not_found(app: App, path: str, body: Any, where: str) -> None:
+def test_an_unknown_key_is_not_found(app: ServerApp, path: str, body: Any, where: str) -> None:
     response = post(app, path, body)
     assert response.status_code == 404
     assert response.json() == {
@@ -120,13 +120,13 @@ def test_an_unknown_key_is_not_found(app: App, path: str, body: Any, where: str)
         ({"key": "k1", "record_id": "k2"}, "instances[0].record_id: the row has two keys."),
     ],
 )
-def test_a_request_without_a_usable_key_is_refused(app: App, instance: Any, message: str) -> None:
+def test_a_request_without_a_usable_key_is_refused(app: ServerApp, instance: Any, message: str) -> None:
     response = post(app, "/predict", {"instances": [instance]})
     assert response.status_code == 400
     assert response.json()["error"].startswith(message)
 
 
-def test_a_bare_value_is_the_key(app: App) -> None:
+def test_a_bare_value_is_the_key(app: ServerApp) -> None:
     """As of any model with one input."""
     bare, named = (post(app, "/predict", {"instances": [one]}) for one in ("k1", {"key": "k1"}))
     assert (bare.status_code, bare.json()) == (200, named.json())
@@ -135,20 +135,20 @@ def test_a_bare_value_is_the_key(app: App) -> None:
 def test_requests_of_one_batch_do_not_touch_each_other(table: str) -> None:
     static = Static(open_table(table), "natality")
     good, unknown, bad = ([{"key": key}] for key in ("k3", "gone", ["x"]))
-    outcomes = static.answer([Request(1, each) for each in (good, unknown, bad, good)])
-    (alone,) = static.answer([Request(1, good)])
+    outcomes = static.answer([RowsRequest(1, each) for each in (good, unknown, bad, good)])
+    (alone,) = static.answer([RowsRequest(1, good)])
     assert not isinstance(alone, Exception)
     for outcome in (outcomes[0], outcomes[3]):
         assert not isinstance(outcome, Exception)
         assert {n: v.tolist() for n, v in outcome.outputs.items()} == {n: v.tolist() for n, v in alone.outputs.items()}
-    assert isinstance(outcomes[1], NotThere)
+    assert isinstance(outcomes[1], KeysNotFound)
     assert isinstance(outcomes[2], DataError)
 
 
 def test_keys_are_texts_of_numbers(tmp_path: Path) -> None:
     static = Static(open_table(table_by_hand(tmp_path, ["1", "-2", "0.5", "true"], "a" * 16)), "m")
     rows = [{"key": 1}, {"key": 1.0}, {"id": -2}, {"key": 0.5}, {"key": True}]
-    (found,) = static.answer([Request(len(rows), rows)])
+    (found,) = static.answer([RowsRequest(len(rows), rows)])
     assert not isinstance(found, Exception)
     # The key is not returned: the model does not.
     assert list(found.outputs) == ["class", "prediction", "probabilities"]
@@ -189,7 +189,7 @@ def test_readers_see_whole_tables_while_they_are_switched(tmp_path: Path) -> Non
 
     def read() -> None:
         while not done.is_set():
-            (found,) = static.answer([Request(50, [{"key": key} for key in keys])])
+            (found,) = static.answer([RowsRequest(50, [{"key": key} for key in keys])])
             if isinstance(found, Exception) or len(set(found.outputs["prediction"].tolist())) != 1:
                 wrong.append(found)
 
@@ -214,9 +214,9 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
     assert "headrace predictions table" in (caught.value.fix or "")
     place = table_by_hand(tmp_path, ["a"], "a" * 16)
     config = ServeConfig("", mode="static", table=place)
-    assert find(config) == Found("model", "v1", config)
+    assert find(config) == ServingTarget("model", "v1", config)
     named = replace(config, name="other")
-    assert find(named) == Found("other", "v1", named)
+    assert find(named) == ServingTarget("other", "v1", named)
     for options in ({"mode": "static"}, {"table": "t"}, {"mode": "hybrid"}, {"mode": "fast"}, {"cache_rows": 5}):
         with pytest.raises(UsageError):
             ServeConfig("", **options)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.serving import dynamic, load
 
-from headrace.components.serve.app import App
+from headrace.components.serve.app import ServerApp
 from headrace.components.serve.modes.answerer import Answer, Description
 from headrace.components.serve.protocols import v2, v2_binary
 from headrace.core.errors import DataError
@@ -314,7 +314,7 @@ def test_what_is_wrong_is_named(model: Any, content: Any, message: str) -> None:
 
 
 def test_routes_and_metadata(model: Any) -> None:
-    app = App("m", "1")
+    app = ServerApp("m", "1")
 
     async def scene() -> None:
         transport = httpx.ASGITransport(app=app)

@@ -11,9 +11,9 @@ from support.by_hand import predicted
 from support.tables import table_by_hand
 
 from headrace.components.serve.config import ServeConfig
-from headrace.components.serve.modes.answerer import Answer, Request
+from headrace.components.serve.modes.answerer import Answer, RowsRequest
 from headrace.components.serve.modes.static import Static
-from headrace.components.serve.start import Found, find
+from headrace.components.serve.start import ServingTarget, find
 from headrace.components.serve.tables.follow import TableFollower
 from headrace.components.serve.tables.place import open_table
 from headrace.core.errors import UsageError
@@ -31,7 +31,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def answered(static: Static, *keys: str) -> list[float]:
-    (found,) = static.answer([Request(len(keys), [{"key": key} for key in keys])])
+    (found,) = static.answer([RowsRequest(len(keys), [{"key": key} for key in keys])])
     assert isinstance(found, Answer)
     values: list[float] = found.outputs["prediction"].tolist()
     return values
@@ -40,7 +40,7 @@ def answered(static: Static, *keys: str) -> list[float]:
 def test_published_parquet_files_are_looked_up_by_key_and_followed(tmp_path: Path, scratch: Path) -> None:
     place = table_by_hand(tmp_path, ["x", "y", "z"], FIRST, 3.0, sink="parquet")
     config = ServeConfig("", mode="static", table=place)
-    assert find(config) == Found("model", "v1", config)
+    assert find(config) == ServingTarget("model", "v1", config)
     static = Static(open_table(place), "m")
     assert (static.table.version, static.table.model_version, len(static.table.table)) == (FIRST, "v1", 3)
     assert static.table.age_s is not None

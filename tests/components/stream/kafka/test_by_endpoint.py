@@ -19,7 +19,7 @@ from headrace.components.stream.kafka.by_endpoint import ByEndpoint
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import Scored, score_records
+from headrace.components.stream.records.score import RecordResult, score_records
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 
 ROW = INSTANCES[0]
@@ -117,12 +117,12 @@ class Scorer:
         self.stops: list[threading.Event] = []
         self.released = threading.Event()
 
-    def score(self, values: Sequence[bytes | None], stop: threading.Event) -> tuple[str, list[Scored]]:
+    def score(self, values: Sequence[bytes | None], stop: threading.Event) -> tuple[str, list[RecordResult]]:
         self.stops.append(stop)
         if self.errors:
             raise self.errors.pop(0)
         assert self.released.wait(600)
-        return "v7", [Scored(b"{}", None, 1)] * len(values)
+        return "v7", [RecordResult(b"{}", None, 1)] * len(values)
 
 
 def scoring_with(scorer: Scorer) -> tuple[ByEndpoint, StreamMetrics]:

@@ -17,7 +17,7 @@ from headrace.components.stream.kafka.reader import RecordReader
 from headrace.components.stream.kafka.scorer import KafkaScorer
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.used import UsedModel
-from headrace.components.stream.records.score import Scored
+from headrace.components.stream.records.score import RecordResult
 
 PARTITIONS = 2
 
@@ -170,8 +170,8 @@ class Scoring:
     def has_model(self, _: str) -> bool:
         return True
 
-    def score(self, _: str, values: Sequence[bytes | None], __: object) -> tuple[UsedModel | None, list[Scored]]:
-        return UsedModel("v1", 1), [Scored(value, None, 1) for value in values]
+    def score(self, _: str, values: Sequence[bytes | None], __: object) -> tuple[UsedModel | None, list[RecordResult]]:
+        return UsedModel("v1", 1), [RecordResult(value, None, 1) for value in values]
 
     def close(self) -> None:
         """Nothing."""

@@ -202,11 +202,11 @@ def test_without_a_model_records_are_held(stage: Stage, first: ModelEvent) -> No
     member = stage.member(without_model="hold", batch_records=10)
     for key in (b"a", b"b", b"c"):
         stage.send(*(encoded({**ROW, "key": f"{key.decode()}{at}"}) for at in range(100)), key=key)
-    member.until(lambda: sum(member.reader.held.values()) > 0, "nothing is held")
+    member.until(lambda: sum(member.reader.buffered.values()) > 0, "nothing is held")
     turns = member.reader.turns
     member.until(lambda: member.reader.turns > turns + 50, "the member does not go on")
     # Bounded, while the member stays in the group.
-    assert 0 < sum(member.reader.held.values()) <= 20
+    assert 0 < sum(member.reader.buffered.values()) <= 20
     stage.announce(first)
     member.uses("v1")
     keys = [row["key"] for row in stage.predictions(300)]

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.components.stream.models.app_models import AppModels
 from headrace.components.stream.models.fold import StreamModels
-from headrace.components.stream.models.load import Unreachable
+from headrace.components.stream.models.load import ModelUnreachable
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.core.errors import DataError, PlatformError
 from headrace.core.model_events.event import ModelEvent
@@ -127,7 +127,7 @@ def test_after_a_restart_the_model_before_a_bad_one_is_used(scene: Scene) -> Non
 
 
 def test_a_model_that_cannot_be_read_is_tried_again_with_back_off(scene: Scene) -> None:
-    scene.load.results["v1"] = [Unreachable("no network") for _ in range(5)]
+    scene.load.results["v1"] = [ModelUnreachable("no network") for _ in range(5)]
     scene.models.add(of(1))
     attempts = []
     for _ in range(400):
@@ -153,7 +153,7 @@ def test_a_model_that_fails_for_no_stated_reason_is_refused_after_three_attempts
 
 
 def test_attempts_to_read_a_model_are_not_failures_of_the_model(scene: Scene) -> None:
-    unreachable = [Unreachable("no network") for _ in range(3)]
+    unreachable = [ModelUnreachable("no network") for _ in range(3)]
     scene.load.results["v1"] = [*unreachable, PlatformError("no memory"), PlatformError("no memory")]
     scene.models.add(of(1))
     for _ in range(6):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from headrace.components.stream.kafka import in_process
-from headrace.components.stream.kafka.in_process import InProcess
+from headrace.components.stream.kafka.in_process import InProcessScoring
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models import fold
 from headrace.components.stream.models.app_models import AppModels
@@ -90,6 +90,6 @@ def test_a_batch_is_scored_while_loads_rest(
         return score_records(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(in_process, "score_records", scored)
-    scoring = InProcess(JsonCodec(), models, None, StreamMetrics(dict))  # type: ignore[arg-type]
+    scoring = InProcessScoring(JsonCodec(), models, None, StreamMetrics(dict))  # type: ignore[arg-type]
     used, results = scoring.score(loaded.event.app, [b"{}"], lambda: None)
     assert (used, len(results), resting) == (loaded.used, 1, [True])

@@ -9,7 +9,7 @@ import pytest
 from support.stream_models import StreamModels
 from support.tiny_model import INSTANCES, expected_weight
 
-from headrace.components.stream.models.load import Unreachable, load_model
+from headrace.components.stream.models.load import ModelUnreachable, load_model
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.saved_model.json.columns import columns_from_instances
 
@@ -39,7 +39,7 @@ def test_a_half_copied_model_is_refused(stream_models: StreamModels) -> None:
 
 def test_an_absent_model_is_unreachable(stream_models: StreamModels) -> None:
     event = stream_models.event("present", 1)
-    with pytest.raises(Unreachable, match="does not exist"):
+    with pytest.raises(ModelUnreachable, match="does not exist"):
         load_model(stream_models.unreachable(event, "absent", 2))
 
 
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_read_is_unreachable(
         raise PlatformError("the file cannot be read", where=folder)
 
     monkeypatch.setattr("headrace.core.artifacts.registered.verify", fail)
-    with pytest.raises(Unreachable, match="cannot be read"):
+    with pytest.raises(ModelUnreachable, match="cannot be read"):
         load_model(event)
 
 
@@ -65,7 +65,7 @@ def test_a_right_that_is_missing_now_is_no_fault_of_the_model(
         raise UsageError("access is denied", where=uri)
 
     monkeypatch.setattr("headrace.core.storage.exists", deny)
-    with pytest.raises(Unreachable, match="access is denied"):
+    with pytest.raises(ModelUnreachable, match="access is denied"):
         load_model(event)
 
 

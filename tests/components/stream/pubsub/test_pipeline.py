@@ -27,12 +27,12 @@ from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.pubsub import stages, table
 from headrace.components.stream.pubsub.by_http import ByHttp
 from headrace.components.stream.pubsub.config import PubSubConfig
-from headrace.components.stream.pubsub.in_process import InProcess
+from headrace.components.stream.pubsub.in_process import InProcessModels
 from headrace.components.stream.pubsub.pipeline import load, score
 from headrace.components.stream.pubsub.sources import ModelSource, scorer_of
 from headrace.components.stream.pubsub.stages import dead_letter, prediction_of
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import Rejected, score_records
+from headrace.components.stream.records.score import Rejection, score_records
 from headrace.core.beam.launch import counters
 from headrace.core.beam.runners import DirectRunner
 from headrace.core.beam.windows import Windows
@@ -58,7 +58,7 @@ class Write(beam.DoFn):
 class Send(beam.DoFn):
     """Passes records on. Before one with an attribute `event`, an event is written, and its model is settled."""
 
-    def __init__(self, source: InProcess, events: Sequence[ModelEvent]) -> None:
+    def __init__(self, source: InProcessModels, events: Sequence[ModelEvent]) -> None:
         self._source = source
         self._events = {event.version: event for event in events}
 
@@ -88,7 +88,7 @@ def make_config(tmp_path: Path) -> Callable[..., PubSubConfig]:
             "predictions": f"{PROJECT}/topics/weights",
             "dead_letters": f"{PROJECT}/topics/dead",
             "alarms": f"{PROJECT}/topics/alarms",
-            "source": source or InProcess(APP, str(folder), look_seconds=0.0),
+            "source": source or InProcessModels(APP, str(folder), look_seconds=0.0),
         }
         return PubSubConfig(**{**values, **more})
 
@@ -112,7 +112,7 @@ def _run(
             stream.add_elements(list(bundle))
     pipeline = beam.Pipeline(runner=DirectRunner().make_streaming(), options=PipelineOptions([], streaming=True))
     records = pipeline | stream.advance_watermark_to_infinity()
-    if isinstance(config.source, InProcess):
+    if isinstance(config.source, InProcessModels):
         records = records | "announce" >> beam.ParDo(Send(config.source, events))
     scored = score(records, config)
     for tag, messages in (("main", scored.main), ("dead", scored[stages.DEAD]), ("alarms", scored[stages.ALARMS])):
@@ -211,13 +211,13 @@ def test_without_a_model_records_are_skipped_or_held(make_config: Callable[..., 
     _run(make_config(), tmp_path, [[_record(0)]])
     ((_, attributes),) = _read(tmp_path, "dead")
     assert (attributes["headrace-reason"], "headrace-model-version" in attributes) == ("no_model", False)
-    held = InProcess(APP, str(tmp_path / "events"), without_model="hold", hold_seconds=0.0, look_seconds=0.0)
+    held = InProcessModels(APP, str(tmp_path / "events"), without_model="hold", hold_seconds=0.0, look_seconds=0.0)
     with pytest.raises(PlatformError, match="no model is loaded yet, and records are held"):
         _run(make_config(held), tmp_path, [[_record(0)]])
 
 
 def test_a_bundle_that_begins_while_another_looks_is_held_too(tmp_path: Path) -> None:
-    source = InProcess(APP, str(tmp_path / "events"), without_model="hold", hold_seconds=0.0, look_seconds=60.0)
+    source = InProcessModels(APP, str(tmp_path / "events"), without_model="hold", hold_seconds=0.0, look_seconds=60.0)
     models = source.make()
     with pytest.raises(PlatformError, match="records are held"):
         models.look()
@@ -280,14 +280,14 @@ def test_the_counters_of_a_job_say_what_became_of_its_records(
 def test_a_letter_fits_into_a_message_whatever_its_record_holds() -> None:
     attributes = {f"a{number}": "x" * 1024 for number in range(100)}
     record = PubsubMessage(b"x" * 9_999_000, attributes, "m", NOON, "order")
-    rejected = Rejected("malformed_row", "é" * 1000)
+    rejected = Rejection("malformed_row", "é" * 1000)
     letter = dead_letter(record, rejected, APP, "v1")
     assert letter._to_proto_str(for_publish=True)
     assert letter.attributes["headrace-value-bytes"] == "9999000"
     assert letter.ordering_key == "order"
     small = prediction_of(record, b"{}")
     assert small._to_proto_str(for_publish=True)
-    again = dead_letter(PubsubMessage(b"{", letter.attributes, "n", NOON), Rejected("not_finite", "no"), APP, "")
+    again = dead_letter(PubsubMessage(b"{", letter.attributes, "n", NOON), Rejection("not_finite", "no"), APP, "")
     assert (again.attributes["headrace-reason"], "headrace-value-bytes" in again.attributes) == ("not_finite", False)
 
 
@@ -295,9 +295,9 @@ def test_a_letter_with_the_largest_attributes_fits_too() -> None:
     attributes = {f"a{number:02}{'n' * 253}": "x" * 1024 for number in range(100)}
     record = PubsubMessage(b"x" * 9_850_001, attributes, "m", NOON, "order")
     assert record._to_proto_str(for_publish=True)
-    letter = dead_letter(record, Rejected("malformed_row", "é" * 1000), APP, "v1")
+    letter = dead_letter(record, Rejection("malformed_row", "é" * 1000), APP, "v1")
     assert letter._to_proto_str(for_publish=True)
-    kept = dead_letter(replace_data(record, 9_850_000), Rejected("malformed_row", "é" * 1000), APP, "v1")
+    kept = dead_letter(replace_data(record, 9_850_000), Rejection("malformed_row", "é" * 1000), APP, "v1")
     assert len(kept.data) == 9_850_000
     assert kept._to_proto_str(for_publish=True)
 
@@ -385,4 +385,4 @@ def test_wrong_options_are_refused(make_config: Callable[..., PubSubConfig], mor
 @pytest.mark.parametrize("more", [{"models": ""}, {"without_model": "wait"}, {"rules": "none"}, {"look_seconds": -1}])
 def test_wrong_options_of_models_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        InProcess(**{"app": APP, "models": "events", **more})
+        InProcessModels(**{"app": APP, "models": "events", **more})

@@ -13,7 +13,7 @@ from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.pubsub.by_http import ByHttp
 from headrace.components.stream.records.by_http import HttpScorer
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.components.stream.records.score import Scored, score_records
+from headrace.components.stream.records.score import RecordResult, score_records
 from headrace.core.errors import PlatformError
 
 ROW = {"mother_age": 30, "gestation_weeks": 40, "plurality": "1", "mother_smokes": "true"}
@@ -36,7 +36,7 @@ def _records(count: int) -> list[bytes]:
     return [json.dumps({**INSTANCES[n % len(INSTANCES)], "key": f"k{n}"}).encode() for n in range(count)]
 
 
-def _plain(results: list[Scored]) -> list[Any]:
+def _plain(results: list[RecordResult]) -> list[Any]:
     """Predictions without the epoch, which an endpoint does not know, and reasons."""
     found: list[Any] = []
     for one in results:

@@ -15,7 +15,7 @@ from support.tiny_model import INSTANCES, NAN_AGE, expected_weight
 
 from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.records.codec import ArrowCodec, JsonCodec, codec_of
-from headrace.components.stream.records.score import Scored, no_model, score_records
+from headrace.components.stream.records.score import RecordResult, no_model, score_records
 from headrace.core.errors import UsageError
 from headrace.core.rules.counts import RuleCounts
 
@@ -42,7 +42,7 @@ def encoded(row: dict[str, Any]) -> bytes:
     return json.dumps(row).encode()
 
 
-def prediction_of(result: Scored) -> dict[str, Any]:
+def prediction_of(result: RecordResult) -> dict[str, Any]:
     assert result.prediction is not None
     found: dict[str, Any] = json.loads(result.prediction)
     return found

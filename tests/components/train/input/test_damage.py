@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from headrace.components.train.input import source
-from headrace.components.train.input.examples import Examples, Split, blaming_shards, damage_of
+from headrace.components.train.input.examples import Examples, SplitFiles, blaming_shards, damage_of
 from headrace.components.train.input.source import Order
 from headrace.components.train.options import Input
 from headrace.core.errors import DataError
@@ -25,10 +25,10 @@ FRAME = 48
 
 
 @pytest.fixture
-def split(tmp_path: Path) -> Callable[..., Split]:
+def split(tmp_path: Path) -> Callable[..., SplitFiles]:
     """`split(damage)`: two shards, of whose second the file's content is changed."""
 
-    def made(damage: Callable[[bytes], bytes]) -> Split:
+    def made(damage: Callable[[bytes], bytes]) -> SplitFiles:
         files = [tmp_path / f"part-{shard}.tfrecord" for shard in range(2)]
         for file in files:
             with tf.io.TFRecordWriter(str(file)) as writer:
@@ -38,7 +38,7 @@ def split(tmp_path: Path) -> Callable[..., Split]:
                         example.features.feature[name].float_list.value.append(row)
                     writer.write(example.SerializeToString())
         files[1].write_bytes(damage(files[1].read_bytes()))
-        return Split(2 * ROWS, tuple(map(str, files)), 0, (ROWS, ROWS))
+        return SplitFiles(2 * ROWS, tuple(map(str, files)), 0, (ROWS, ROWS))
 
     return made
 
@@ -58,7 +58,7 @@ def flipped(content: bytes) -> bytes:
     ],
 )
 def test_what_is_wrong_is_named(
-    split: Callable[..., Split], damage: Callable[[bytes], bytes], place: str, received: str
+    split: Callable[..., SplitFiles], damage: Callable[[bytes], bytes], place: str, received: str
 ) -> None:
     made = split(damage)
     error = damage_of(made)
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_named(
     assert error.received == received
 
 
-def test_what_is_not_there_is_named_and_what_is_whole_is_not(split: Callable[..., Split]) -> None:
+def test_what_is_not_there_is_named_and_what_is_whole_is_not(split: Callable[..., SplitFiles]) -> None:
     made = split(bytes)
     assert damage_of(made) is None
     Path(made.files[1]).unlink()
@@ -89,12 +89,12 @@ def test_what_is_not_there_is_named_and_what_is_whole_is_not(split: Callable[...
 )
 @pytest.mark.parametrize("way", ["compiled", "no compiler"])
 def test_rows_that_are_not_there_are_no_end(
-    split: Callable[..., Split], cache: Any, order: Order, way: str, monkeypatch: pytest.MonkeyPatch
+    split: Callable[..., SplitFiles], cache: Any, order: Order, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "no compiler":
         monkeypatch.setattr(native, "library", lambda: None)
     made = split(lambda content: content[: FRAME * 20 + 5])
-    examples = Examples("", "0" * 16, {}, made, Split(ROWS, made.files[:1], 0, (ROWS,)))
+    examples = Examples("", "0" * 16, {}, made, SplitFiles(ROWS, made.files[:1], 0, (ROWS,)))
     with pytest.raises(DataError, match="20 of 60 records") as caught, blaming_shards(examples):
         opened = source.open_source(
             PROBLEM,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.components.train.input import row_cache
-from headrace.components.train.input.packed_rows import Column, PackedRows
+from headrace.components.train.input.packed_rows import PackedColumn, PackedRows
 from headrace.components.train.input.row_cache import RowCache
 from headrace.core.tfrecord import native
 
@@ -47,7 +47,7 @@ def test_rows_come_back_bit_for_bit_in_the_order_asked_for(in_file: bool, tmp_pa
             np.arange(rows, dtype=LONG) - (1 << 40),
         ]
         with tempfile.TemporaryFile(dir=tmp_path) as file:
-            table = PackedRows([Column(c.dtype, c.shape[1:]) for c in columns], rows, file if in_file else None)
+            table = PackedRows([PackedColumn(c.dtype, c.shape[1:]) for c in columns], rows, file if in_file else None)
             middle = round(split * rows)
             # The later rows come first: a column is widened when earlier ones are not there yet.
             table.put(middle, [column[middle:] for column in columns])
@@ -61,12 +61,12 @@ def test_rows_come_back_bit_for_bit_in_the_order_asked_for(in_file: bool, tmp_pa
 
 
 def test_integers_that_fit_are_kept_in_16_bits() -> None:
-    table = PackedRows([Column(INT, (3,)), Column(FLOAT, ())], 2)
+    table = PackedRows([PackedColumn(INT, (3,)), PackedColumn(FLOAT, ())], 2)
     table.put(0, [np.array([[1, 2, 65_535]], INT), np.zeros(1, FLOAT)])
     assert table.row_bytes == 3 * 2 + 4
     table.put(1, [np.array([[0, 65_536, 0]], INT), np.zeros(1, FLOAT)])
     assert table.row_bytes == 3 * 4 + 4
-    negative = PackedRows([Column(INT, ())], 1)
+    negative = PackedRows([PackedColumn(INT, ())], 1)
     negative.put(0, [np.array([-1], INT)])
     assert negative.gather(np.zeros(1, LONG))[0].tolist() == [-1]
 
@@ -74,7 +74,7 @@ def test_integers_that_fit_are_kept_in_16_bits() -> None:
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("row", [-4, 3, 1 << 40])
 def test_a_row_that_is_not_there_is_refused(row: int) -> None:
-    table = PackedRows([Column(FLOAT, ())], 3)
+    table = PackedRows([PackedColumn(FLOAT, ())], 3)
     table.put(0, [np.zeros(3, FLOAT)])
     with pytest.raises(IndexError):
         table.gather(np.array([0, row], LONG))

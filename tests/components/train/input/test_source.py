@@ -18,8 +18,8 @@ from support.fuzzing import max_examples
 from headrace.components.train.input import batches, interleaving, records, row_cache, row_order, shard_stream
 from headrace.components.train.input import source as input_pipeline
 from headrace.components.train.input.batches import prefetched
-from headrace.components.train.input.examples import Examples, Split, open_examples
-from headrace.components.train.input.source import Order, Place, choose_cache, order_of
+from headrace.components.train.input.examples import Examples, SplitFiles, open_examples
+from headrace.components.train.input.source import CachePlacement, Order, choose_cache, order_of
 from headrace.components.train.options import Input
 from headrace.core.errors import DataError, UsageError
 from headrace.core.problem import Categorical, Numeric, Problem
@@ -130,7 +130,7 @@ def counted(folder: Path, sizes: list[int]) -> Examples:
                 example.features.feature["text"].bytes_list.value.append(f"row {row}".encode())
                 writer.write(example.SerializeToString())
                 row += 1
-    split = Split(row, tuple(files), sum(Path(file).stat().st_size for file in files), tuple(sizes))
+    split = SplitFiles(row, tuple(files), sum(Path(file).stat().st_size for file in files), tuple(sizes))
     return Examples("", "0" * 16, {}, split, split)
 
 
@@ -283,7 +283,7 @@ def test_the_shuffle_is_as_good_as_it_is_said_to_be(cache: str, order: Order, tm
 @given(rows=st.integers(1, 300), batch=st.integers(1, 70), seed=st.integers(0, 2**62))
 def test_each_epoch_is_a_permutation(rows: int, batch: int, seed: int) -> None:
     epochs = 3
-    for order in (row_order.Uniform(rows, seed), row_order.Runs(rows, seed)):
+    for order in (row_order.Uniform(rows, seed), row_order.ShuffledRuns(rows, seed)):
         stream = order.numbers(0, epochs * rows + batch).tolist()
         passes = [stream[epoch * rows : (epoch + 1) * rows] for epoch in range(epochs)]
         assert all(sorted(each) == list(range(rows)) for each in passes)
@@ -332,7 +332,7 @@ def test_where_rows_are_kept_follows_from_what_is_free() -> None:
     assert chosen(101, 400, 202) == "disk"
     assert chosen(101, 400, 201) == "none"
     assert (chosen(1 << 30, None, 0), chosen((1 << 30) + 1, None, 0)) == ("memory", "none")
-    assert choose_cache("none", 1, 100, 100) == Place("none", "requested")
+    assert choose_cache("none", 1, 100, 100) == CachePlacement("none", "requested")
     assert choose_cache("memory", 100, 100, 0).cache == "memory"
     with pytest.raises(UsageError, match="do not fit in memory"):
         choose_cache("memory", 101, 100, 0)
@@ -341,10 +341,10 @@ def test_where_rows_are_kept_follows_from_what_is_free() -> None:
 
 
 def test_the_order_follows_from_the_place_and_the_size() -> None:
-    assert order_of(Place("memory", ""), 64 << 20) == "uniform"
-    assert order_of(Place("memory", ""), (64 << 20) + 1) == "blocks_then_uniform"
-    assert order_of(Place("disk", ""), 1) == "blocks_then_runs"
-    assert order_of(Place("none", ""), 1) == "blocks"
+    assert order_of(CachePlacement("memory", ""), 64 << 20) == "uniform"
+    assert order_of(CachePlacement("memory", ""), (64 << 20) + 1) == "blocks_then_uniform"
+    assert order_of(CachePlacement("disk", ""), 1) == "blocks_then_runs"
+    assert order_of(CachePlacement("none", ""), 1) == "blocks"
 
 
 def test_batches_made_ahead_follow_from_their_size() -> None:

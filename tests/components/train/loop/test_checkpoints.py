@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headrace.components.train.loop import checkpoints
-from headrace.components.train.loop.checkpoints import Checkpoints, NotFinite
+from headrace.components.train.loop.checkpoints import Checkpoints, NotFiniteState
 from headrace.components.train.options import Checkpointing
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
@@ -172,7 +172,7 @@ def test_a_state_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:
     kept.save(7, {}, broken, unbounded={"now/least"})
     kept.wait(strict=True)
     kept.save(8, {}, broken)
-    with pytest.raises(NotFinite, match="now/least"):
+    with pytest.raises(NotFiniteState, match="now/least"):
         kept.wait(strict=True)
     assert kept.steps() == [7, 5]
 

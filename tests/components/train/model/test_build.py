@@ -52,8 +52,8 @@ GOOD = """
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Callable[..., models.Model]:
-    def make(body: str, task: str = "regression") -> models.Model:
+def build(tmp_path: Path) -> Callable[..., models.TrainedModel]:
+    def make(body: str, task: str = "regression") -> models.TrainedModel:
         path = tmp_path / "users.py"
         path.write_text(HEAD.format(label=LABELS[task]) + body)
         file: ProblemFile = load_problem(str(path))
@@ -64,7 +64,7 @@ def build(tmp_path: Path) -> Callable[..., models.Model]:
 
 
 @pytest.mark.parametrize("inputs", ['{"x": x, "color": color}', "[x, color]"])
-def test_a_functional_model_takes_the_features_it_names(build: Callable[..., models.Model], inputs: str) -> None:
+def test_a_functional_model_takes_the_features_it_names(build: Callable[..., models.TrainedModel], inputs: str) -> None:
     model = build(GOOD.replace("{inputs}", inputs))
     assert model.inputs == ("x", "color")
     assert model.outputs(SAMPLE).shape == (2, 1)
@@ -72,7 +72,7 @@ def test_a_functional_model_takes_the_features_it_names(build: Callable[..., mod
     np.testing.assert_array_equal(model.core(model.prepare(dict(SAMPLE))), model.outputs(SAMPLE))
 
 
-def test_a_subclassed_model_gets_every_feature(build: Callable[..., models.Model]) -> None:
+def test_a_subclassed_model_gets_every_feature(build: Callable[..., models.TrainedModel]) -> None:
     model = build(
         """
     class Mine(keras.Model):
@@ -92,7 +92,7 @@ def test_a_subclassed_model_gets_every_feature(build: Callable[..., models.Model
     assert model.outputs(SAMPLE).shape == (2, 3)
 
 
-def test_random_numbers_are_seeded_and_given_back(build: Callable[..., models.Model]) -> None:
+def test_random_numbers_are_seeded_and_given_back(build: Callable[..., models.TrainedModel]) -> None:
     body = GOOD.replace("{inputs}", "[x, color]")
     random.seed(5)
     np.random.seed(5)
@@ -215,7 +215,9 @@ COLUMN = "keras.ops.expand_dims(x, 1)"
         ),
     ],
 )
-def test_what_cannot_be_trained_is_refused(build: Callable[..., models.Model], body: str, task: str, said: str) -> None:
+def test_what_cannot_be_trained_is_refused(
+    build: Callable[..., models.TrainedModel], body: str, task: str, said: str
+) -> None:
     with pytest.raises(ProblemError) as caught:
         build(body, task)
     assert said in caught.value.paragraph

@@ -40,7 +40,7 @@ def compare_rows(problem: Problem, examples: Examples) -> dict[str, Any]:
 
 def start(
     trained: Any, file: ProblemFile, examples: Examples, **training: Any
-) -> tuple[model.Model, dict[str, Any], Mapping[str, Any]]:
+) -> tuple[model.TrainedModel, dict[str, Any], Mapping[str, Any]]:
     """A model of `file` that was started from `trained`, what is said of it, and the statistics it was built from."""
     earlier = warm_start.open_model(str(trained.folder), file.problem)
     statistics = earlier.with_scales(examples.statistics)

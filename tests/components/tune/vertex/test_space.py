@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.components.tune.tried import Tried, best_of, common_error
+from headrace.components.tune.tried import TrialResult, best_of, common_error
 from headrace.components.tune.vertex.hypertune import MetricFile
 from headrace.components.tune.vertex.space import (
     UNVERIFIED,
@@ -22,7 +22,7 @@ from headrace.components.tune.vertex.space import (
     parameters_of,
     same,
 )
-from headrace.components.tune.vertex.trial import Place, flags
+from headrace.components.tune.vertex.trial import TrialFolders, flags
 from headrace.core.errors import DataError, HeadraceError, ProblemError, UsageError
 from headrace.core.problem import Choice, Range, Tuning
 
@@ -222,13 +222,13 @@ def test_a_metric_that_cannot_be_written_is_in_the_log(tmp_path: Path, capfd: py
 )
 def test_what_is_no_trial_is_refused(environment: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="not a trial of a hyperparameter tuning job"):
-        Place.of(environment)
+        TrialFolders.of(environment)
     told = {"CLOUD_ML_TRIAL_ID": "3", "AIP_MODEL_DIR": "gs://b/s/3/model/", "AIP_CHECKPOINT_DIR": "gs://b/s/3/c/"}
-    assert Place.of(told) == Place(3, "gs://b/s", "gs://b/s/3/c")
+    assert TrialFolders.of(told) == TrialFolders(3, "gs://b/s", "gs://b/s/3/c")
 
 
-def tried(number: int, state: str, loss: float | None = None, error: HeadraceError | None = None) -> Tried:
-    return Tried(number, state, {}, loss, 1, 1.0, None if error is None else error.to_json())
+def tried(number: int, state: str, loss: float | None = None, error: HeadraceError | None = None) -> TrialResult:
+    return TrialResult(number, state, {}, loss, 1, 1.0, None if error is None else error.to_json())
 
 
 def test_the_best_trial_is_complete_and_the_first_of_equals() -> None:

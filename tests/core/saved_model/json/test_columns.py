@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
 from headrace.core.saved_model.json.columns import Interface, columns_from_inputs, columns_from_instances
-from headrace.core.saved_model.json.inputs import Input
-from headrace.core.saved_model.json.rows import NotFinite, check_finite, columns_from_outputs, rows_from_outputs
+from headrace.core.saved_model.json.inputs import InputFeature
+from headrace.core.saved_model.json.rows import (
+    NotFinitePrediction,
+    check_finite,
+    columns_from_outputs,
+    rows_from_outputs,
+)
 
 INTERFACE = Interface(
     (
-        Input("mother_age", "numeric"),
-        Input("gestation_weeks", "numeric", optional=True),
-        Input("plurality", "categorical"),
-        Input("mother_smokes", "categorical", optional=True),
+        InputFeature("mother_age", "numeric"),
+        InputFeature("gestation_weeks", "numeric", optional=True),
+        InputFeature("plurality", "categorical"),
+        InputFeature("mother_smokes", "categorical", optional=True),
     ),
     takes_key=True,
     key_name="record_id",
@@ -266,9 +271,9 @@ def test_predictions_as_rows_and_as_columns() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_prediction_that_is_not_finite_is_an_error(value: float) -> None:
     with pytest.raises(
-        NotFinite, match=r"predictions\[1\]\.prediction: the model's prediction is not finite"
+        NotFinitePrediction, match=r"predictions\[1\]\.prediction: the model's prediction is not finite"
     ) as raised:
         check_finite({"prediction": np.array([1.0, value, value], dtype=np.float32)})
     assert raised.value.rows == {"prediction": [1, 2]}
-    with pytest.raises(NotFinite, match=r"predictions\[0\]\.probabilities"):
+    with pytest.raises(NotFinitePrediction, match=r"predictions\[0\]\.probabilities"):
         check_finite({"probabilities": np.array([[0.5, value]], dtype=np.float32)})

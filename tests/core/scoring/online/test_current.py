@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 
 
 def test_a_switch_keeps_the_one_before_and_a_failed_one_changes_nothing() -> None:
-    current = Current("a")
+    current = CurrentModel("a")
     assert current.back() is None
     assert current.switch(lambda: "b") == "b"
     assert (current.model, current.previous) == ("b", "a")
@@ -30,7 +30,7 @@ def test_a_switch_keeps_the_one_before_and_a_failed_one_changes_nothing() -> Non
 def test_garbage_is_collected_when_a_model_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     collections: list[str] = []
     monkeypatch.setattr(gc, "collect", lambda: collections.append(current.model))
-    current = Current("a")
+    current = CurrentModel("a")
     current.switch(lambda: "b")
     # The first model is still there, to go back to.
     assert collections == []
@@ -39,7 +39,7 @@ def test_garbage_is_collected_when_a_model_is_freed(monkeypatch: pytest.MonkeyPa
 
 
 def test_switches_of_several_threads_are_one_after_the_other() -> None:
-    current = Current(0)
+    current = CurrentModel(0)
     seen: list[tuple[int, int | None]] = []
 
     def switch(number: int) -> None:

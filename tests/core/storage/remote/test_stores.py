@@ -18,7 +18,7 @@ from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.storage.local_copy import LocalCopy
 from headrace.core.storage.output import publishing
 from headrace.core.storage.output_check import check_output
-from headrace.core.storage.remote import Object, folders, store_of, uploads
+from headrace.core.storage.remote import StoredObject, folders, store_of, uploads
 
 Put = Callable[[str, bytes], str]
 
@@ -98,7 +98,7 @@ def test_a_file_at_hand_is_a_copy_that_goes(
 @pytest.mark.parametrize("name", ["m/../../etc/passwd", "m//etc/passwd", "m/./a"])
 def test_no_object_is_copied_out_of_the_folder(name: str) -> None:
     with pytest.raises(UsageError, match="not a path of a file"):
-        folders.path_below("m/", Object("gs://", "bucket", name, 1, ""))
+        folders.path_below("m/", StoredObject("gs://", "bucket", name, 1, ""))
 
 
 def test_list_files(put_object: Put, store: str) -> None:
@@ -277,7 +277,7 @@ def test_an_upload_that_wrote_nothing_for_a_day_is_given_up(
     hours = {f"{young}/1": 30.0, f"{young}/2": 23.9, f"{old}/1": 30.0, f"{old}/2": 24.1}
     listed = store_of(store).list_objects
 
-    def aged(uri: str, prefix: str, **options: Any) -> list[Object]:
+    def aged(uri: str, prefix: str, **options: Any) -> list[StoredObject]:
         return [
             dataclasses.replace(found, created=1e9 - 3600 * hours.get(found.name, 0.0))
             for found in listed(uri, prefix, **options)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.pipelines.submission.run import Task
+from headrace.pipelines.submission.run import RunTask
 from headrace.pipelines.submission.vertex.errors import Account
 from headrace.pipelines.submission.vertex.failures import refusal
 
@@ -23,7 +23,7 @@ def told(message: str) -> dict[str, Any] | None:
         raise AssertionError("the task gave no job away")
 
     account = Account("demo-project", "us-central1", "serviceAccount:runner@demo-project.iam.gserviceaccount.com")
-    return refusal(Task("train", "failed", message=message), account, nobody)
+    return refusal(RunTask("train", "failed", message=message), account, nobody)
 
 
 @pytest.mark.parametrize(

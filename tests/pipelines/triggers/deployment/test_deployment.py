@@ -13,7 +13,7 @@ from support.triggered import settings_below
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.dynamic.settings import DynamicSettings
-from headrace.pipelines.triggers.closing import Closing
+from headrace.pipelines.triggers.closing import ClosingRule
 from headrace.pipelines.triggers.deployment import function
 from headrace.pipelines.triggers.deployment.common import Deployment, command, variables
 from headrace.pipelines.triggers.deployment.service import Host, ServiceDeployment
@@ -43,7 +43,7 @@ def deployment(settings: DynamicSettings) -> Deployment:
 
 
 def function_lines(settings: DynamicSettings, folder: str) -> list[str]:
-    options = StorageTrigger(settings.uri, "gs://data-bucket/flights", Closing.parse("manifest=files.json"))
+    options = StorageTrigger(settings.uri, "gs://data-bucket/flights", ClosingRule.parse("manifest=files.json"))
     return function.commands(folder, deployment(settings), options)
 
 

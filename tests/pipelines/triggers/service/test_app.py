@@ -14,7 +14,7 @@ from support.trigger_service import TriggerService
 from support.triggered import CountedRuns, settings_below
 
 from headrace.core.errors import UsageError
-from headrace.pipelines.triggers.service.app import ServiceConfig
+from headrace.pipelines.triggers.service.app import TriggerServiceConfig
 from headrace.pipelines.triggers.service.login import Login
 from headrace.pipelines.triggers.service.origin import is_foreign
 
@@ -236,4 +236,4 @@ def test_without_a_login_only_this_machine_is_answered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["", "flights", "/", "gs://", "s3://a", "/a/../b"])
 def test_places_of_data_are_whole(place: str) -> None:
     with pytest.raises(UsageError, match="the place of data is not valid"):
-        ServiceConfig(lambda: None, None, [place])  # type: ignore[arg-type,return-value]
+        TriggerServiceConfig(lambda: None, None, [place])  # type: ignore[arg-type,return-value]

@@ -18,7 +18,7 @@ from support.serving import dynamic, load
 
 from headrace.components.deploy.local.router import app as app_module
 from headrace.components.deploy.local.router import backend as backend_module
-from headrace.components.deploy.local.router.app import App
+from headrace.components.deploy.local.router.app import RouterApp
 from headrace.components.deploy.local.router.backend import Backend
 from headrace.components.deploy.local.router.front import Front
 from headrace.components.deploy.state import EndpointState
@@ -41,7 +41,7 @@ class Stage:
         share = 100 // len(ports)
         self.state = EndpointState("natality", live, None, traffic=dict.fromkeys(ports, share))
         self.backends = {version: Backend(version, 1, f"http://127.0.0.1:{port}") for version, port in ports.items()}
-        self.app = App(self)  # type: ignore[arg-type]
+        self.app = RouterApp(self)  # type: ignore[arg-type]
         self.front = Front(self.app.answer)
         self.port = 0
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.components.deploy.local.router import front as front_module
-from headrace.components.deploy.local.router.app import App, counts_in
+from headrace.components.deploy.local.router.app import RouterApp, counts_in
 from headrace.components.deploy.local.router.backend import Backend
 from headrace.components.deploy.local.router.front import Front
 from headrace.components.deploy.local.router.versions import Restarts
@@ -69,7 +69,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 class Stage:
     """A router with versions behind it."""
 
-    def __init__(self, front: Front, app: App, port: int, fake: Any) -> None:
+    def __init__(self, front: Front, app: RouterApp, port: int, fake: Any) -> None:
         self.front, self.app, self.port, self.fake = front, app, port, fake
         self.writers: list[asyncio.StreamWriter] = []
 
@@ -123,7 +123,7 @@ async def stage(traffic: dict[str, int], serve: dict[str, Serve], **options: Any
         to_json=lambda _: {"state": "ready", "restarts": 0},
         was_lost=lost,
     )
-    app = App(fake, draw=random.Random(1))
+    app = RouterApp(fake, draw=random.Random(1))
     front = Front(app.answer, **options)
     server = await asyncio.get_running_loop().create_server(front.client, "127.0.0.1", 0)
     here = Stage(front, app, server.sockets[0].getsockname()[1], fake)

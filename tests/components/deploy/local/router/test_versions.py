@@ -15,7 +15,7 @@ from headrace.components.deploy.local import launcher
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.local.router import versions as versions_module
 from headrace.components.deploy.local.router.versions import Versions
-from headrace.components.deploy.state import EndpointState, Pending
+from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.registry.state import Origin
 from headrace.components.serve import processes
 from headrace.components.serve.processes import Announcement
@@ -151,7 +151,7 @@ def test_a_switch_drains_the_process_before(machine: Machine) -> None:
         await settle(versions)
         before = versions.backends["v1"]
         before.in_flight = 1
-        change(machine, lambda state: state.begun(Pending("deploy", "v2")))
+        change(machine, lambda state: state.begun(PendingChange("deploy", "v2")))
         machine.add(12, "v2")
         await settle(versions)
         # What is being deployed is neither used nor stopped.
@@ -170,7 +170,7 @@ def test_another_process_of_the_version_is_used_when_it_is_checked(machine: Mach
     async def story(versions: Versions) -> None:
         machine.add(11, "v1")
         await settle(versions)
-        change(machine, lambda state: state.begun(Pending("deploy", "v1")))
+        change(machine, lambda state: state.begun(PendingChange("deploy", "v1")))
         machine.add(12, "v1")
         await settle(versions)
         assert (used(versions), machine.stopped) == ({"v1": 11}, [])
@@ -183,7 +183,7 @@ def test_another_process_of_the_version_is_used_when_it_is_checked(machine: Mach
 
 def test_who_deploys_starts_the_process_and_after_a_kill_the_router_does(machine: Machine) -> None:
     async def story(versions: Versions) -> None:
-        change(machine, lambda state: state.begun(Pending("deploy", "v1")))
+        change(machine, lambda state: state.begun(PendingChange("deploy", "v1")))
         with locked(machine.folder.uri):
             await settle(versions)
             assert machine.started == []

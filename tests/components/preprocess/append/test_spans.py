@@ -286,15 +286,15 @@ from headrace.components.preprocess import pipeline
 from headrace.components.preprocess.append import spans
 from headrace.core import storage
 from headrace.core.problem.file import load_problem
-from headrace.core.storage import edit_folder
+from headrace.core.storage import durable
 
 problem, data, output, place = sys.argv[1:]
 module, name = {
     "copied": (spans, "completed"),
     "half written": (storage, "write_json"),
     "written": (pipeline, "preprocess"),
-    "merged": (spans, "put_together"),
-    "swapped": (edit_folder, "swap_folders"),
+    "merged": (spans, "merge_spans"),
+    "swapped": (durable, "swap_folders"),
 }[place]
 work = getattr(module, name)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.documents import ROOT, documents, prose
+from support.documents import ROOT, documents, files, prose
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -31,14 +30,6 @@ def anchors(text: str) -> set[str]:
     return found
 
 
-@functools.cache
-def sources() -> tuple[str, ...]:
-    """The paths of all files, but those in hidden folders."""
-    tops = [path for path in ROOT.iterdir() if not path.name.startswith(".")]
-    found = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top]) if path.is_file()]
-    return tuple(path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts)
-
-
 @pytest.mark.parametrize("document", documents())
 def test_links_lead_somewhere(document: str) -> None:
     here = ROOT / document
@@ -58,13 +49,13 @@ def test_links_lead_somewhere(document: str) -> None:
 @pytest.mark.parametrize("document", documents())
 def test_files_of_the_repository_have_their_names(document: str) -> None:
     """`core/retry.py` exists where a page names it; CONTRIBUTING names some by the end of their paths."""
-    tops = {path.partition("/")[0] for path in sources() if "/" in path}
+    tops = {path.partition("/")[0] for path in files() if "/" in path}
     for name in _CODE.findall(prose((ROOT / document).read_text())):
         path = _PLACEHOLDER.sub("*", name.partition("::")[0].rstrip("/"))
         if path.partition("/")[0] in tops and "/" in path:
             assert any(True for _ in ROOT.glob(path)), name
         elif document == "CONTRIBUTING.md" and _FILE.search(path):
-            assert any(Path(each).match(path) for each in sources()), name
+            assert any(Path(each).match(path) for each in files()), name
 
 
 def test_anchors_are_those_of_github() -> None:

@@ -84,9 +84,10 @@ def evaluator(
 
 
 def _groups(blocks: Any, replicas: int) -> Iterator[tuple[list[Any], list[Any], Any]]:
-    """A block for each replica, all of as many rows, after what `block_loss` has as `filled`.
+    """Yields (blocks, targets, kept) for each group of blocks, one per replica, padded to an equal number of rows.
 
-    Then the labels and weights of the rows that count, and their places.
+    A block starts with `filled` of `Criterion.sum_over_rows`. The targets are the labels and weights of the rows
+    without padding; `kept` is True at their positions.
     """
     iterator, size = iter(blocks), 0
     while group := list(islice(iterator, replicas)):

@@ -15,7 +15,7 @@ def evaluate(
     root: str = "",
     champion: str = "",
     comparison: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
 

@@ -11,7 +11,7 @@ def train(
     training_digest: str = "",
     root: str = "",
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
-    attempt: str = "",  # noqa: ARG001 - read by the engine's cache, not by the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> None:
     """Trains the Problem's default model, or the model of the Problem file's `build_model`, and exports a SavedModel.
 

@@ -42,7 +42,7 @@ class Worker:
         """Runs a trial.
 
         Args:
-            asked: the trial, as the worker receives it.
+            asked: the trial, in the worker's format.
             listen: receives each event except the last; its return value is the reply.
 
         Returns:

@@ -53,7 +53,7 @@ def open_examples(uri: str, problem: Problem) -> Examples:
     """Reads and checks an Examples artifact.
 
     Raises:
-        UsageError: the folder holds no Examples.
+        UsageError: the folder contains no Examples.
         DataError: the Examples have other columns, a shard is missing or truncated, or the train or eval split is
             empty.
     """

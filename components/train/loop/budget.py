@@ -12,7 +12,7 @@ from headrace.core.problem import METRICS
 
 # The first steps are slower than the rest; the pace of the first minute is accurate enough for a warning.
 FORECAST_AFTER_SECONDS = 60.0
-# Entries of the budget in training.json that are no limits: the use and the price.
+# Entries of the budget in training.json that are not limits: the use and the price.
 NOT_LIMITS = frozenset({"hours", "cost", "price_per_hour"})
 
 _HIGHER_IS_BETTER = {name: higher for metrics in METRICS.values() for name, higher in metrics.items()}

@@ -35,7 +35,7 @@ def evaluator(
         objective: the Problem's objective.
         blocks: an iterable of `records.PreparedRows`, the same at each pass and in each process.
         criterion: the loss; None for the objective's.
-        strategy: the tf.distribute.Strategy of which each replica takes a block in turn; None for one device.
+        strategy: the tf.distribute.Strategy whose replicas process the blocks in turn; None for one device.
         metrics: names among METRICS.
     """
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync

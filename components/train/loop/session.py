@@ -50,7 +50,7 @@ class TrainSession:
         eval_blocks: an iterable of `records.PreparedRows` over the eval split, the same in each process.
         chunks: the train split in chunks of batches, `TrainingInput.chunks`, with which one CPU trains faster; None to
             train on `batches`.
-        metrics: names in METRICS, measured besides the loss by `evaluate`.
+        metrics: names in METRICS, measured by `evaluate` in addition to the loss.
         chosen: the choice that `strategy` was made from; None for one process.
         class_weights: weight of a row of each class in training; None for equal weights.
     """

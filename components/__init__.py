@@ -1,8 +1,8 @@
-"""Components of Kubeflow and Vertex pipelines: each is called in a `@dsl.pipeline`, beside any others.
+"""Components of Kubeflow and Vertex pipelines, to be called in a `@dsl.pipeline`, together with any other components.
 
-`register` and `deploy` are those of a registry folder and of an endpoint on one machine. Those of other places have the
-same names in their own modules, such as `headrace.components.deploy.vertex.component`. Importing this package imports
-nothing heavy.
+`register` and `deploy` are for a registry folder and for an endpoint on one machine. The components for other platforms
+have the same names in their own modules, such as `headrace.components.deploy.vertex.component`. Importing this package
+imports no heavy dependency.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ HeadraceError
 │   ├── ProblemError              the Problem file is wrong
 │   ├── DataError                 the rows, or the path to them, are wrong
 │   │   ├── UnreadableFile        a file is damaged, so that none of its rows can be trusted
-│   │   └── EmptyFile             a file of rows has none, and no column
+│   │   └── EmptyFile             a file has neither rows nor columns
 │   └── UsageError                an option or a path is wrong
 ├── NothingToDo          exit 0   the data has no rows: the run ends early, and nothing is written
 ├── GateRefused          exit 3   the gate refused the model: nothing failed, nothing is deployed
@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self
 
 # Characters of a part of a paragraph: a longer one is shown by its beginning and its end.
 _SHOWN, _SHOWN_AT_END = 1_500, 300
-# How TensorFlow begins the message of an allocation that failed.
+# The beginning of TensorFlow's message about a failed allocation.
 _OUT_OF_MEMORY = "OOM when allocating"
 
 
@@ -87,7 +87,7 @@ class HeadraceError(Exception):
         return self.text
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes the same error in another process."""
+        """A JSON object from which `from_json` creates the same error in another process."""
         return {
             "kind": type(self).__name__,
             "exit_status": self.exit_status,
@@ -121,7 +121,7 @@ class HeadraceError(Exception):
 
 
 def exhausted(error: BaseException) -> PlatformError | None:
-    """The error of a full disk or memory, which libraries in C++ report by a message alone; None for any other."""
+    """The error of a full disk or memory, which libraries in C++ report only as a message; None for other messages."""
     message = str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in message:
         return PlatformError("the disk is full", received=message, fix="Free some space, then run the same command")
@@ -162,7 +162,7 @@ class UnreadableFile(DataError):
 
 
 class EmptyFile(DataError):
-    """A file of rows has none, and no column: of several files, it is one without rows."""
+    """A file has neither rows nor columns; among several files, it counts as one without rows."""
 
 
 class UsageError(UserError):

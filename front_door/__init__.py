@@ -1,7 +1,7 @@
 """Headrace: containerized Kubeflow and Vertex AI pipeline components.
 
-A Problem file imports its declarations from here, and notebooks and scripts what runs whole pipelines on this machine.
-`headrace.components` has the components, `headrace.pipelines` the pipelines that are made of them.
+A Problem file imports its declarations from here; notebooks and scripts import functions that run whole pipelines on
+this machine. `headrace.components` has the components, `headrace.pipelines` the pipelines that consist of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ __all__ = [
     "run_tuned",
 ]
 
-# What a Problem file does not need is imported when it is used.
+# Names that a Problem file does not need are imported at their first use.
 _LAZY = {
     "Run": "headrace.pipelines.run_result",
     "run": "headrace.pipelines.notebook",

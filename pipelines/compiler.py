@@ -64,12 +64,12 @@ def compile_to(
 def compile_once(
     pipeline: str, output: str, *, cache: str, rules: Mode = "enforce", canary: CanarySettings | None = None
 ) -> None:
-    """Writes the spec of a pipeline for "local", which is compiled only where `cache` does not have it yet.
+    """Writes the spec of a pipeline for "local", which is compiled only if `cache` does not contain it yet.
 
     Args:
         pipeline: one of PIPELINES.
         output: path of the YAML file.
-        cache: folder of compiled specs, each named by the digest of all that it depends on.
+        cache: folder of compiled specs, each named by the digest of everything that it depends on.
         rules, canary: as of `compile_to`.
     """
     digest = identity(

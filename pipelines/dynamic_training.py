@@ -1,4 +1,4 @@
-"""Dynamic training pipeline: one run for all data versions that wait, from claim to announcement."""
+"""Dynamic training pipeline: one run for all waiting data versions, from claim to announcement."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +20,8 @@ NAME = "dynamic-training"
 def dynamic_training(platform: Platform) -> Callable[..., Any]:
     """Defines the pipeline for a platform.
 
-    claim -> if the ledger names this run: ingest -> if there is something to train with: lineage -> train -> evaluate
-    -> if it replaces the champion: register -> deploy -> announce; an exit task always writes what became of the data
+    claim -> if the ledger names this run: ingest -> if there are rows to train with: lineage -> train -> evaluate
+    -> if it replaces the champion: register -> deploy -> announce; an exit task always writes the outcomes of the data
     versions, and the summary. Steps with external effects are never cached, and check the claim.
     """
 

@@ -45,7 +45,7 @@ def run(
         quiet: print no progress.
 
     Returns:
-        The run, with the status succeeded, or refused where the gate rejected the model: a refusal is a result, not an
+        The run, with the status succeeded, or refused if the gate rejected the model: a refusal is a result, not an
         exception.
 
     Raises:
@@ -79,7 +79,7 @@ def run_tuned(
     training: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Trains the best of a search: as `run`, with the Problem's `tuning` in place of one training.
+    """Searches for the best model: as `run`, with the search of the Problem's `tuning` instead of one training.
 
     Args:
         problem, data, root, champion, baseline, csv, quiet: as for `run`.
@@ -143,7 +143,7 @@ def run_batch_scoring(
         rules: "enforce" quarantines rows that break the Problem's rules, "warn" predicts and counts those whose values
             are out of bounds or unknown.
         constants: a value for each of the model's inputs of shape [].
-        batch: "rows", where each row's prediction is its own; "whole" gives the model all rows in one call.
+        batch: "rows" for independent rows; "whole" passes all rows to the model in one call.
         max_divergence: maximum Jensen-Shannon divergence of the predictions from the label in training, 0 to 1; beyond
             it nothing is published. 0 for no maximum.
 

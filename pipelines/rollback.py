@@ -1,4 +1,4 @@
-"""Rollback pipeline: an endpoint returns to the version before, with its registry and its published predictions."""
+"""Rollback pipeline: rolls an endpoint back to the previous version, with its registry and published predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ NAME = "rollback"
 def rollback(platform: Platform) -> Callable[..., Any]:
     """Defines the pipeline for a platform: one task, which is never cached.
 
-    It knows which version was live before, marks the one that it leaves as bad, and can be run twice.
+    It finds the version that was live before, marks the replaced one as bad, and is safe to repeat.
     """
 
     @dsl.pipeline(name=NAME, description="An endpoint returns to the version before: traffic, registry, predictions.")

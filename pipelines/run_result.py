@@ -66,7 +66,7 @@ class Run:
 
     @property
     def model(self) -> str | None:
-        """The Model's folder: in the registry, or the training's output where the gate refused it."""
+        """The Model's folder: in the registry, or the training's output if the gate rejected it."""
         found = (("register", "registered"), ("train", "model"), ("tune", "model"), ("champion", "model"))
         return next((uri for step, name in found if (uri := self._output(step, name))), None)
 
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def endpoint(self) -> str | None:
-        """The URL of the endpoint that serves the model; None where nothing was deployed."""
+        """The URL of the endpoint that serves the model; None if nothing was deployed."""
         url = self._result("deploy").get("url")
         return None if url is None else str(url)
 

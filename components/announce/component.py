@@ -12,17 +12,17 @@ def announce(
     root: str = "",
     claim: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
 ) -> None:
-    """Sends the champion of a registry, as a model event, to every destination that did not accept it before.
+    """Sends the champion of a registry, as a model event, to every destination that has not accepted it yet.
 
-    A destination that does not answer fails no run: the next run or tick sends to it again.
+    A destination that does not respond does not fail the run: the next run or tick retries it.
 
     Args:
         registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
         app: name of the application.
         destinations: folders, gs://..., pubsub://PROJECT/TOPIC, kafka://BROKER:PORT/TOPIC or https://...
-        record: URI of the file with what each destination accepted.
+        record: URI of the file that records the events that each destination accepted.
         root: pipeline root, where the run's records are stored; "" for no records.
-        claim: output of `claim`, of a run of dynamic training, which sends nothing once it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training, which sends nothing if it was overtaken; or {}.
     """
     from headrace.components.announce import step
 

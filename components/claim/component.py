@@ -30,28 +30,28 @@ def claim(
         ("attempt", str),
     ],
 ):
-    """Claims the run under way in the ledger: a copy of it, a clone or an overtaken run ends here, without an error.
+    """Claims the current run in the ledger: a copy of it, a clone or an overtaken run ends here, without an error.
 
     The task is never cached.
 
     Args:
         ledger: URI of the ledger.
         run_id: id of the run, as the ledger names it.
-        holder: id of the platform's execution; a copy of the run has another one.
+        holder: id of the platform's execution; a copy of the run has another id.
         registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
         root: pipeline root, where the run's records are stored; "" for no records.
-        started: when the run was started, in seconds since 1970.
-        deadline_hours: maximum duration of the run, in hours, after which no task of it trains, registers or deploys;
-            0 for none.
+        started: start time of the run, in seconds since 1970.
+        deadline_hours: maximum duration of the run, in hours, after which none of its tasks trains, registers or
+            deploys; 0 for no limit.
         training_share: fraction of the deadline that training uses.
         canary: settings of the canary, or {}.
         name: of the Problem, whose spans are below root.
-        withdrawn: names of spans, or versions of arrivals, that no training reads any more.
+        withdrawn: names of spans, or versions of arrivals, that are excluded from training.
 
     Returns:
-        Whether the run goes on; the claim with its deadline, which tasks with effects check; the arrivals of spans; URI
-        of the champion to compare with, or ""; its version, the epoch of the registry and whether to train from
-        scratch; what is withdrawn of the spans that arrived so far; and the input `attempt` of later tasks, which is
+        Whether the run continues; the claim with its deadline, which tasks with effects check; the arrivals of spans;
+        URI of the champion to compare with, or ""; its version, the epoch of the registry and whether to train from
+        scratch; the withdrawn spans among those that arrived so far; and the input `attempt` of later tasks, which is
         part of the engine's cache key.
     """
     from headrace.components.claim import step

@@ -1,1 +1,1 @@
-"""Evaluate: a Model and Examples in; metrics with confidence intervals, slices, curves and a blessing out."""
+"""Evaluation: computes metrics with confidence intervals, slices, curves and a blessing from a Model and Examples."""

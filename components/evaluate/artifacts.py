@@ -46,7 +46,7 @@ class EvaluatedModel:
         uri: its folder.
         version: of the Model.
         saved_model: local path of its SavedModel.
-        held: the object that keeps a downloaded SavedModel while it lives.
+        held: the object on whose lifetime a downloaded SavedModel depends.
     """
 
     uri: str
@@ -59,15 +59,15 @@ def open_split(uri: str, problem: Problem, name: SplitName) -> EvaluatedSplit:
     """A split of the Examples at `uri`.
 
     Raises:
-        UsageError: the folder holds no Examples.
-        DataError: they are damaged or made for another declaration, or the split is empty.
+        UsageError: the folder contains no Examples.
+        DataError: they are damaged or of another declaration, or the split is empty.
     """
     examples = open_examples(uri, problem)
     return _evaluated(examples, problem, name, examples.split(name))
 
 
 def open_newest(uri: str, problem: Problem) -> EvaluatedSplit | None:
-    """The test rows of the newest span of a window; None where it has none. Errors as of `open_split`."""
+    """The test rows of the newest span of a window; None if it has no test rows. Errors as of `open_split`."""
     examples = open_examples(uri, problem)
     newest = examples.manifest.newest
     if newest is not None and not newest.test.rows:
@@ -92,7 +92,7 @@ def open_model(uri: str, problem: Problem, *, champion: bool = False) -> Evaluat
     """The Model at `uri`.
 
     Raises:
-        UsageError: the folder holds no Model.
+        UsageError: the folder contains no Model.
         DataError: it is damaged, predicts another label, or was exported with another threshold.
     """
     role = "champion" if champion else "Model"

@@ -5,18 +5,18 @@ methods: another look at the jackknife"). Metrics that follow from sums over row
 resamples. The interval at confidence c lies between the (1 - c) / 2 and (1 + c) / 2 quantiles of the resampled values
 (Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13).
 
-Large splits. Above GROUPS rows, rows are dealt at random into GROUPS groups of equal size, and groups are resampled
+Large splits. Above GROUPS rows, rows are assigned at random to GROUPS groups of equal size, and groups are resampled
 instead of rows (random groups: Wolter 2007, "Introduction to variance estimation", chapter 2). For independent rows the
 spread of resampled groups estimates the same standard error with GROUPS - 1 degrees of freedom, which at 1000 groups is
 an error of some 2 % of the interval's width, and time and memory no longer grow with n times the number of resamples.
-Scores are then put into SCORE_BINS bins for the resampled `auc` and `auc_pr`, and the small shift that this makes is
-taken out again.
+Scores are then put into SCORE_BINS bins for the resampled `auc` and `auc_pr`, and the small bias of the bins is
+subtracted.
 
-Slices see the same resamples: the rows of a slice carry the weights they have in the whole, so its size varies from one
-resample to the next as it would from one test split to the next.
+Slices use the same resamples: the rows of a slice have their weights of the whole split, so the size of a slice varies
+between resamples as it would between test splits.
 
-Sample weights belong to their rows: rows are drawn alike, and one that is drawn twice counts twice its weight. Models
-on the same rows see the same resamples.
+Sample weights belong to their rows: all rows are drawn with equal probability, and a row that is drawn twice counts
+twice its weight. Models on the same rows use the same resamples.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def difference(
     Args:
         outcomes: of the rows that `resamples` was drawn for.
         others: of the same rows, predicted by another model.
-        resamples: from `draw`; both are measured on the same ones.
+        resamples: from `draw`; both models are measured on the same resamples.
         metric: one of METRICS.
         confidence: in (0, 1).
         rows: indices of a slice's rows; all rows if None.
@@ -123,7 +123,7 @@ def _resampled(outcomes: Outcomes, resamples: Resamples, rows: Integers | None) 
     groups = resamples.groups if rows is None else resamples.groups[rows]
     weights = resamples.weights
     if len(groups) < len(weights):
-        # Few rows are in few groups: the others are left out of the product.
+        # Few rows are in few groups: the other groups are excluded from the product.
         present, local = np.unique(groups, return_inverse=True)
         added = metrics.sums(outcomes, rows=rows, groups=local.astype(np.int64), count=len(present)) @ weights[present]
     else:

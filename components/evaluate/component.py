@@ -15,7 +15,7 @@ def evaluate(
     root: str = "",
     champion: str = "",
     comparison: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> bool:
     """Measures a model on the test split, overall and by slice, and lets the Problem's gate bless or refuse it.
 
@@ -25,7 +25,7 @@ def evaluate(
         root: pipeline root, where the run's records are stored; "" for no records.
         champion: a Model to compare with; "" for no champion.
         comparison: rule by which a model must also be better than the champion on the newest span of a window: output
-            of `lineage`, or {}.
+            of `lineage`, or {} for no rule.
         examples: output of `preprocess`.
         model: output of `train`.
         evaluation: evaluation.json: metrics with confidence intervals, slices, curves, the decision and its reasons.

@@ -19,7 +19,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def curves(outcomes: Outcomes, keys: NDArray[np.object_]) -> dict[str, Any]:
-    """All curves of the task; `roc` and `precision_recall` are left out if only one class occurs.
+    """All curves of the task; `roc` and `precision_recall` are omitted if only one class occurs.
 
     predicted_actual (regression): keys, predictions and labels of at most MOST_ROWS rows, evenly spaced.
     confusion_matrix: counts[label][prediction], in the order of the label's vocabulary.

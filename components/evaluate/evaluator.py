@@ -43,9 +43,9 @@ class EvaluateConfig:
         output: URI of the Evaluation, a folder; an existing Evaluation is replaced.
         champion: URI of a Model to compare with, on the same rows.
         comparison: rule by which a model must also be better than the champion on the newest span of a window; None for
-            no such rule.
+            no rule.
         identity: cache key of the Evaluation.
-        measurement: URI of the file that stores the measurement, or has it; "" for none.
+        measurement: URI of the file in which the measurement is or will be stored; "" to store nothing.
         confidence: of the intervals, in (0, 1).
         resamples: of the bootstrap, 1 to 10,000.
         seed: of the bootstrap, 0 or more.
@@ -77,10 +77,10 @@ class EvaluateConfig:
         check_count(self.seed, "seed", minimum=0, where="evaluate")
 
     def check_output(self, problem: str) -> None:
-        """Checks that `output` is unused or holds an Evaluation, and does not hold an input.
+        """Checks that `output` is unused or holds an Evaluation, and does not contain an input.
 
         Raises:
-            UsageError: it holds something else, or an input.
+            UsageError: it contains something else, or an input.
         """
         read = {"--examples": self.examples, "--model": self.model, "--champion": self.champion, "--problem": problem}
         check_output(self.output, EVALUATION, inputs=read)
@@ -122,8 +122,8 @@ def evaluate(problem_file: ProblemFile, config: EvaluateConfig, report: Progress
         report: called with the progress.
 
     Raises:
-        DataError: the Examples or a Model are damaged, or do not fit the Problem or each other.
-        UsageError: a folder holds no Examples or no Model, or the output cannot be written.
+        DataError: the Examples or a Model are damaged, or do not match the Problem or each other.
+        UsageError: a folder contains no Examples or no Model, or the output cannot be written.
         PlatformError: a model's predictions are not usable.
     """
     config.check_output(problem_file.path)
@@ -255,7 +255,7 @@ def _baseline(
     resamples: Resamples,
     confidence: float,
 ) -> gate.ConstantBaseline | None:
-    """The baseline for the gate; None if it does not compare with one."""
+    """The baseline for the gate; None if the gate does not compare with a baseline."""
     if rules is None or not rules.beats_baseline:
         return None
     name = "the mean of the train labels"

@@ -2,7 +2,7 @@
 
 Method: Breiman 2001, "Random forests", chapter 10; Fisher, Rudin and Dominici 2019, "All models are wrong, but many are
 useful". A column of the table is shuffled, and with it everything that the model computes from it (buckets, crosses,
-derived columns). Columns with the same information share their importance: each can replace the other.
+derived columns). Importance is divided among columns with the same information: each can replace the others.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def importance(
         split: the eval split.
         model: whose inputs are shuffled.
         weight: [rows] sample weights of the split, at least one above 0; None for equal weights. Rows of weight 0 are
-            left out.
+            excluded.
         seed: of numpy's PCG64 generator, 0 or more.
         report: receives the progress.
 
@@ -187,7 +187,7 @@ def _losses(
     rows: int,
     weight: NDArray[np.float64] | None,
 ) -> list[float | None]:
-    """The metric of the sample under each shuffle, predicted in one batch; None where an answer is not usable."""
+    """The metric of the sample for each shuffle, predicted in one batch; None if the predictions are not usable."""
     batch = {name: _stacked(name, column, shuffles, rows) for name, column in sample.items()}
     classes = classes_of(problem)
     keys = keys_of(problem, batch, split)
@@ -210,7 +210,7 @@ def _losses(
 def _stacked(
     name: str, column: InputColumn, shuffles: Sequence[tuple[str, NDArray[np.int64]] | None], rows: int
 ) -> InputColumn:
-    """A column once per shuffle, shuffled where the shuffle is its own."""
+    """The column's values once per shuffle, shuffled only in the shuffles of this column."""
     own = np.arange(rows)
     at = np.concatenate([shuffle[1] if shuffle is not None and shuffle[0] == name else own for shuffle in shuffles])
     return take(column, at)

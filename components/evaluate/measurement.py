@@ -1,4 +1,4 @@
-"""Measurement: what an evaluation needs TensorFlow for, stored so that another gate is applied without it."""
+"""Measurement: the results of an evaluation that need TensorFlow, stored so that another gate is applied without it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace.core.problem import Problem
 from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
 
-# More rows take longer to predict than TensorFlow takes to import, and the file grows with them.
+# Beyond this number of rows, prediction takes longer than the import of TensorFlow, and the file becomes large.
 MOST_ROWS = 200_000
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _OUTCOMES = ("label", "prediction", "probability", "weight")
@@ -51,8 +51,8 @@ def measurement_identity(
     """Identity of a measurement, the cache key of its file.
 
     Args:
-        problem: whose gate and costs do not count.
-        examples_identity: of the Examples.
+        problem: the Problem, whose gate and costs do not change the identity.
+        examples_identity: identity of the Examples.
         model_version: of the Model.
         champion_version: of the champion; None without one.
         seed: of the importance, as of `EvaluateConfig`.
@@ -69,11 +69,11 @@ def measurement_identity(
 
 
 def stored_or(uri: str, measure: Callable[[], Measurement]) -> Measurement:
-    """The measurement of a file; measured, and written there, if it does not exist or is damaged.
+    """The measurement in a file; measured and written there if the file does not exist or is damaged.
 
     Args:
-        uri: of the file; "" stores nothing.
-        measure: computes it.
+        uri: URI of the file; "" stores nothing.
+        measure: computes the measurement.
 
     Raises:
         HeadraceError: as `measure`.
@@ -83,7 +83,7 @@ def stored_or(uri: str, measure: Callable[[], Measurement]) -> Measurement:
         return stored
     measured = measure()
     if uri and measured.test.outcomes[0].rows + measured.eval.outcomes[0].rows <= MOST_ROWS:
-        # Without the file only saved work is lost, such as where the disk is full.
+        # Without the file, such as on a full disk, the next evaluation measures again.
         with contextlib.suppress(HeadraceError):
             storage.write_bytes(uri, _to_bytes(measured))
     return measured
@@ -93,7 +93,7 @@ def _read(uri: str) -> Measurement | None:
     try:
         content = storage.read_bytes(uri)
     except (HeadraceError, OSError):
-        # It does not exist, or only saved work is lost: it is measured again.
+        # The file does not exist or is not usable: the measurement is repeated.
         return None
     digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     return _from_bytes(archive) if hashlib.sha256(archive).digest() == digest else None
@@ -126,7 +126,7 @@ def _from_bytes(content: bytes) -> Measurement:
 
 
 def _flat(predicted: SplitPredictions, split: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Puts the arrays of a split into `arrays`, and returns the rest as JSON values."""
+    """Adds the arrays of a split to `arrays`, and returns the rest as JSON values."""
     outcomes = []
     for index, each in enumerate(predicted.outcomes):
         outcomes.append({"task": each.task, "classes": list(each.classes)})

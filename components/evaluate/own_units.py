@@ -1,4 +1,4 @@
-"""Numbers of evaluated rows in the columns' own units, as requests give them to a model."""
+"""Numbers of evaluated rows in the columns' own units, as in requests to a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.core.values.scaling import unscaled
 def own_units(problem: Problem, batch: Mapping[str, InputColumn]) -> dict[str, NDArray[np.float64]]:
     """The columns that Examples hold as texts or divided by 2 ** exponent, [batch] each; all but the sample weights.
 
-    Metrics depend on the weights' proportions alone, whose sums in their own unit might not fit float64.
+    Metrics depend only on the proportions of the weights, whose sums in their own unit might overflow float64.
 
     Args:
         problem: declares the columns.

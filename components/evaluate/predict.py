@@ -63,8 +63,8 @@ def predict(
     Raises:
         DataError: a model needs a column that the Examples do not have, a row has no label or one that is not in the
             vocabulary, a column has another type than declared, or a shard is damaged.
-        PlatformError: a model answers for another row, with a number that is
-            not finite, with a class that it does not know, or with probabilities that are none.
+        PlatformError: a model returns the key of another row, a number that is not finite, an unknown class, or values
+            that are not probabilities.
     """
     askers = [SignatureRunner(model, problem) for model in models]
     classes = classes_of(problem)
@@ -316,7 +316,7 @@ class _Codes:
 
     def encode(self, column: Texts) -> NDArray[np.int64]:
         """[batch] numbers of [batch] strings."""
-        # Of the distinct values, the first is there for rows without one, of which there may be none.
+        # The first of the distinct values represents a missing value, although no row may lack one.
         used, at = np.unique(column.codes, return_inverse=True)
         texts = [_text(column.values[code]) for code in used.tolist()]
         return np.array([self._index.setdefault(text, len(self._index)) for text in texts], np.int64)[at]

@@ -19,10 +19,10 @@ def weights_of(
     """[batch] sample weights.
 
     Args:
-        name: of the weight's column.
-        batch: columns of rows.
-        keys: [batch] of the rows.
-        split: that they are of.
+        name: name of the weight's column.
+        batch: columns of the rows.
+        keys: [batch] keys of the rows.
+        split: the rows' split.
 
     Raises:
         DataError: a weight is missing, infinite or below 0.
@@ -44,7 +44,7 @@ def checked_weight(weights: NDArray[np.float64], split: EvaluatedSplit) -> NDArr
     """[rows] weights of a whole split.
 
     Raises:
-        DataError: no weight is above 0, so no metric is defined.
+        DataError: no weight is above 0, so that no metric is defined.
     """
     if not weights.any():
         raise DataError(

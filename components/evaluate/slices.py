@@ -1,4 +1,4 @@
-"""Cuts the test split into slices: the rows of each value of a feature, or of each of its buckets."""
+"""Slices of the test split: the rows of each value of a feature, or of each of its buckets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from headrace.core.problem import Categorical, Numeric
 from headrace.core.values.scaling import scaled, unscaled
 
 MISSING = "(missing)"
-# A feature that the gate does not name is sliced by, for the report, if it has no more values than this.
+# Maximum number of values of a feature for which the report has slices although the gate does not name it.
 FEW_VALUES = 12
-# Of the values with too few rows to be judged, this many of a feature are reported, those with the most rows first.
+# Maximum number of reported slices per feature with too few rows to be checked; those with the most rows are chosen.
 MOST_SMALL_SLICES = 100
 
 
@@ -49,18 +49,19 @@ def cut(
     judged: Sequence[str],
     minimum_size: int,
 ) -> tuple[list[SliceRows], dict[str, int]]:
-    """The slices of `judged` features, then those of every other feature with few values.
+    """The slices of the `judged` features, then those of every other feature with few values.
 
     Values are in the order of the buckets, or by descending number of rows; missing values are last.
 
     Args:
-        features: that are columns, in the order declared.
-        columns: by feature: [n] values with NaN for missing, or a Category; one that is not here is not sliced by.
-        judged: the gate's slices, which come first.
-        minimum_size: of a slice that is judged.
+        features: the features that are columns, in the order declared.
+        columns: by feature: [n] values with NaN for missing, or a Category; features that are missing here have no
+            slices.
+        judged: the gate's slices, which are first.
+        minimum_size: minimum number of rows of a slice that is checked.
 
     Returns:
-        The slices, and for each feature with more than MOST_SMALL_SLICES smaller ones how many were left out.
+        The slices, and the number of omitted slices of each feature with more than MOST_SMALL_SLICES small ones.
     """
     found: list[SliceRows] = []
     left_out: dict[str, int] = {}
@@ -101,7 +102,7 @@ def _bucketed(feature: Numeric | Categorical, values: NDArray[np.floating]) -> C
     # The model compares in float32.
     boundaries: NDArray[np.floating] = np.asarray(_declared(feature), np.float64)
     exponent = feature.exponent if isinstance(feature, Numeric) else 0
-    # A boundary that float32 does not hold is infinite: no number of the column reaches it.
+    # A boundary beyond the range of float32 is infinite: no number of the column reaches it.
     with np.errstate(over="ignore"):
         boundaries = unscaled(scaled(boundaries, exponent), exponent) if exponent else boundaries.astype(np.float32)
     codes = np.digitize(values, boundaries)
@@ -110,7 +111,7 @@ def _bucketed(feature: Numeric | Categorical, values: NDArray[np.floating]) -> C
 
 
 def slice_names(feature: Numeric | Categorical) -> list[str]:
-    """The names of the slices that a feature declares: its vocabulary or its buckets; none where it is measured."""
+    """The names of the slices that a feature declares by its vocabulary or buckets; none if these are measured."""
     if isinstance(feature, Categorical):
         return list(feature.vocabulary or ())
     texts = [f"{b:g}" if float(f"{b:g}") == b else repr(float(b)) for b in _declared(feature)]
@@ -118,7 +119,7 @@ def slice_names(feature: Numeric | Categorical) -> list[str]:
 
 
 def values_present(feature: Numeric | Categorical, column: NDArray[np.floating] | Category) -> set[str]:
-    """The names of the slices that have a row."""
+    """The names of the slices with at least one row."""
     category = column if isinstance(column, Category) else _bucketed(feature, column)
     return {category.values[code] for code in np.unique(category.codes).tolist()}
 

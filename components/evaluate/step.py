@@ -31,8 +31,8 @@ def run(
 ) -> bool:
     """Implements `component.evaluate`, whose docstring describes the arguments."""
     with contextlib.suppress(HeadraceError):
-        # Before the step starts, which would otherwise start twice.
-        # A comparison on the newest span predicts, whatever is stored.
+        # Before the step starts, because it would otherwise start twice.
+        # A comparison on the newest span needs predictions, whatever is stored.
         if fork_server.without_tensorflow() and (
             comparison or not _is_measured(problem, evaluation_digest, root, champion, examples, model)
         ):

@@ -21,10 +21,10 @@ def threshold_table(outcomes: Outcomes, chosen: float, costs: Costs | None) -> d
     A row of the data is predicted positive if its probability is not below the threshold, in float32 as in the model.
 
     Args:
-        outcomes: of a binary model on the eval split: a threshold chosen on the test split would look better there than
-            it is.
+        outcomes: of a binary model on the eval split: the metrics of a threshold chosen on the test split would be
+            biased there.
         chosen: the Problem's threshold.
-        costs: costs of the errors; None leaves the cost out.
+        costs: costs of the errors; None omits the cost.
 
     Returns:
         `split`, `rows`, `chosen`, `costs`, and in `table` by threshold: `predicted_positive` (rows), `precision` and

@@ -1,4 +1,4 @@
-"""Evaluation warnings: metrics that are too good or rest on few rows, and classes and slices without rows."""
+"""Evaluation warnings: metrics that are too good or of few rows, and classes and slices without rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from headrace.components.evaluate.importance import Importance
     from headrace.components.evaluate.predict import SplitPredictions
 
-# Few real problems are solved to this value; most models that reach it read the label from a column.
+# Few real problems allow this value; most models that reach it read the label from a column.
 TOO_GOOD = 0.9999
 _MEASURES_OF_TRUTH = ("r_squared", "accuracy", "auc")
 # Rows of a split from which such a value is not chance, and beyond which a constant would reach it too.
 _ROWS_TO_DOUBT = 50
 _NEARLY_ALWAYS = 0.99
 
-# Below these, an interval is so wide that the value says little: at 100 rows, that of an accuracy of 0.9 is 0.12 wide.
+# Below these numbers intervals are too wide: with 100 rows, the interval of an accuracy of 0.9 has a width of 0.12.
 FEW_ROWS = 100
 FEW_SLICE_ROWS = 30
 _NAMED = 5
@@ -62,8 +62,8 @@ def few_rows(
 
     Args:
         outcomes: of the test split.
-        metric: that the interval is of.
-        interval: on all test rows.
+        metric: the metric of the interval.
+        interval: the interval on all test rows.
         eval_rows: rows of the eval split.
         slices: those of the gate, with the metric's interval.
     """

@@ -24,10 +24,10 @@ def lineage(
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Lineage", [("training", dict), ("champion", str), ("comparison", dict)]
 ):
-    """Records which spans a version is trained on, and chooses the version whose weights its training starts from.
+    """Records the spans that a version is trained on, and chooses the version whose weights its training starts from.
 
-    That is the last version that saw no span which is quarantined or withdrawn now, and does not descend from a version
-    that is marked as bad. Where there is none, training starts from scratch.
+    It is the last version that was trained on no span that is quarantined or withdrawn now, and that does not descend
+    from a version that is marked as bad. If no such version exists, training starts from scratch.
 
     Args:
         problem: URI of the Problem file.
@@ -37,15 +37,15 @@ def lineage(
         claim, champion, base: outputs of `claim`.
         schema_digest: `Problem.schema_digest` at submission; "" accepts any.
         training: the options of the training.
-        withdrawn: names of spans, or versions of arrivals, that no training reads any more.
-        from_scratch_every: every so many versions one is trained from scratch; 0 for never.
+        withdrawn: names of spans, or versions of arrivals, that are excluded from training.
+        from_scratch_every: interval, in versions, of trainings from scratch; 0 for never.
         challenge: rule by which a challenger is compared with the champion.
-        training_digest: `Problem.training_digest` at submission: where it changed since a version, no training starts
+        training_digest: `Problem.training_digest` at submission: if it changed since a version, training does not start
             from that version's weights. "" accepts any.
-        canary: settings of the canary, which the run's deadline must leave time for after the training; or {}.
+        canary: settings of the canary, for which the run's deadline must leave time after the training; or {}.
 
     Returns:
-        The options of the training, with its warm start; the champion to compare with, "" where the schema changed
+        The options of the training, with its warm start; the champion to compare with, "" if the schema has changed
         since; and the input `comparison` of `evaluate`.
     """
     from headrace.components.lineage import step

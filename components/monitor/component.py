@@ -32,14 +32,14 @@ def monitor(
         monitoring: monitoring.json: every window; alarms.jsonl: an event per alarm.
         problem_digest: SHA-256 of the Problem file at submission; "" accepts any.
         root: pipeline root, where the run's records are stored; "" for no records.
-        labels: URI of a table of keys and labels; "" for none.
-        evaluation: URI of the model's Evaluation, whose metric is compared; "" for none.
-        time: column of the time of a row; "" for that of a request log.
-        label_time: column of the time when a label came; "" for none.
+        labels: URI of a table of keys and labels; "" without labels.
+        evaluation: URI of the model's Evaluation, whose metric is compared; "" for no comparison.
+        time: column of the time of a row; "" for the time column of a request log.
+        label_time: column of the time at which a label arrived; "" without such a column.
         prediction: column of the prediction.
         model_version: version of the model whose rows are measured; "" for all rows.
         window: length of a window, such as 6h or 1d.
-        label_wait: how long a label is waited for, such as 14d.
+        label_wait: maximum time to wait for a label, such as 14d.
         trained_at: time of the training in ISO 8601, for the model's age; "" if unknown.
         now: time of the measurement in ISO 8601; "" for the current time.
         csv: dialect of CSV files, a JSON list such as ["delimiter=;", "encoding=latin-1"].

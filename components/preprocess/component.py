@@ -16,7 +16,7 @@ def preprocess(
     baseline_version: str = "",
     csv: str = "",
     runner: str = "",
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> bool:
     """Converts rows to TFRecords of tf.train.Example, split as the Problem declares, and measures statistics.
 
@@ -28,19 +28,19 @@ def preprocess(
         schema_digest: `Problem.schema_digest` at submission, independent of the gate and the batch size; "" accepts
             any.
         data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local, on gs:// or s3://, or bigquery://...
-        data_version: fingerprint of the data; measured if "". A new one makes the step run again.
+        data_version: fingerprint of the data; measured if "". A new fingerprint makes the step run again.
         root: pipeline root, where the run's records are stored; "" for no records.
         examples: train/, eval/ and test/ shards, schema.json, statistics.json, manifest.json and quarantine/.
         gcp_resources: the job on Google Cloud, for the console's link; empty for work on this machine.
         baseline: an earlier statistics.json, or the Examples with it, for the Problem's drift limits.
-        baseline_version: fingerprint of the baseline; a new one makes the step run again.
+        baseline_version: fingerprint of the baseline; a new fingerprint makes the step run again.
         csv: dialect of CSV files, as for `--csv`: a JSON list such as ["delimiter=;", "encoding=latin-1"].
         runner: the Beam runner, as a JSON object of its name and options; "" for this process.
         attempt: any text; another text makes the step run again if nothing else changed.
 
     Returns:
-        Whether the data has rows. Without rows there are no Examples, unless the Problem refuses such data. The output
-        has KFP's default name, `Output`; see `evaluate`.
+        Whether the data has rows. Without rows no Examples are written, or the step fails if the Problem refuses such
+        data. The output has KFP's default name, `Output`; see `evaluate`.
     """
     from headrace.components.preprocess import step
 

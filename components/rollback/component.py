@@ -13,22 +13,22 @@ def rollback(
     predictions: str = "",
     why: str = "",
 ) -> str:
-    """Returns an endpoint to the version before: traffic, then the registry's aliases, then published predictions.
+    """Rolls an endpoint back to the previous version: traffic, then the registry's aliases, then published predictions.
 
-    The version that is left is marked as bad, so that no rerun and no schedule brings it back. A task that is tried
-    again finishes what it began; on an endpoint that is rolled back it changes nothing.
+    The replaced version is marked as bad, so that no rerun and no schedule deploys it again. A retried task completes
+    an interrupted rollback; on an endpoint that is already rolled back it changes nothing.
 
     Args:
         endpoint: projects/PROJECT/locations/REGION/endpoints/ID, kserve://NAMESPACE/NAME, or a folder.
         root: pipeline root, where the run's records are stored; "" for no records.
-        to: the version to return to; "" for the one before.
-        registry: of the versions; "" for the one that the endpoint knows.
-        predictions: the folder of published predictions to set back too; "" for none.
-        why: for the histories.
-        rolled_back: what was done, step by step.
+        to: the version to roll back to; "" for the previous one.
+        registry: the versions' registry; "" for the registry that the endpoint records.
+        predictions: the folder of published predictions to roll back too; "" for no predictions.
+        why: the reason, for the histories.
+        rolled_back: the changes, step by step.
 
     Returns:
-        The version that has all traffic now.
+        The version that receives all traffic now.
     """
     from headrace.components.rollback import step
 

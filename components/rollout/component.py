@@ -17,24 +17,24 @@ def deploy(
     must_hold: bool = False,
     by_ticks: bool = False,
 ) -> bool:
-    """Deploys a registered model, by a canary if one is configured, and makes it the champion if it holds.
+    """Deploys a registered model, by a canary if one is configured, and makes it the champion if the canary succeeds.
 
-    On an endpoint without a live version it gets all traffic at once. A canary that is worse goes back, and its version
-    is marked as bad. A task that is tried again resumes the canary.
+    On an endpoint without a live version it receives all traffic at once. A canary that is worse is rolled back, and
+    its version is marked as bad. A retried task resumes the canary.
 
     Args:
         model: output of `register`.
         endpoint: the endpoint's folder.
-        registry: of the model, whose champion it becomes; "" for the one that the model is in.
+        registry: the registry whose champion the model becomes; "" for the registry that contains the model.
         root: pipeline root, where the run's records are stored; "" for no records.
         rules: enforce refuses rows that break the rules of the Model's Problem; warn predicts and counts those whose
             values are out of bounds or unknown.
-        claim: output of `claim`, of a run of dynamic training, which changes nothing once it was overtaken; or {}.
-        canary: settings of the canary; {} gives the model all traffic at once.
-        log_share: fraction of the predicted rows that a new endpoint logs; below 0 for none.
-        must_hold: whether the task fails where the canary goes back; else that is a result, and no error.
-        by_ticks: whether the task takes the first step of the canary, and leaves the others to ticks of dynamic
-            training; else it watches the canary until the end.
+        claim: output of `claim`, for a run of dynamic training, which changes nothing if it was overtaken; or {}.
+        canary: settings of the canary; {} sends all traffic to the model at once.
+        log_share: fraction of the predicted rows that a new endpoint logs; below 0 for no log.
+        must_hold: whether the task fails if the canary is rolled back; otherwise a rollback is a result, not an error.
+        by_ticks: whether the task runs the first step of the canary, and ticks of dynamic training run the others;
+            otherwise it watches the canary until its end.
         deployment: URL, versions, outcome and reasons.
 
     Returns:
@@ -57,10 +57,10 @@ def canary(
     again: bool = False,
     why: str = "",
 ) -> str:
-    """Takes one step of a canary at Vertex AI or KServe, and ends; a schedule runs it again until the canary ends.
+    """Runs one step of a canary at Vertex AI or KServe, and ends; a schedule repeats it until the canary ends.
 
-    It finishes what a killed task began, reads what the servers counted, decides, writes what it intends, and does it.
-    The task fails where the canary was rolled back or withdrawn.
+    It completes the step of a killed task, reads the servers' counts, decides, records the decision, and applies it.
+    The task fails if the canary was rolled back or withdrawn.
 
     Args:
         endpoint: projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME.
@@ -68,9 +68,9 @@ def canary(
         traffic_log: where the servers of both versions write their counts.
         root: pipeline root, where the run's records are stored; "" for no records.
         settings: fields of `CanarySettings`.
-        registry: of the versions; "" for the one that the endpoint knows.
-        again: whether a version whose canary was withdrawn is tried again.
-        why: for the histories.
+        registry: the versions' registry; "" for the registry that the endpoint records.
+        again: whether to retry a version whose canary was withdrawn.
+        why: the reason, for the histories.
         step: outcome, traffic and reasons.
 
     Returns:
@@ -92,16 +92,16 @@ def renew(
     step: dsl.Output[dsl.Artifact],
     root: str = "",
 ) -> bool:
-    """Takes the first step of a canary at Vertex AI or KServe, of a run of dynamic training; ticks take the others.
+    """Runs the first step of a canary at Vertex AI or KServe, for dynamic training; ticks run the other steps.
 
-    On an endpoint without another version, the model gets all traffic at once, and becomes the champion.
+    On an endpoint without another version, the model receives all traffic at once, and becomes the champion.
 
     Args:
         model: the Model, which is deployed without traffic.
         endpoint: projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME.
         traffic_log: where the servers of both versions write their counts.
-        registry: of the versions.
-        claim: output of `claim`, of a run that changes nothing once it was overtaken.
+        registry: the versions' registry.
+        claim: output of `claim`, for a run that changes nothing if it was overtaken.
         canary: fields of `CanarySettings`.
         root: pipeline root, where the run's records are stored; "" for no records.
         step: outcome, traffic and reasons.

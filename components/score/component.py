@@ -27,7 +27,7 @@ def score(
     job: str = "",
     runner: str = "",
     rules: str = "enforce",
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> None:
     """Scores rows in batches; each row is either predicted, or quarantined with a reason.
 
@@ -37,7 +37,7 @@ def score(
     Args:
         model: a Model, or any SavedModel, local, on gs:// or s3://.
         data: a file, folder or glob (CSV, Parquet, JSON lines, Avro, TFRecord), local, on gs:// or s3://, or bigquery://...
-        data_version: fingerprint of the data; measured if "". A new one makes the step run again.
+        data_version: fingerprint of the data; measured if "". A new fingerprint makes the step run again.
         root: pipeline root, where the run's records are stored; "" for no records.
         predictions: predictions/ or table/, quarantine/, and manifest.json.
         gcp_resources: the job on Google Cloud, if any, for the console's link.

@@ -98,4 +98,4 @@ def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageError("that is not JSON", where=where, received=text) from error
+        raise UsageError("the text is not JSON", where=where, received=text) from error

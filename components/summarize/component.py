@@ -30,9 +30,9 @@ def summarize(
     Args:
         pipeline: the pipeline's name.
         run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
-        started: when the run was started, in seconds since 1970: older records are of cached steps.
+        started: start time of the run, in seconds since 1970; older records are those of cached steps.
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file and of the modules of yours that it imports.
+        problem_digest: SHA-256 of the Problem file and of the user's modules that it imports.
         data: the rows.
         data_version: fingerprint of the data.
         champion: the Model compared with, or "".
@@ -43,7 +43,7 @@ def summarize(
         training: the options of the training, as of `train` or `tune`.
         searched: whether the model is the result of a search.
         trials: number of trials of a search; 0 for the Problem's number.
-        baseline: statistics that drift was measured against, or "".
+        baseline: statistics with which drift was measured, or "".
         baseline_version: fingerprint of the baseline, or "".
         csv: dialect of CSV, as a JSON list of NAME=VALUE, or "".
         resolved: whether the pipeline has the task `resolve`.

@@ -1,1 +1,1 @@
-"""Examples -> Model: the default wide and deep model or the user's own, on the hardware that is there."""
+"""Training: fits the default wide and deep model, or the user's model, to Examples on the available hardware."""

@@ -1,4 +1,4 @@
-"""Labels that do not vary, and classes without rows: what a model cannot learn, or what cannot be measured of it."""
+"""Class checks: constant labels and classes without rows, which cannot be learned or cannot be measured."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from headrace.core.problem import Categorical, Problem
 
 
 def absent_classes(problem: Problem, statistics: Mapping[str, Mapping[str, Any]], eval_labels: Any) -> list[str]:
-    """Warnings about classes of the label that have no row, and about a number that is always the same.
+    """Returns warnings about classes of the label without rows, and about a constant numeric label.
 
     Args:
-        problem: what was declared.
-        statistics: by column name, as in statistics.json: of the train split.
+        problem: the Problem.
+        statistics: statistics of the train split by column name, as in statistics.json.
         eval_labels: [rows] indices into the label's vocabulary.
 
     Raises:
-        DataError: all rows of the train split are of one class, or of none.
+        DataError: all rows of the train split are of one class, or no row has a class.
     """
     label = problem.label
     if not isinstance(label, Categorical):

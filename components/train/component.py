@@ -1,4 +1,4 @@
-"""The KFP face of training."""
+"""KFP component of training."""
 
 from kfp import dsl
 
@@ -11,24 +11,24 @@ def train(
     training_digest: str = "",
     root: str = "",
     training: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> None:
-    """Trains the Problem's model, or the Problem file's own `build_model`, and exports a SavedModel.
+    """Trains the Problem's default model, or the model of the Problem file's `build_model`, and exports a SavedModel.
 
-    The exported graph takes the raw features by name, and passes the key through. A task that was killed or
-    preempted resumes from its last checkpoint, which is kept below root.
+    The exported graph accepts the raw features by name, and passes the key through. A task that was killed or
+    preempted resumes from its last checkpoint, which is stored below root.
 
     Args:
         problem: URI of the Problem file.
-        training_digest: Digest of what training reads of the Problem file as it was submitted: all but gate and search.
-            "" accepts any.
-        root: where the run's records and checkpoints are kept; with "" there are no records, and the checkpoints lie
-            beside the Model.
-        examples: what preprocessing made.
+        training_digest: digest of the parts of the submitted Problem file that training reads: all but gate and search.
+            "" accepts any Problem file.
+        root: the folder of the run's records and checkpoints; with "", no records are written, and the checkpoints are
+            stored next to the Model.
+        examples: the Examples artifact, as written by preprocessing.
         model: saved_model/, model.keras, problem.py, training.json and golden.json.
-        training: the options that differ from their defaults, as JSON, by their names in `headrace train --help`: such
+        training: the options that differ from their defaults, as JSON, by their names in `headrace train --help`, such
             as {"max_hours": 2, "strategy": "mirrored", "batch_size": 4096, "warm_start": "gs://..."}.
-        attempt: any text; another one makes the step run again where nothing else changed.
+        attempt: any text; a different text repeats the step although its other arguments are unchanged.
     """
     from headrace.components.train import step
 

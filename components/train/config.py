@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and what came of it."""
+"""Training configuration and training result."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from headrace.core.problem import Training
 from headrace.core.storage.output_check import check_output
 
 _IDENTITY = re.compile(r"[0-9a-f]{16}\Z")
-# What of training.json is worth telling at the end of a run.
+# Entries of training.json in the summary of a run.
 _TOLD = ("model", "strategy", "input_share", "bound", "budget", "warm_start", "checkpoints", "notes")
 OVERRIDES = ("batch_size", "epochs", "steps", "learning_rate", "seed")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Where to read, where to write, and what to change of the problem's `training`.
+    """Input, output and options of a training, and overrides of the problem's `training`.
 
     Args:
         examples: the Examples artifact.
-        output: where the Model artifact is published; what is there is replaced.
+        output: the folder in which the Model artifact is published; an earlier Model there is replaced.
         identity: 16 hexadecimal digits; it becomes the model's version.
-        run_identity: 16 hexadecimal digits, or "" for those of `identity`: a run resumes from the checkpoints of one
-            with the same.
-        warm_start: a Model whose weights training starts from; "" starts anew.
-        options: devices, input, checkpoints and budget.
+        run_identity: 16 hexadecimal digits, or "" for those of `identity`; a run resumes from the checkpoints of a run
+            with the same run_identity.
+        warm_start: a Model with whose weights training starts; "" for new weights.
+        options: devices, input, checkpoints, budget and tracking.
         batch_size, epochs, steps, learning_rate, seed: used instead of the problem's, unless None.
 
     Raises:
-        UsageError: a path that is empty, an identity is not 16 hexadecimal digits, an override outside its range.
+        UsageError: a path is empty, an identity is not 16 hexadecimal digits, or an override is outside its range.
     """
 
     examples: str
@@ -64,10 +64,10 @@ class TrainConfig:
         self.apply_to(Training())
 
     def check_output(self, problem: str) -> None:
-        """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or kept.
+        """Checks that `output` is unused or holds a Model, and contains none of the paths of inputs and checkpoints.
 
         Raises:
-            UsageError: it does.
+            UsageError: it is something else, or contains one of these paths.
         """
         check_model_output(
             self.output,
@@ -78,20 +78,20 @@ class TrainConfig:
         )
 
     def apply_to(self, training: Training) -> Training:
-        """`training` with the overrides in place.
+        """Returns `training` with the overrides applied.
 
         Raises:
-            UsageError: an override outside its range.
+            UsageError: an override is outside its range.
         """
         given = {name: getattr(self, name) for name in OVERRIDES if getattr(self, name) is not None}
         return with_overrides(training, given)
 
 
 def with_overrides(training: Training, given: Mapping[str, Any]) -> Training:
-    """`training` with other values for some of its arguments.
+    """Returns `training` with other values for some of its arguments.
 
     Raises:
-        UsageError: one outside its range.
+        UsageError: a value is outside its range.
     """
     try:
         return dataclasses.replace(training, **given)
@@ -101,19 +101,19 @@ def with_overrides(training: Training, given: Mapping[str, Any]) -> Training:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training came to.
+    """Result of a training.
 
     Attributes:
         model_version: the identity of the training.
-        epochs: passes over the train split, the last one counted even if `steps` cut it short.
-        steps: gradient steps taken.
-        best_epoch: the epoch (from 1) whose weights were exported: the one of least eval loss.
+        epochs: number of passes over the train split, including a last one that `steps` ended early.
+        steps: number of gradient steps.
+        best_epoch: the epoch (from 1) with the minimum eval loss, whose weights were exported.
         loss: mean loss over the steps of that epoch: squared error in the label's own unit, or cross-entropy in nats.
         eval_loss: mean loss over the eval split after that epoch.
-        rows_per_second: rows trained on a second, evaluation and start-up apart.
-        parameters: trained numbers in the model.
+        rows_per_second: trained rows per second, without evaluation and start-up.
+        parameters: number of trainable parameters.
         stopped: why training ended.
-        record: all that training.json says.
+        record: the content of training.json.
     """
 
     model_version: str
@@ -128,13 +128,13 @@ class TrainResult:
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's summary says of it; the rest, such as the history, is in training.json alone."""
+        """The result in a run's summary; the rest, such as the history, is in training.json only."""
         plain = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "record"}
         return {**plain, **{name: self.record[name] for name in _TOLD if name in self.record}}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> TrainResult:
-        """What a training.json says in short."""
+        """The result from the content of a training.json."""
         best = record["best_epoch"] - 1
         same = ("model_version", "epochs", "steps", "best_epoch", "rows_per_second", "parameters", "stopped")
         return cls(
@@ -146,10 +146,10 @@ class TrainResult:
 
 
 def check_model_output(output: str, *, examples: str, warm_start: str, checkpoints: str, problem: str) -> None:
-    """Checks that there is nothing at `output` but a Model, and that it holds nothing of what is read or stored.
+    """Checks that `output` is unused or holds a Model, and contains none of the other paths.
 
     Raises:
-        UsageError: it does.
+        UsageError: it is something else, or contains one of these paths.
     """
     inputs = {"--examples": examples, "--warm-start": warm_start, "--checkpoints": checkpoints, "--problem": problem}
     check_output(output, MODEL, inputs=inputs)

@@ -1,4 +1,4 @@
-"""How a training run is carried out: what a Problem need not say, since the model that comes of it is the same."""
+"""Options of how a training is executed: devices, input, checkpoints, budget and tracking."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _TARGET = re.compile(r"([a-z_]+)=([^=]+)\Z")
 
 @dataclass(frozen=True)
 class Distribution:
-    """On what the model is trained.
+    """Devices and precision of a training.
 
     Args:
-        strategy: "auto" follows from what the machine reports; any other is refused where it cannot be had.
-        precision: what layers compute in; weights stay float32. "auto" is bfloat16 where the device gains from it.
-        xla: compile the step with XLA.
+        strategy: "auto" chooses by the devices of the machine; any other is refused if the machine does not support it.
+        precision: the type in which layers compute; weights are float32. "auto" is mixed_bfloat16 on devices that
+            multiply faster in bfloat16, else float32.
+        xla: whether to compile the step with XLA.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: a value is not valid.
     """
 
     strategy: StrategyName = "auto"
@@ -44,15 +45,15 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Input:
-    """How rows reach the model.
+    """Input pipeline of a training.
 
     Args:
-        cache: where parsed rows are kept; "auto" takes memory where they fit, then local disk, then neither.
-        sharding: how several workers share the rows: whole files each, or records of every file; "auto" decides.
-        deterministic: the same rows in the same order in every run, whatever the cache.
+        cache: where parsed rows are cached; "auto" is memory if they fit, else local disk if they fit, else "none".
+        sharding: how rows are divided among workers: whole files, or records of every file; "auto" chooses one.
+        deterministic: whether every run reads the same rows in the same order, whatever the cache.
 
     Raises:
-        UsageError: an unknown word.
+        UsageError: a value is not valid.
     """
 
     cache: Cache = "auto"
@@ -67,16 +68,16 @@ class Input:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """When the state of a run is kept, so that a run that was ended goes on where it was.
+    """Checkpoints of a training: an interrupted run resumes from the newest one.
 
     Args:
-        folder: where; "" keeps none. A run with the same identity resumes from there.
-        steps: steps between two checkpoints at most; None leaves it to the minutes.
-        minutes: minutes between two checkpoints at most.
-        keep: how many of the newest are kept.
+        folder: folder of the checkpoints; "" writes none. A run with the same identity resumes from it.
+        steps: maximum number of steps between two checkpoints; None for the limit in minutes only.
+        minutes: maximum time between two checkpoints, in minutes.
+        keep: number of newest checkpoints to retain.
 
     Raises:
-        UsageError: a number outside its range.
+        UsageError: a number is outside its range.
     """
 
     folder: str = field(default="", metadata={"option": ""})
@@ -93,16 +94,16 @@ class Checkpointing:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a training may take: it ends at the first of these, and exports the best model so far.
+    """Limits of a training: it ends at the first one that is reached, and exports the best model so far.
 
     Args:
-        max_hours: hours of wall time, those of earlier attempts of the same run included.
-        max_cost: in the currency of the price.
-        price_per_hour: of the machine, or of all machines together.
-        target: "metric=value" on the eval split; reached when the metric is as good or better.
+        max_hours: maximum wall time in hours, including earlier attempts of the same run.
+        max_cost: maximum cost, in the currency of the price.
+        price_per_hour: price per hour of the machine, or of all machines together.
+        target: "metric=value" on the eval split; reached when the metric is equal or better.
 
     Raises:
-        UsageError: a number that is not positive, a cost without a price, an unknown metric.
+        UsageError: a number is not positive, a cost has no price, or a metric is unknown.
     """
 
     max_hours: float | None = None
@@ -112,7 +113,7 @@ class Budget:
 
     @property
     def limits(self) -> list[tuple[float, str]]:
-        """Hours in all, and the option that bounds them, of each option that does."""
+        """(total hours, the option that sets them) for each limit of time or cost."""
         limits = [] if self.max_hours is None else [(self.max_hours, f"max_hours {self.max_hours:g}")]
         if self.max_cost is not None and self.price_per_hour is not None:
             limits.append((self.max_cost / self.price_per_hour, f"max_cost {self.max_cost:g}"))
@@ -125,7 +126,7 @@ class Budget:
 
     @property
     def effective(self) -> Budget:
-        """The options that can end a training: a price alone ends nothing."""
+        """The options that can end a training: a price alone cannot."""
         return self if self.max_cost is not None else replace(self, price_per_hour=None)
 
     def __post_init__(self) -> None:
@@ -143,10 +144,10 @@ class Budget:
             self.target_metric()
 
     def target_metric(self) -> tuple[str, float]:
-        """The metric's name and the value to reach.
+        """The metric's name and its target value.
 
         Raises:
-            UsageError: it is not "metric=value" of a known metric.
+            UsageError: the target is not "metric=value" of a known metric.
         """
         found = _TARGET.match(self.target) if isinstance(self.target, str) else None
         names = sorted({name for metrics in METRICS.values() for name in metrics})
@@ -164,13 +165,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Who else is told how a training goes.
+    """Trackers of a training.
 
     Args:
-        tensorboard: write TensorBoard logs beside the Model.
+        tensorboard: whether to write TensorBoard logs next to the Model.
 
     Raises:
-        UsageError: it is neither true nor false.
+        UsageError: the value is neither true nor false.
     """
 
     tensorboard: bool = False
@@ -181,7 +182,7 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Options:
-    """How a training is carried out."""
+    """All options of how a training is executed."""
 
     distribution: Distribution = field(default_factory=Distribution)
     input: Input = field(default_factory=Input)

@@ -1,4 +1,4 @@
-"""Gets a training ready: the devices, the model on them - perhaps started from an earlier one - and its input."""
+"""Training setup: chooses devices, builds the model, applies a warm start, and opens the input."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ from headrace.core.problem.file import ProblemFile
 from headrace.core.progress import Progress
 from headrace.core.statistics.weighted import as_weighted
 
-# Raw rows of the eval split that the exported model must answer as the trained one does; the golden ones are of these.
+# Raw rows of the eval split for which the exported model must predict as the trained one; golden rows are among them.
 _COMPARED_ROWS = 1024
-# Beside the checkpoints.
+# Next to the checkpoints.
 _INPUT = "input.json"
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A training that may begin.
+    """The parts of a training that is ready to start.
 
     Attributes:
-        trainee: what the loop drives.
-        model: what is trained, and exported afterwards.
-        objective: what its outputs mean.
+        trainee: the session that the training loop drives.
+        model: the model to train and export.
+        objective: the meaning of its outputs.
         source: its input.
-        machine: what was found.
-        strategy: what was chosen for it.
-        batch: rows a step, and the learning rate.
-        compared: rows of the eval split as Examples hold them, by name.
-        scales: mean and deviation of numeric columns that the weights rest on.
-        baseline: how well a constant does on the eval split.
-        class_weights: what a row of each class counts in the training loss; None without class weights.
-        warm_start: what was carried over from an earlier Model, and what not; None without one.
-        rebuild: builds the same model anew, outside the strategy.
+        machine: the hardware.
+        strategy: the strategy chosen for the hardware.
+        batch: rows per step, and the learning rate.
+        compared: rows of the eval split as stored in Examples, by column name.
+        scales: mean and standard deviation of the numeric columns, with which the model normalizes them.
+        baseline: loss of a constant prediction on the eval split.
+        class_weights: weight of a row of each class in the training loss; None for equal weights.
+        warm_start: the weights that were carried over from an earlier Model or not; None without a warm start.
+        rebuild: builds the same model again, outside the strategy.
     """
 
     trainee: TrainSession
@@ -75,10 +75,10 @@ class TrainingSetup:
     rebuild: Callable[[], TrainedModel]
 
     def exported(self) -> TrainedModel:
-        """The trained model as it serves: on one device, in float32.
+        """The trained model for serving: on one device, in float32.
 
-        A model whose variables have copies on several devices cannot be written by the chief alone: the same is
-        built again, and gets the weights.
+        The chief alone cannot write a model whose variables have copies on several devices: an equal model is built
+        and receives the weights.
         """
         if self.strategy.name == "OneDevice" and self.strategy.precision == "float32":
             return self.model
@@ -100,21 +100,21 @@ def prepare(
     """Chooses the devices, builds the model and opens the Examples.
 
     Args:
-        problem_file: the problem, and the user's build_model if there is one.
-        config: what is asked for.
-        training: the problem's, with overrides in place.
-        examples: what is read.
-        report: told what is being done.
-        kept: the folder of the run's checkpoints, or "": a run that goes on takes its rows in the order of before.
+        problem_file: the problem, and build_model if the file defines one.
+        config: the configuration of the training.
+        training: the problem's `training`, with overrides applied.
+        examples: the Examples to train on.
+        report: called with the progress.
+        kept: the folder of the run's checkpoints, or ""; a resumed run reads its rows in the same order as before.
 
     Raises:
-        UsageError: the machine cannot do what is asked, the model reads strings where there are none, or the warm
-            start does not fit.
+        UsageError: the machine does not support the options, the model reads strings on a device that does not
+            support them, or the warm start does not match.
         DataError: a shard is damaged, or a split has no weight above 0.
         ProblemError: the user's model cannot be trained.
     """
     problem = problem_file.problem
-    # First of all: a cluster is joined before TensorFlow computes anything.
+    # First, because a cluster must be joined before TensorFlow computes anything.
     machine = hardware.describe()
     chosen = strategy.choose(machine, config.options.distribution)
     devices = create(chosen)
@@ -192,7 +192,7 @@ def prepare(
         batch=batch if own is None else dataclasses.replace(batch, learning_rate=trainee.learning_rate),
         compared=compared,
         scales=warm_start.scales_of(scales),
-        # A constant knows these rows, whatever the scale that the weights rest on.
+        # The constant is of these rows, whatever the scale with which the model normalizes.
         baseline=objective_of(problem, known).baseline(source.eval_labels, source.eval_weights),
         class_weights=of_classes,
         warm_start=carried,
@@ -201,9 +201,9 @@ def prepare(
 
 
 def _check_strings(problem_file: ProblemFile, model: TrainedModel, chosen: Strategy) -> None:
-    """Refuses a model that takes strings where its step is compiled for a device that has none.
+    """Refuses a model with string inputs if its step is compiled by XLA or runs on a TPU, which have no strings.
 
-    Of the default models, the input pipeline looks up the strings.
+    For the default models, the input pipeline looks the strings up.
     """
     columns = problem_file.problem.columns
     strings = [column.name for column in columns if isinstance(column, Categorical) and column.name in model.inputs]
@@ -218,6 +218,6 @@ def _check_strings(problem_file: ProblemFile, model: TrainedModel, chosen: Strat
 
 
 def _order_of_earlier(kept: str) -> Any:
-    """The order in which the run that goes on took its rows; None for a new run."""
+    """The row order of the run that is resumed; None for a new run."""
     where = storage.join(kept, _INPUT)
     return storage.read_json(where)["order"] if kept and storage.exists(where) else None

@@ -1,4 +1,4 @@
-"""Training options: all that a command line or a pipeline may request of a training beyond its Problem file."""
+"""Training options: everything that a command line or a pipeline can set in addition to the Problem file."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class TrainingRequest:
     """The options of a training, the same in a command line, a pipeline's parameter `training` and the loop.
 
     Attributes:
-        warm_start: a Model whose weights training starts from; "" starts anew.
-        warm_start_version: the version that it must have: what was submitted is what runs. "" accepts any.
-        options: devices, input, checkpoints and budget.
+        warm_start: a Model with whose weights training starts; "" for new weights.
+        warm_start_version: the version that this Model must have, as it was submitted; "" accepts any.
+        options: devices, input, checkpoints, budget and tracking.
         overrides: arguments of Training (batch_size, epochs, steps, learning_rate, seed) used instead of the problem's.
 
     Raises:
-        UsageError: an override that does not exist, or a value outside its range.
+        UsageError: an override does not exist, or a value is outside its range.
     """
 
     warm_start: str = ""
@@ -55,9 +55,9 @@ class TrainingRequest:
         self.apply_to(Training())
 
     def to_json(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by the names that they have in the command line.
+        """The options that differ from their defaults, by their names in the command line.
 
-        Where the state is kept is not among them: each machine has its own place.
+        The folder of the checkpoints is omitted, because it depends on the machine.
         """
         starts = {name: getattr(self, name) for name in _WARM_START if getattr(self, name)}
         groups: dict[str, Any] = {}
@@ -70,10 +70,10 @@ class TrainingRequest:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> TrainingRequest:
-        """What `to_json` gave; an option that is missing or None has its default.
+        """The options of a JSON object from `to_json`; an option that is missing or None has its default.
 
         Raises:
-            UsageError: an option that does not exist, or a value of another type or outside its range.
+            UsageError: an option does not exist, or a value has another type or is outside its range.
         """
         if not isinstance(plain, Mapping):
             raise UsageError(
@@ -96,10 +96,10 @@ class TrainingRequest:
         )
 
     def check(self, problem: Problem) -> None:
-        """Checks what depends on the problem.
+        """Checks the options that depend on the problem.
 
         Raises:
-            UsageError: the target's metric is none of the problem's task.
+            UsageError: the target's metric does not exist for the problem's task.
         """
         if not self.options.budget.target:
             return
@@ -114,22 +114,22 @@ class TrainingRequest:
             )
 
     def of_trials(self) -> TrainingRequest:
-        """The options of each trial of a search: the budget in hours and money is the whole search's.
+        """The options of each trial of a search: without the budget in hours and money, which limits the whole search.
 
         Returns:
-            The same without that budget.
+            The same options without that budget.
         """
         budget = Budget(target=self.options.budget.target)
         return dataclasses.replace(self, options=dataclasses.replace(self.options, budget=budget))
 
     def check_search(self, space: Mapping[str, Any]) -> None:
-        """Refuses an override of what a search chooses.
+        """Refuses an override of a parameter that a search chooses.
 
         Args:
-            space: of the Problem's `tuning`, by parameter.
+            space: the search space of the Problem's `tuning`, by parameter.
 
         Raises:
-            UsageError: with the option.
+            UsageError: such a parameter is overridden; the error names the option.
         """
         both = sorted(set(self.overrides) & set(space))
         if both:
@@ -141,10 +141,10 @@ class TrainingRequest:
             )
 
     def apply_to(self, training: Training) -> Training:
-        """`training` with the overrides in place.
+        """Returns `training` with the overrides applied.
 
         Raises:
-            UsageError: an override outside its range.
+            UsageError: an override is outside its range.
         """
         return with_overrides(training, self.overrides)
 
@@ -156,13 +156,13 @@ class TrainingRequest:
         Args:
             file: the problem.
             examples: the Examples artifact.
-            output: where the Model is published.
-            checkpoints: the folder of checkpoints; "" keeps none.
-            identity: the Model's version, of a trial; "" for what follows from the options.
+            output: the folder in which the Model is published.
+            checkpoints: the folder of the checkpoints; "" writes none.
+            identity: the Model's version, for a trial; "" computes it from the options.
 
         Raises:
-            UsageError: an override outside its range, a warm start that is no Model, a target of another task, or a
-                folder that holds no Examples.
+            UsageError: an override is outside its range, the warm start is not a Model, the target is of another task,
+                or the folder contains no Examples.
         """
         self.check(file.problem)
         made_from = lineage.examples_identity_of(examples)
@@ -178,28 +178,29 @@ class TrainingRequest:
         )
 
     def identity(self, file: ProblemFile, examples_identity: str, parameters: Mapping[str, Any] | None = None) -> str:
-        """The Model's version: it follows from all that the weights depend on, the budget included.
+        """The Model's version: a digest of everything that the weights depend on, including the budget.
 
         Args:
             file: the problem.
-            examples_identity: of the Examples.
-            parameters: what a trial of a search chose, by name.
+            examples_identity: identity of the Examples.
+            parameters: the parameters of a trial, by name.
         """
         return lineage.train_identity(file, examples_identity, {**self.facts(), **(parameters or {})})
 
     def run_identity(self, file: ProblemFile, examples_identity: str) -> str:
-        """What a run resumes by. The state after a step does not depend on when training is to end.
+        """The identity by which a run finds its checkpoints.
 
-        So a run that was killed resumes with more time as well.
+        It does not contain the budget, because the state after a step does not depend on it: a killed run can
+        therefore resume with a larger budget.
         """
         return lineage.train_identity(file, examples_identity, self._facts())
 
     def facts(self) -> dict[str, Any]:
-        """The options that the weights depend on, where they are not the defaults, as JSON values."""
+        """The options that the weights depend on and that differ from their defaults, as JSON values."""
         return {**self._facts(), **_not_default(self.options.budget.effective)}
 
     def _facts(self) -> dict[str, Any]:
-        """The same without the budget."""
+        """The same options without the budget."""
         distribution = _not_default(self.options.distribution)
         sharding = {n: v for n, v in _not_default(self.options.input).items() if n in ("sharding", "deterministic")}
         facts = {**distribution, **sharding, **self.overrides}
@@ -221,12 +222,12 @@ class TrainingRequest:
 
 
 def warm_start_version(model: str) -> str:
-    """The version of the Model that training starts from; errors as `model_artifact.version_of`."""
+    """The version of the Model that training starts from; raises the errors of `model.version_of`."""
     return version_of(model, option="--warm-start")
 
 
 def _option(of: dataclasses.Field[Any]) -> str:
-    """A field's name in the command line and in JSON; "" for what is no option."""
+    """A field's name in the command line and in JSON; "" if the field is not an option."""
     return str(of.metadata.get("option", of.name))
 
 
@@ -250,7 +251,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 
 def _typed(of: dataclasses.Field[Any], value: Any) -> Any:
-    """A number in its field's type: an engine keeps those of a JSON object as floats, and 2 hours are 2.0."""
+    """A number in its field's type: an engine stores all numbers of a JSON object as floats, so 2 hours are 2.0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if "float" in str(of.type):

@@ -1,4 +1,4 @@
-"""Training as a step of a pipeline."""
+"""Training step of a pipeline."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from headrace.core.tensorflow_import import import_tensorflow
 
 
 def run(problem: str, training_digest: str, root: str, examples: Any, model: Any, training: Mapping[str, Any]) -> None:
-    """Does the work of `component.train`, whose docstring says what the arguments are."""
+    """Runs `component.train`, whose docstring describes the arguments."""
     with running("train", root=root) as step:
         cluster = read_cluster(os.environ)
-        # Every process of a cluster runs the step, with the same outputs.
+        # Every process of a cluster runs the step with the same outputs.
         step.writes = cluster is None or cluster.chief
         file = load_problem(problem, digest=training_digest, part="training")
         request = TrainingRequest.from_json(training)

@@ -1,4 +1,4 @@
-"""Trains the model of a problem on an Examples artifact, and publishes it as a Model artifact."""
+"""Trainer: trains the model of a problem on an Examples artifact, and publishes it as a Model artifact."""
 
 from __future__ import annotations
 
@@ -37,24 +37,25 @@ def train(
     *,
     after_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> TrainResult:
-    """Trains, and publishes the Model at `config.output`, whole or not at all.
+    """Trains a model, and publishes the Model at `config.output` atomically.
 
-    The same Examples, problem and seed give the same weights on the same hardware. A run that was ended goes on from
-    its newest checkpoint; all of them are removed when the Model is published.
+    The same Examples, problem and seed give the same weights on the same hardware. An interrupted run resumes from its
+    newest checkpoint; all checkpoints are removed when the Model is published.
 
     Args:
-        problem_file: the problem, and the user's build_model if there is one.
-        config: where to read and write, and what to change of the problem's `training`.
-        report: told of each epoch.
-        after_epoch: called after each epoch (from 1) with what was measured, "val_loss" among it; what it raises ends
+        problem_file: the problem, and build_model if the file defines one.
+        config: input, output and options, and overrides of the problem's `training`.
+        report: called with the progress.
+        after_epoch: called after each epoch (from 1) with the metrics, including "val_loss"; an exception from it ends
             the training.
 
     Raises:
-        UsageError: there are no Examples, the output cannot be written, the warm start does not fit, or TensorBoard
-            logs are requested and cannot be written.
+        UsageError: the Examples are missing, the output is not writable, the warm start does not match, or requested
+            TensorBoard logs cannot be written.
         DataError: the Examples are damaged, empty, or of another problem.
         ProblemError: the user's model cannot be trained, or the loss is not finite.
-        PlatformError: SIGTERM came, and the state is saved; or the exported model answers other than the trained one.
+        PlatformError: SIGTERM arrived and the state is saved, or the exported model predicts other values than the
+            trained one.
     """
     if keras.backend.backend() != "tensorflow":
         raise PlatformError(
@@ -119,13 +120,13 @@ def train(
                 storage.write_json(str(folder / "training.json"), record)
             if checkpoints is not None:
                 checkpoints.remove()
-        # The others wait for the chief: a platform may end the run when the first process does.
+        # The other workers wait for the chief: a platform may end the run when the first process ends.
         prepared.trainee.agree(0.0)
     return TrainResult.of(record)
 
 
 def _checkpoints(config: TrainConfig, tell: Callable[[str], None]) -> Checkpoints | None:
-    """Where the state is kept; what is to be said of that goes to `tell`."""
+    """The run's checkpoints, which report by `tell`; None without a folder."""
     if not config.options.checkpointing.folder:
         return None
     checkpoints = Checkpoints(config.options.checkpointing, config.run_identity, tell=tell)

@@ -1,4 +1,4 @@
-"""What training.json tells of a training: what was asked for, on what it ran, how it went, and why it ended."""
+"""Training record: the options, hardware, history and results of a training, as the content of training.json."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def describe(
     """The content of training.json, as JSON values.
 
     Args:
-        prepared: what was trained.
+        prepared: the parts of the training.
         problem_file: the problem.
-        config: what was asked for.
-        training: the problem's, with overrides in place.
-        examples: what was read.
-        state: what came of the loop.
-        meter: what it took.
+        config: the configuration of the training.
+        training: the problem's `training`, with overrides applied.
+        examples: the Examples that were read.
+        state: the final state of the loop.
+        meter: the time and the cost.
     """
     problem, source, chosen = problem_file.problem, prepared.source, prepared.strategy
     hardware = prepared.machine.to_json()
@@ -80,18 +80,18 @@ def describe(
         "checkpoints": {"resumed_at_steps": state.resumed},
         "budget": _budget(config, meter),
         "notes": state.notes,
-        # Batch scoring executes these files, and checks them before.
+        # Batch scoring checks these files, then executes them.
         **({"code": problem_file.code_files} if problem.reads else {}),
     }
 
 
 def model_kind(problem_file: ProblemFile, training: Training) -> str:
-    """What is trained: a word of Training, or build_model."""
+    """The kind of model: a value of `Training.model`, or "build_model"."""
     return training.model if problem_file.build_model is None else "build_model"
 
 
 def rows_per_second(state: RunState, batch_size: int) -> float:
-    """Rows trained on a second, evaluation and start-up apart."""
+    """Trained rows per second, without evaluation and start-up."""
     return round(state.steps * batch_size / state.train_seconds, 1) if state.train_seconds else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Weights of rows in training: class weights as numbers, and sample weights that leave nothing to learn."""
+"""Row weights of a training: computes class weights and checks sample weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from headrace.core.problem import Problem, Training
 def class_weights(
     problem: Problem, training: Training, statistics: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, float] | None:
-    """What a row of each class counts in the training loss, in the order of the label's vocabulary.
+    """Computes the weight of a row of each class in the training loss, in the order of the label's vocabulary.
 
-    "balanced" is rows / (classes * rows of the class) of the train split, as scikit-learn computes it. A class without
-    rows is not one of these classes; it and classes that are not named count 1.
+    "balanced" is rows / (classes * rows of the class) of the train split, as in scikit-learn. Classes without rows are
+    not counted. Their weight, and the weight of classes that are not named, is 1.
 
     Args:
-        problem: what was declared.
-        training: the problem's, with overrides in place.
-        statistics: by column name, as in statistics.json.
+        problem: the Problem.
+        training: the problem's `training`, with overrides applied.
+        statistics: statistics of the train split by column name, as in statistics.json.
 
     Returns:
-        By class; None without class weights.
+        Weights by class; None without class weights.
     """
     if training.class_weights is None:
         return None
@@ -38,15 +38,15 @@ def class_weights(
 
 
 def check_sample_weights(problem: Problem, statistics: Mapping[str, Mapping[str, Any]], eval_weights: Any) -> None:
-    """Checks that there are weights above 0 to train on and to evaluate with.
+    """Checks that the train split and the eval split have a sample weight above 0.
 
     Args:
-        problem: what was declared.
-        statistics: by column name, as in statistics.json: of the train split.
-        eval_weights: [rows] of the eval split; None without weights.
+        problem: the Problem.
+        statistics: statistics of the train split by column name, as in statistics.json.
+        eval_weights: [rows] sample weights of the eval split; None without weights.
 
     Raises:
-        DataError: a split has none.
+        DataError: no weight of a split is above 0.
     """
     if problem.weight_column is None:
         return

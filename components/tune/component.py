@@ -22,14 +22,14 @@ def tune(
     Args:
         problem: URI of the Problem file.
         tuning_digest: digest of the submitted Problem file without its gate; "" accepts any.
-        root: pipeline root, where the run's records and the state of the search are stored; with "" there are no
-            records, and the state is stored next to the Model.
+        root: pipeline root, where the run's records and the state of the search are stored; with "", no records are
+            written, and the state is stored next to the Model.
         examples: the Examples.
         model: the Model, as from `train`; its training.json describes the search.
         trials: number of trials; 0 for the Problem's number.
         parallel: maximum trials at a time, each in a process of its own.
         training: options of each trial, as of `train`; the budget in hours and money is for the whole search.
-        attempt: any text; another text makes the step run again where nothing else changed.
+        attempt: any text; another text makes the step run again if nothing else changed.
     """
     from headrace.components.tune import step
 

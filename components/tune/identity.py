@@ -6,7 +6,7 @@ from headrace.components.train.request import TrainingRequest
 from headrace.core.problem.file import ProblemFile
 from headrace.core.steps import step
 
-# Label by which the job of a search is found, where the task that started it failed without output.
+# Label by which the job of a search is found if the task that started it failed without output.
 LABEL = "headrace-search"
 
 
@@ -18,7 +18,7 @@ def search_identity(file: ProblemFile, examples_identity: str, request: Training
 
 
 def step_identity(search: str, trials: int, request: TrainingRequest) -> str:
-    """Identity of the step: more trials of the same search are another result.
+    """Identity of the step: the same search with more trials has another result.
 
     Args:
         search: from `search_identity`.

@@ -52,7 +52,7 @@ class TuneConfig:
             attempts.
 
     Raises:
-        UsageError: a number outside its range.
+        UsageError: a number is outside its range.
     """
 
     examples: str
@@ -69,7 +69,7 @@ class TuneConfig:
                 check_count(value, name)
 
     def check_output(self, problem: str) -> None:
-        """Checks that `output` holds at most a Model, and contains neither an input nor the search's folder.
+        """Checks that `output` is unused or holds a Model, and contains neither an input nor the search's folder.
 
         Raises:
             UsageError: the output holds something else.
@@ -111,7 +111,7 @@ def tune(file: ProblemFile, config: TuneConfig, report: Progress = silent) -> Tu
     name = search_identity(file, identity.examples_identity_of(config.examples), config.request)
     check_writable(config.output)
     folder = storage.join(config.folder, name)
-    # In a bucket the journal finds out whether another process runs the search.
+    # In a bucket the journal detects another process that runs the search.
     remote = storage.is_remote(folder)
     with ExitStack() as stack:
         logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-search-")) if remote else folder
@@ -280,7 +280,7 @@ class _Search:
         self._report(text, lasting=True)
 
     def _discard(self, number: int) -> None:
-        """Removes what a trial wrote; what cannot be removed is removed with the search."""
+        """Removes the files of a trial; files that cannot be removed now are removed with the search."""
         with suppress(HeadraceError):
             storage.remove(self._trial(number))
 

@@ -123,7 +123,7 @@ class Study:
         self._study.set_user_attr("seconds", seconds)
 
     def _seeded(self, number: int | None) -> optuna.Trial:
-        """A trial whose choices depend on the seed and its number: the one with this number, or a new one."""
+        """A trial whose choices depend on the seed and its number: the existing one with this number, or a new one."""
         trials = self._study.get_trials(deepcopy=False)
         place = len(trials) if number is None else number
         seed = (self._tuning.seed * _SEEDS_APART + place) % (1 << 32)
@@ -133,7 +133,7 @@ class Study:
 
 def _suggest(trial: optuna.Trial, name: str, values: Range | Choice) -> Any:
     if isinstance(values, Choice):
-        # Optuna accepts no lists as options: the index of each stands for it.
+        # Optuna accepts no lists as options: each option is represented by its index.
         return values.options[trial.suggest_categorical(name, range(len(values.options)))]
     high = values.greatest
     if values.whole:
@@ -163,7 +163,7 @@ def _journal(uri: str) -> BaseJournalBackend:
 class _SharedJournal(BaseJournalBackend):
     """Optuna's journal in an object, one JSON object per line: stored when a call returns, by compare-and-set.
 
-    A store has no lock that ends with a process. A second search finds that the object is not as it left it.
+    A store has no lock that ends with a process. If a second search changes the object, the first one detects it.
 
     Raises:
         DataError: a line is not JSON.

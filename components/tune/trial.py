@@ -61,7 +61,7 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
     from headrace.components.train import trainer
 
     made_from = lineage.examples_identity_of(config.examples)
-    # Equal parameters of an equal problem give an equal Model, whoever chose them.
+    # Equal parameters of an equal problem produce an equal Model, whoever chose them.
     identity = config.request.identity(file, made_from, config.parameters)
     train_config = config.request.config(
         file, examples=config.examples, output=config.output, checkpoints=config.checkpoints, identity=identity
@@ -75,7 +75,7 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
 
 
 def with_parameters(file: ProblemFile, parameters: Mapping[str, Any]) -> ProblemFile:
-    """The problem with `parameters` in place of its own.
+    """The problem with its own parameters replaced by `parameters`.
 
     Raises:
         ProblemError: Training refuses a value.

@@ -30,7 +30,7 @@ from headrace.core.tensorflow_import import import_tensorflow
 
 
 class Channel:
-    """JSON lines from and to the search; when the search is gone, this process exits."""
+    """JSON lines from and to the search; if the search ends, this process exits."""
 
     def __init__(self, descriptor: int) -> None:
         self._out = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
@@ -40,7 +40,7 @@ class Channel:
     def _listen(self) -> None:
         for line in sys.stdin:
             self._lines.put(line)
-        # Nothing waits for the trial any more; its state is in its last checkpoint.
+        # No process waits for the trial any more; its state is in its last checkpoint.
         os._exit(PlatformError.exit_status)
 
     def receive(self) -> Any:

@@ -16,7 +16,7 @@ _GRACE_SECONDS = 30.0
 
 
 class Worker:
-    """A process that runs one trial after another, and is restarted when it died.
+    """A process that runs one trial after another, and is restarted after it died.
 
     Args:
         log: file of the libraries' output.
@@ -42,7 +42,7 @@ class Worker:
         """Runs a trial.
 
         Args:
-            asked: the trial, as the worker receives it.
+            asked: the trial, in the worker's format.
             listen: receives each event except the last; its return value is the reply.
 
         Returns:
@@ -79,7 +79,7 @@ class Worker:
         process = self._process
         if process is None:
             return
-        # A closed stdin tells the process that the search has ended.
+        # A closed stdin signals the end of the search to the process.
         _close(process.stdin)
         try:
             process.wait(_GRACE_SECONDS)

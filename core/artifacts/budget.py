@@ -9,7 +9,7 @@ from headrace.core.text import counted, listed
 
 
 def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> list[list[str]]:
-    """Table of quarantined rows by reason, and of all of them compared with the budget."""
+    """Table of quarantined rows by reason, and of their total compared with the budget."""
     counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     total = sum(reasons.values())
     return [
@@ -22,14 +22,14 @@ def budget_table(reasons: Mapping[str, int], rows_in: int, budget: float) -> lis
 def check_damaged_files(damaged: Sequence[DataError], files: int, budget: float, *, where: str, raise_it: str) -> None:
     """Checks the number of damaged files, which are quarantined as a whole.
 
-    Of several files one may always be damaged, unless the budget is 0.
+    One of several files may always be damaged, unless the budget is 0.
 
     Args:
         damaged: the errors of the damaged files.
         files: number of all files.
         budget: maximum fraction of damaged files.
-        where: the files are, for the message.
-        raise_it: how to raise the budget, for the message.
+        where: the location of the files, for the message.
+        raise_it: the way to raise the budget, for the message.
 
     Raises:
         DataError: too many files are damaged; if the only file is damaged, its error.
@@ -50,6 +50,6 @@ def check_damaged_files(damaged: Sequence[DataError], files: int, budget: float,
 
 
 def left_out(names: Sequence[str]) -> str:
-    """The warning for damaged files, one or more, that are quarantined as a whole."""
+    """The warning for one or more damaged files that are quarantined as a whole."""
     rows = "its rows are all" if len(names) == 1 else "their rows are all"
     return f"warning: {counted(len(names), 'file')} cannot be read, and {rows} left out: {listed(names)}"

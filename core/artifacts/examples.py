@@ -19,11 +19,11 @@ FORMAT = 1
 # The train split's statistics as sketches that merge.
 STATISTICS_SKETCH = "sketches/statistics.arrow"
 SPLITS = ("train", "eval", "test")
-# Left out of manifest.json if empty.
+# Omitted from manifest.json if empty.
 _OPTIONAL = ("spans", "appended", "files_quarantined", "sketches", "boundaries", "files_in", "newest", "span_weights")
 
 Kind = Literal["numeric", "categorical", "key"]
-# A derived feature is computed from other columns, its inputs. The model gets the inputs, and neither label nor weight.
+# A derived feature is computed from other columns, its inputs. The model receives the inputs, but no label or weight.
 Role = Literal["feature", "derived", "input", "label", "weight", "key"]
 
 
@@ -38,9 +38,9 @@ class SchemaColumn:
         optional: whether values may be missing; for the key, whether the table lacks it.
         column: its name in files, if different.
         exponent: of a number: it is stored divided by 2 ** exponent; see `core.values.scaling`.
-        double: of a number: it is stored as its text, and the model takes it as float64.
-        exact: of a numeric feature that expressions read: the feature that holds its text, a bytes_list. The model
-            takes it as float64.
+        double: of a number: it is stored as its text, and the model accepts it as float64.
+        exact: of a numeric feature that expressions read: the feature that contains its text, a bytes_list. The model
+            accepts it as float64.
     """
 
     name: str
@@ -227,9 +227,9 @@ class Manifest:
         boundaries: of splits by time, `eval_from` and `test_from`, in UTC; empty for other splits.
         files_in: URI of the folder that the paths of shards and quarantine files are relative to; "" for the artifact's
             own. A window has its shards in the folder of spans.
-        newest: of a window, the newest span that has rows; None for other Examples.
-        span_weights: of a window, what a row of each span counts in training, by the span's name; empty where all rows
-            count the same.
+        newest: of a window, the newest span with rows; None for other Examples.
+        span_weights: of a window, the weight of a row of each span in training, by the span's name; empty for equal
+            weights.
 
     Raises:
         DataError: the numbers do not add up.
@@ -297,7 +297,7 @@ class Manifest:
         """Reads manifest.json of an Examples artifact.
 
         Raises:
-            UsageError: the folder holds no Examples.
+            UsageError: the folder contains no Examples.
             DataError: its manifest.json is damaged, or contradicts itself.
         """
         if not is_there("Examples", uri):
@@ -313,7 +313,7 @@ class Manifest:
         """The manifest in the content of a manifest.json.
 
         Args:
-            content: of the file, as of `to_json`.
+            content: of the file, as from `to_json`.
             where: URI of the file, for an error.
 
         Raises:

@@ -56,7 +56,7 @@ def _object(found: Any) -> Mapping[str, Any]:
 
 _NOTHING: frozenset[str] = frozenset()
 _QUARANTINE = frozenset({"quarantine"})
-# Empty where no row is in quarantine any more, and where a split got no rows.
+# Empty if all quarantined rows were replaced, or if a split has no rows.
 _FOLDERS = frozenset({"quarantine", "sketches", "spans", "appended", *_SPLITS})
 _PAGES = frozenset({"alarms.jsonl", "monitoring.html"})
 

@@ -1,4 +1,4 @@
-"""Missing artifact: the error for a folder that does not hold the kind of artifact that a step needs."""
+"""Missing artifact: the error for a folder that does not contain the kind of artifact that a step needs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def no_artifact(kind: Kind, uri: str, *, option: str = "", received: str = "") -
     """Returns the error to raise.
 
     Args:
-        kind: what is needed.
+        kind: the required kind of artifact.
         uri: the folder.
-        option: of the command line that named it; "" where that is not known.
-        received: what the folder holds instead; determined here by default.
+        option: the option of the command line that named it; "" if unknown.
+        received: the content of the folder; determined here by default.
     """
     marker, command = _MARKERS[kind]
     if not received:

@@ -12,7 +12,7 @@ from headrace.core.artifacts.missing import is_there, no_artifact
 from headrace.core.errors import DataError
 
 FORMAT = 1
-# What a registry and an endpoint need, in this order in messages.
+# Files that a registry and an endpoint need, in their order in messages.
 _OF_A_VERSION = ("saved_model/saved_model.pb", "schema.json", "problem.json", "golden.json", "training.json")
 # A version becomes the name of a folder and a part of a URL.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -25,7 +25,7 @@ class ModelArtifact:
     Attributes:
         uri: its folder, local, on gs:// or s3://.
         version: its model_version.
-        training: content of training.json: how it was trained.
+        training: content of training.json: the record of its training.
         problem: content of problem.json: the declaration that it was trained for.
     """
 
@@ -58,7 +58,7 @@ class ModelArtifact:
         return columns
 
     def vocabularies(self) -> Mapping[str, Sequence[str]]:
-        """The known categories of each column: declared ones, or else measured ones.
+        """The known categories of each column: declared ones if there are any, else measured ones.
 
         Raises:
             DataError: statistics.json or problem.json is damaged.
@@ -95,7 +95,7 @@ def open_model(uri: str, *, option: str = "") -> ModelArtifact:
         option: of the command line that named it, for the error.
 
     Raises:
-        UsageError: the folder holds no Model.
+        UsageError: the folder contains no Model.
         DataError: the Model is damaged.
     """
     version = version_of(uri, option=option)
@@ -128,7 +128,7 @@ def complete_version(uri: str) -> str:
     """The version of the Model in a folder, with all files that a registry and an endpoint need.
 
     Raises:
-        UsageError: the folder holds no Model, or an incomplete one.
+        UsageError: the folder contains no Model, or an incomplete one.
         DataError: its version is not a valid name.
     """
     missing = [name for name in _OF_A_VERSION if not storage.exists(storage.join(uri, name))]
@@ -141,7 +141,7 @@ def training_of(uri: str) -> Mapping[str, Any]:
     """The content of training.json of the Model in a folder, without reading the rest.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     return _object(uri, "training.json", "model_version")
 

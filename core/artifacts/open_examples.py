@@ -22,11 +22,11 @@ class SplitFiles:
 
     Attributes:
         rows: number of rows.
-        files: local paths of its TFRecord shards that hold rows, in order.
-        size: of the shards, in bytes.
+        files: local paths of its TFRecord shards with rows, in order.
+        size: size of the shards, in bytes.
         shard_rows: number of rows in each of `files`.
-        weights: what a row of each of `files` counts in training; empty where all rows count the same.
-        held: the object that keeps downloaded `files` while it lives.
+        weights: weight of a row of each of `files` in training; empty for equal weights.
+        held: the object on whose lifetime downloaded `files` depend.
     """
 
     rows: int
@@ -39,7 +39,7 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class ExamplesArtifact:
-    """Examples whose manifest, schema and statistics exist and fit the Problem.
+    """Examples whose manifest, schema and statistics exist and match the Problem.
 
     Attributes:
         uri: their folder.
@@ -52,13 +52,13 @@ class ExamplesArtifact:
     statistics: Mapping[str, Mapping[str, Any]]
 
     def split(self, name: str) -> SplitFiles:
-        """Opens a split, which must hold rows.
+        """Opens a split, which must have rows.
 
         Args:
             name: train, eval or test.
 
         Raises:
-            DataError: it is empty, or a shard is missing or its size differs from the manifest.
+            DataError: the split is empty, a shard is missing, or its size differs from the manifest.
         """
         split = self.manifest.splits[name]
         if split.rows < 1:
@@ -76,7 +76,7 @@ class ExamplesArtifact:
         """Opens the test rows of a window's newest span, which neither a new Model nor an earlier one was trained on.
 
         Raises:
-            DataError: the Examples are no window, or the span has no test rows; or an error of `split`.
+            DataError: the Examples are not a window, the span has no test rows, or an error of `split`.
         """
         newest = self.manifest.newest
         if newest is None or newest.test.rows < 1:
@@ -123,8 +123,8 @@ def open_examples(uri: str, problem: Problem) -> ExamplesArtifact:
     """Opens the Examples in a folder.
 
     Raises:
-        UsageError: it holds no Examples.
-        DataError: they are damaged, or were made from another declaration of the Problem.
+        UsageError: the folder contains no Examples.
+        DataError: they are damaged, or of another declaration of the Problem.
     """
     manifest = Manifest.read(uri)
     _check_columns(uri, Schema.read(uri), problem)

@@ -27,12 +27,12 @@ class OutputColumn:
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """How the model answers requests, where the columns do not show it: for a server of the predictions.
+    """The form of the model's responses, as far as the columns do not define it, for a server of the predictions.
 
     Attributes:
         key: the column that identifies a row.
-        returns_key: whether an answer holds the key of its request.
-        lists_of_one: outputs of which the model answers each row with a list of one value.
+        returns_key: whether a response contains the key of its request.
+        lists_of_one: outputs whose value for each row is a list of one value in the model's responses.
     """
 
     key: str
@@ -65,7 +65,7 @@ class PredictionsManifest:
         notes: further remarks on how the predictions were made.
         rules: of the Model's Problem: "mode", "enforce" or "warn"; "refused" and "predicted", rows that broke a rule,
             by reason and column. None for a SavedModel without rules.
-        answers: the form of answers to requests; None without a key.
+        answers: the form of responses to requests; None without a key.
 
     Raises:
         DataError: the numbers do not add up.
@@ -131,7 +131,7 @@ class PredictionsManifest:
         """Reads manifest.json of a Predictions artifact.
 
         Raises:
-            UsageError: the folder holds no Predictions.
+            UsageError: the folder contains no Predictions.
             DataError: its manifest.json is of another format, damaged, or contradicts itself.
         """
         if not is_there("Predictions", uri):

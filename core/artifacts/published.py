@@ -1,4 +1,4 @@
-"""Published Predictions: the folder that holds every published version, and names the current one.
+"""Published Predictions: the folder of all published versions, with a reference to the current one.
 
 `versions/IDENTITY/` is a Predictions artifact, with `published.json`, the time of its publication; `current.json` names
 the current version, and is changed by compare-and-set.

@@ -44,9 +44,9 @@ class Fault:
     """One rule that a row broke.
 
     Attributes:
-        column: the column at fault, or None where it is the row as a whole.
+        column: the invalid column, or None for the row as a whole.
         reason: one of REASONS.
-        message: what was expected and what was received, in words.
+        message: the expected and the received value, as a sentence.
     """
 
     column: str | None

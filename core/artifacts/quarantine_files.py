@@ -26,5 +26,5 @@ def quarantine_files(uri: str) -> list[str]:
         if "sink" in plain:
             return [storage.join(uri, name) for name in PredictionsManifest.read(uri).quarantine.files]
     manifest = Manifest.from_json(plain, where)
-    # A window has its quarantine files in the folder of spans.
+    # The quarantine files of a window are in the folder of spans.
     return [storage.join(manifest.files_in or uri, name) for name in manifest.quarantine.files]

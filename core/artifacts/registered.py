@@ -31,7 +31,7 @@ class FileDigest:
         bytes: its size.
         sha256: of its content, in hexadecimal.
         listed: kind and value of the checksum that an object store lists, such as ("crc32c", "AAAAAA=="); None for a
-            file on a disk. An equal one of the same kind means equal content; another one decides nothing.
+            file on a disk. Equal checksums of the same kind mean equal content; unequal ones prove no difference.
     """
 
     bytes: int
@@ -45,7 +45,7 @@ class FileDigest:
 
 
 def measure(folder: str) -> dict[str, FileDigest]:
-    """The digests of all files of a Model but its record, by relative path, sorted.
+    """The digests of all files of a Model except its record, by relative path, sorted.
 
     Files are read in parallel, a MiB of each at a time.
 
@@ -68,14 +68,14 @@ def measure(folder: str) -> dict[str, FileDigest]:
 def verify(folder: str) -> bool:
     """Checks a registered Model against its record: first that all files have their sizes, then their content.
 
-    In an object store the service's checksums are compared, and only files with another one are read. Files that the
-    record does not name are ignored.
+    In an object store the service's checksums are compared, and only files with a different checksum are read. Files
+    that the record does not name are ignored.
 
     Returns:
         Whether the Model has a record.
 
     Raises:
-        DataError: a file is missing or damaged, or the record is.
+        DataError: a file or the record is missing or damaged.
         PlatformError: a file cannot be read.
     """
     if not storage.exists(storage.join(folder, RECORD)):
@@ -133,7 +133,7 @@ def check_record(folder: str, digest: str) -> None:
     """Checks that a Model's record is the one with a digest.
 
     Raises:
-        DataError: the record is another one, missing or damaged.
+        DataError: the record has another digest, or is missing or damaged.
     """
     if digest_of_record(folder) != digest:
         raise DataError(

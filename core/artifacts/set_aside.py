@@ -23,7 +23,7 @@ def clear(output: str) -> None:
     """Removes the quarantine of an earlier failed run.
 
     Raises:
-        UsageError: the folder has other files.
+        UsageError: the folder contains other files.
     """
     place = quarantine_of(output)
     check_replaceable(place, QUARANTINE)

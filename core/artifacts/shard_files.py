@@ -33,7 +33,7 @@ class ShardFiles:
 
         Args:
             uri: of the folder.
-            files: paths relative to it. One that does not exist is left out.
+            files: paths relative to it; missing files are skipped.
 
         Raises:
             UsageError: access is denied, or the disk cannot be written.
@@ -66,6 +66,6 @@ def _download(uri: str, folder: Path, file: str) -> None:
 
 
 def _remove(folder: Path, process: int) -> None:
-    # A forked process inherits the object, and ends before the process that made the copies.
+    # A forked process inherits the object, and ends before the process that created the copies.
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)

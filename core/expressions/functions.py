@@ -43,12 +43,12 @@ def exp(x: Number) -> Expression:
 
 
 def expm1(x: Number) -> Expression:
-    """e to the power of x, less 1."""
+    """e to the power of x, minus 1."""
     return call("expm1", _operand(x))
 
 
 def sqrt(x: Number) -> Expression:
-    """Square root; missing of a negative number."""
+    """Square root; missing for a negative number."""
     return call("sqrt", _operand(x))
 
 
@@ -103,7 +103,7 @@ def haversine(latitude: Number, longitude: Number, to_latitude: Number, to_longi
 
 
 def if_else(condition: Any, then: Any, otherwise: Any) -> Expression:
-    """`then` where the condition holds, `otherwise` where it does not; missing where the condition is."""
+    """`then` if the condition is true, `otherwise` if it is false; missing if the condition is missing."""
     return call("if_else", condition, then, otherwise)
 
 

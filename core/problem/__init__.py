@@ -1,4 +1,4 @@
-"""The Problem: what a user declares once, and every step reads."""
+"""Problem: the user's declaration of a learning problem, which every step reads."""
 
 from headrace.core.problem.declaration import Problem
 from headrace.core.problem.features import Categorical, Crossed, Feature, Numeric

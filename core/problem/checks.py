@@ -192,13 +192,13 @@ def check_tuning(tuning: Tuning | None, hyperparameters: Mapping[str, Any]) -> N
 
 
 def check_encodable(declared: Mapping[str, Any]) -> None:
-    """Refuses half of a surrogate pair in any text, which no file of UTF-8 holds.
+    """Refuses half of a surrogate pair in any text, which a file in UTF-8 cannot contain.
 
     Args:
         declared: the Problem as JSON values.
 
     Raises:
-        ProblemError: a text holds one.
+        ProblemError: a text contains half of a pair.
     """
     text = json.dumps(declared, ensure_ascii=False)
     try:

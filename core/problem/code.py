@@ -36,7 +36,7 @@ def code_digest(
         source: the Problem file's text.
         namespace: the names that it defines.
         modules: the user's modules that it imports.
-        without: functions of the file that do not count, unless other code of it names them.
+        without: functions of the file that are excluded, unless its other code names them.
     """
     source = _unified(source)
     tree = ast.parse(source)

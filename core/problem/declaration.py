@@ -69,21 +69,21 @@ class Problem:
         hyperparameters: passed to `build_model` unchanged; JSON values only.
         drift: maximum distances of columns from an earlier statistics.json; None compares nothing.
         duplicate_rows: "quarantine" quarantines a row that equals an earlier one in the label and all features, but has
-            another key; "allow" keeps such rows.
-        missing: texts that stand for a missing value in text columns, besides the empty text: "NA", "N/A", "-".
+            another key; "allow" accepts such rows.
+        missing: texts that represent a missing value in text columns, in addition to the empty text: "NA", "N/A", "-".
         tuning: the search space of `headrace tune`, which overrides `training` and `hyperparameters`.
         derive: expressions by the name of the feature or label that they compute, from columns of the table or from
             columns that other expressions read; see `headrace.expressions`. A weight may be derived too.
         weight: the column of sample weights, by its name or as a Numeric with bounds: numbers of 0 or more. They weight
-            the rows in the loss, in metrics, in the gate and in its baseline; the model does not get them.
+            the rows in the loss, in metrics, in the gate and in its baseline; the model does not receive them.
         reads: columns of the table, by their names there, that are passed to the function `prepare` of the Problem
             file; see `rows.prepare`.
         prepared_by: digest of the code of that function, set when the Problem file is loaded.
         threshold: in (0, 1): a binary model predicts the second class at this probability or above.
         costs: costs of the two errors of a binary model, for evaluation's table of thresholds.
         monitor: thresholds of `headrace monitor`; None for those of `Monitor()`.
-        serving: how the models are served where no option says otherwise; None leaves it to the options and the
-            endpoint. Each Model carries it, so that a change trains again.
+        serving: how the models are served unless an option overrides it; None leaves it to the options and the
+            endpoint. It is a part of each Model, so a change starts a new training.
         no_rows: for data without rows: "skip" ends a run with exit status 0 and no output; "refuse" is an error.
 
     Raises:
@@ -138,7 +138,7 @@ class Problem:
         checks.check_encodable(self.to_json())
 
     def __eq__(self, other: object) -> bool:
-        # Comparing expressions gives an expression.
+        # Comparing expressions returns an expression.
         return self.to_json() == other.to_json() if isinstance(other, Problem) else NotImplemented
 
     def _check_fields(self) -> None:
@@ -277,19 +277,19 @@ class Problem:
         plain["derive"] = {name: to_json(expression) for name, expression in self.derive.items()}
         for name in ("monitor", "serving"):
             if plain[name] is None:
-                # A Model's problem.json is as it was before there was such a field.
+                # Omitted by default, so that a Model's problem.json equals that of versions without this field.
                 del plain[name]
         plain["tuning"] = None if self.tuning is None else self.tuning.to_json()
         return plain
 
     @property
     def schema_digest(self) -> str:
-        """Digest of the fields that preprocessing reads; the gate, batch size or embeddings do not change it."""
+        """Digest of the fields that preprocessing reads; changes of gate, batch size or embeddings do not change it."""
         return digests.schema_digest(self.to_json())
 
     @property
     def training_digest(self) -> str:
-        """Digest of the fields that training reads; the gate or the search does not change it."""
+        """Digest of the fields that training reads; changes of the gate or the search do not change it."""
         return digests.training_digest(self.to_json())
 
     @property

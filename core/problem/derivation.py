@@ -21,19 +21,19 @@ class Derivation:
 
     Attributes:
         features: expressions of the derived features by name, over columns of the table: numbers or text.
-        label: the expression of the label, or None where the label is a column of the table.
-        weight: the expression of the sample weight, or None where it is a column of the table, or there is none.
-        split: the expression of the column that decides the split, or None where it is not derived.
-        inputs: columns of the table that derived features read and that are no features.
+        label: the expression of the label, or None if the label is a column of the table.
+        weight: the expression of the sample weight, or None if it is a column of the table or not declared.
+        split: the expression of the column that decides the split, or None if it is not derived.
+        inputs: columns of the table that derived features read and that are not features.
         label_inputs: columns of the table that a derived label reads.
         weight_inputs: columns of the table that a derived sample weight reads.
         split_inputs: columns of the table that `split` reads.
-        served: what the model is given, in batches and online: features of the table, then `inputs`.
+        served: columns that the model receives, in batches and online: features of the table, then `inputs`.
         exact: by the name of each numeric feature that derived features read, the name of its text in Examples:
-            expressions compute with its number, and the model alone with its float32.
-        stored: what Examples hold besides label, weight and key, by name: all features, `inputs`, then `exact`.
-        read: the columns of the table that are read besides the key: the label and the weight, or what they are derived
-            from, what the split is derived from, then `served`.
+            expressions compute with its number, and only the model with its float32.
+        stored: columns of Examples other than label, weight and key, by name: all features, `inputs`, then `exact`.
+        read: columns of the table that are read in addition to the key: the label and the weight, or the columns that
+            they are derived from, the columns that the split is derived from, then `served`.
     """
 
     features: Mapping[str, Expression]
@@ -63,16 +63,16 @@ class Derivation:
 
         Args:
             derive: expressions by name, as declared.
-            label: of the Problem.
-            columns: its features that are no crosses.
+            label: the Problem's label.
+            columns: its features that are not crosses.
             key: its key, or None.
             weight: its column of sample weights, or None.
             split: the column that decides the split, or None.
 
         Raises:
-            ProblemError: a name is wrong or taken, a column depends on itself, a feature depends on the label or on a
-                column that is the weight, a column is read as what it is not, or is derived and declared as a column
-                of the table too.
+            ProblemError: a name is not valid or already used, a column depends on itself, a feature depends on the
+                label or on a column that is the weight, a column is read as another type than declared, or a column
+                is derived and also declared as a column of the table.
         """
         targets = (label,) if weight is None else (label, weight)
         _check_names(derive, key)
@@ -107,7 +107,7 @@ class Derivation:
         served = (*(_double(c) if isinstance(c, Numeric) and c.name in exact else c for c in of_features), *inputs)
         of_table = {c.name: c for target in targets for c in target_inputs.get(target.name, (target,))}
         of_table |= {c.name: c for c in split_inputs if c.name not in of_table}
-        # What a column of the table is declared as holds for the expressions of label, weight and split too.
+        # The declaration of a column of the table also applies to the expressions of label, weight and split.
         of_table |= {c.name: c for c in (*(t for t in targets if t.name not in of_targets), *served)}
         names = {column.name for column in served}
         return cls(
@@ -257,7 +257,7 @@ def _double(column: Numeric) -> Numeric:
 
 
 def _declared_fix(column: str, declared: Mapping[str, Numeric | Categorical]) -> str:
-    """How an expression reads a column of the table whose name a model cannot have."""
+    """The fix for an expression that reads a column of the table whose name a model cannot have."""
     for name, feature in declared.items():
         if feature.column == column:
             return f'Read it by its name in the Problem: col("{name}")'

@@ -11,9 +11,9 @@ _EXAMPLES = (
     *("name", "key", "label", "features", "splits", "quarantine_budget", "drift", "duplicate_rows"),
     *("missing", "derive", "weight", "reads", "prepared_by"),
 )
-# What the model alone makes of a column: Examples hold the columns as they are.
+# Arguments of columns that only the model uses: Examples contain the columns without them.
 _OF_THE_MODEL = frozenset({"buckets", "embedding", "hash_buckets", "max_vocabulary"})
-# Fields that came later, and what they are where nothing is declared: then the digest is what it was before them.
+# Fields that were added later, with their defaults: a field at its default does not change the digest.
 _LATER: Mapping[str, Any] = {
     "max_missing": None,
     "max_unknown": None,
@@ -35,7 +35,7 @@ _LATER: Mapping[str, Any] = {
 
 
 def schema_digest(problem: Mapping[str, Any]) -> str:
-    """Digest of what preprocessing reads of a problem, given as its JSON value; in hexadecimal, as all of these."""
+    """Digest of the parts of a problem, as its JSON value, that preprocessing reads; in hexadecimal."""
     read = {name: problem[name] for name in (*_EXAMPLES, "no_rows") if name in problem}
     columns = [feature for feature in problem["features"] if feature["kind"] != "Crossed"]
     read["features"] = [_without(column) for column in columns]
@@ -44,13 +44,13 @@ def schema_digest(problem: Mapping[str, Any]) -> str:
 
 
 def training_digest(problem: Mapping[str, Any]) -> str:
-    """Digest of what training reads or hands on in the Model: all but the gate and the search."""
+    """Digest of the parts that training reads or copies into the Model: all but the gate and the search."""
     names = (*_EXAMPLES, "training", "hyperparameters", "threshold", "serving")
     return _digest({name: problem[name] for name in names if name in problem})
 
 
 def evaluation_digest(problem: Mapping[str, Any]) -> str:
-    """Digest of what evaluation reads: the columns, which slices are cut by, the gate, the threshold and the costs."""
+    """Digest of the parts that evaluation reads: the columns, for slices, the gate, the threshold and the costs."""
     names = (*_EXAMPLES, "gate", "threshold", "costs")
     return _digest({name: problem[name] for name in names if name in problem})
 
@@ -66,7 +66,7 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 
 def _declared(plain: Any) -> Any:
-    """JSON values without the later fields that are at their defaults."""
+    """JSON values without the fields of _LATER that have their defaults."""
     if isinstance(plain, dict):
         return {n: _declared(v) for n, v in plain.items() if n not in _LATER or v != _LATER[n]}
     return [_declared(value) for value in plain] if isinstance(plain, list) else plain

@@ -20,9 +20,9 @@ COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 RESERVED_NAMES = frozenset({"key", "prediction", "probability", "probabilities"})
 # Quantiles of a column with many distinct numbers are accurate to 0.5 % of the rows.
 MAX_QUANTILE_BUCKETS = 1000
-# Of float64, with its smallest numbers.
+# The exponents of float64, including its subnormal numbers.
 _MAX_EXPONENT = 1074
-# Codes of a feature are int32 on accelerators; a longer embedding than this is a slip of the keyboard.
+# Codes of a feature are int32 on accelerators; an embedding longer than this is probably a typing error.
 _MAX_CODES, _MAX_EMBEDDING = 2**31 - 1, 2**16
 
 
@@ -34,7 +34,7 @@ class Numeric:
         name: the column's name.
         minimum: minimum allowed value, inclusive; a row below it goes to quarantine.
         maximum: maximum allowed value, inclusive.
-        buckets: strictly increasing boundaries; the model then also gets the bucket of the value, as one-hot. Or the
+        buckets: strictly increasing boundaries; the model then also receives the value's bucket, as one-hot. Or the
             number of buckets, 2 to 1,000, with equal numbers of rows: the boundaries are quantiles of the train split,
             see `Problem.measured`.
         optional: whether a missing value is allowed; it is replaced by the mean. Otherwise the row goes to quarantine.
@@ -43,8 +43,8 @@ class Numeric:
             column without a name. Only file readers use it: Examples, models and requests have `name`.
         exponent: Examples hold the numbers divided by 2 ** exponent, as float32. Preprocessing measures it where the
             numbers do not fit float32, see `Problem.measured`; it is not declared.
-        double: a column that expressions read: the model takes it as float64, and Examples hold the text of the
-            number, which is exact; it is not declared.
+        double: whether expressions read the column: the model then accepts it as float64, and Examples store the
+            number's text, which is exact; it is not declared.
 
     Raises:
         ProblemError: a bound or boundary is not a finite number, or is out of order; max_missing is set for a column
@@ -108,7 +108,7 @@ class Numeric:
         """The boundaries of its buckets; None without buckets.
 
         Raises:
-            ValueError: they are quantiles that are not yet measured; see `Problem.measured`.
+            ValueError: the boundaries are quantiles that are not measured yet; see `Problem.measured`.
         """
         if isinstance(self.buckets, int):
             raise ValueError(f'the buckets of "{self.name}" must be measured first')
@@ -141,7 +141,7 @@ class Categorical:
         optional: whether a missing value is allowed, as a separate category. Otherwise the row goes to quarantine.
         max_missing: maximum fraction of rows without a value, for an optional column; a run with more is refused.
         max_unknown: maximum fraction of rows with a value outside the vocabulary; a run with more is refused. These
-            rows are kept, and the model treats all such values as one.
+            rows are accepted, and the model treats all such values as one.
         column: the column's name in files and tables, if it differs from `name`; see Numeric.
 
     Raises:
@@ -246,7 +246,7 @@ Feature = Numeric | Categorical | Crossed
 
 
 def stored_as(column: Numeric | Categorical) -> Literal["float_list", "bytes_list"]:
-    """How Examples hold a column: as a float32 in a float_list, or as text in a bytes_list."""
+    """The storage of a column in Examples: a float32 in a float_list, or text in a bytes_list."""
     return "float_list" if isinstance(column, Numeric) and not column.double else "bytes_list"
 
 

@@ -16,9 +16,9 @@ from headrace.core.problem import Numeric, Problem, places
 from headrace.core.problem.code import code_digest
 from headrace.core.problem.user_modules import UserModule, UserModules, check_places, folder_of
 
-# The part of a Problem file that a step reads: the whole file, or the part that determines its result.
 # The note on a Model that expects the columns of `prepare`.
 PREPARED_NOTE = "batch scoring runs it, an endpoint does not: its requests must hold the columns that prepare returns"
+# The part of a Problem file that a step reads: the whole file, or the part that determines its result.
 ProblemPart = Literal["problem", "schema", "training", "tuning", "evaluation"]
 
 
@@ -79,7 +79,7 @@ class ProblemFile:
 
     @property
     def code_files(self) -> dict[str, str]:
-        """SHA-256 of its text and of its modules', by the names that a Model keeps them under."""
+        """SHA-256 of its text and of its modules' texts, by the files' names in a Model."""
         texts = {**self.files, "problem.py": self.source}
         return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(texts.items())}
 
@@ -155,21 +155,21 @@ def execute(path: str, source: str, modules: Sequence[UserModule]) -> dict[str, 
     """Runs a Problem file and modules that were read before.
 
     Args:
-        path: where it was read, for messages.
+        path: the path from which it was read, for messages.
         source: its text.
-        modules: all that it imports of the user's.
+        modules: all of the user's modules that it imports.
 
     Returns:
-        What it defines, by name.
+        The names that it defines.
 
     Raises:
-        ProblemError: it fails.
+        ProblemError: the file fails.
     """
     return _execute(path, source, UserModules(path, modules))
 
 
 def _check_declared(path: str, problem: Problem) -> None:
-    """Refuses what is measured or derived, and has an argument because a Problem holds it later."""
+    """Refuses arguments that are measured or derived: a Problem stores them later, but users cannot declare them."""
     numbers = [column for column in (*problem.targets, *problem.columns) if isinstance(column, Numeric)]
     given = [
         *(
@@ -224,7 +224,7 @@ def _execute(path: str, source: str, modules: UserModules) -> dict[str, Any]:
             error.what, where=where, expected=error.expected, received=error.received, fix=error.fix
         ) from error
     except PlatformError:
-        # Such as a SIGTERM at this moment, which is no fault of the file.
+        # Such as a SIGTERM at this moment, of which the file is not the cause.
         raise
     except Exception as error:
         raise ProblemError(

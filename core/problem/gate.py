@@ -54,7 +54,7 @@ NOT_COMPARED = frozenset({"mean_bias", "precision"})
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of the two errors of a binary model, in one unit of choice; evaluation sums them per threshold.
+    """Costs of the two errors of a binary model, both in the same unit; evaluation sums them per threshold.
 
     Args:
         false_positive: cost of predicting the second class for a row of the first class; 0 or more.
@@ -127,7 +127,7 @@ class Gate:
 
     Args:
         metric: one of METRICS for the problem's task; "" for root_mean_squared_error of a number, and accuracy of
-            classes (auc where the Problem declares a threshold).
+            classes (auc if the Problem declares a threshold).
         at_most: maximum value. For a metric where higher is better, use at_least.
         at_least: minimum value.
         beats_baseline: whether a model must be better than the baseline; by default, if neither at_most nor at_least

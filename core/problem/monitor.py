@@ -12,20 +12,20 @@ from headrace.core.errors import ProblemError
 
 @dataclass(frozen=True)
 class Monitor:
-    """Thresholds of `headrace monitor`. A value above one is an alarm, if it is also more than chance explains.
+    """Thresholds of `headrace monitor`. A value above its threshold raises an alarm if chance does not explain it.
 
     Args:
         drift: maximum Jensen-Shannon divergence of a feature, in [0, 1], from the training data (skew) and from the
-            window before (drift), its sampling error taken off.
-        prediction_drift: the same of the predictions, from the window before; None for `drift`.
+            previous window (drift), minus its sampling error.
+        prediction_drift: the same for the predictions, from the previous window; None for the value of `drift`.
         missing: maximum increase of a column's fraction of missing values over that in the training data, in [0, 1].
         unknown: maximum fraction of a column's values that are new categories, in [0, 1].
-        invalid: maximum fraction of a column's values that are outside its bounds, or no numbers, in [0, 1].
-        metric_loss: by what fraction of its value at evaluation the metric of the gate may get worse, above 0; None
-            does not compare it. The bounds of the gate apply to it in any case.
-        data_age_hours: maximum age of the newest row, in hours; None for any.
-        model_age_days: maximum age of the model, in days; None for any.
-        minimum_rows: windows with fewer rows are reported, and raise no alarm; 1 or more.
+        invalid: maximum fraction of a column's values that are outside its bounds or not numbers, in [0, 1].
+        metric_loss: maximum loss of the gate's metric, as a fraction of its value at evaluation, above 0; None for no
+            comparison. The bounds of the gate apply to the metric in any case.
+        data_age_hours: maximum age of the newest row, in hours; None for no limit.
+        model_age_days: maximum age of the model, in days; None for no limit.
+        minimum_rows: windows with fewer rows are reported, but raise no alarm; 1 or more.
         columns: maximum divergence of single columns, which replaces `drift`.
 
     Raises:

@@ -27,7 +27,7 @@ def resolve(path: str, digest: str) -> str:
 
     Args:
         path: a path, or a template.
-        digest: of the part that the step reads.
+        digest: digest of the part that the step reads.
 
     Raises:
         ProblemError: no file was submitted with that digest.

@@ -37,7 +37,7 @@ class Splits:
         files: patterns by split, each for the end of a file's path; * matches any part of a name.
 
     Raises:
-        ProblemError: a fraction outside (0, 1), fractions that do not sum to 1, or options that exclude each other.
+        ProblemError: a fraction is outside (0, 1), fractions do not sum to 1, or options exclude each other.
     """
 
     train: float = 0.8
@@ -162,7 +162,7 @@ class Splits:
 
     @property
     def described(self) -> str:
-        """The rule in words."""
+        """The rule as text for people."""
         name = {"key": "the key", "files": "Splits(files=...)", "group": f"the groups of {self.by}"}
         return name.get(self.kind, f"the time {self.time}")
 

@@ -14,7 +14,7 @@ ModelKind = Literal["linear", "deep", "wide_and_deep", "deep_and_cross"]
 LearningRateScaling = Literal["none", "linear", "sqrt"]
 
 
-# A size beyond these is a slip of the keyboard, which TensorFlow or the memory of a machine would refuse later.
+# A larger size is probably a typing error, which would otherwise fail later in TensorFlow or for lack of memory.
 _INT64 = 2**63 - 1
 _MAXIMA = {
     "batch_size": 2**24,
@@ -33,22 +33,22 @@ class Training:
 
     Args:
         batch_size: rows per step, over all replicas.
-        epochs: maximum passes over the train split; early stopping may end sooner.
+        epochs: maximum number of passes over the train split; early stopping may end training sooner.
         steps: maximum number of steps; None for no limit other than epochs.
         learning_rate: of Adam, in (0, 1].
-        patience: epochs without a better loss on the eval split after which training stops.
-        model: the model to train, where the Problem file has no build_model.
-        hidden_units: widths of the deep part's layers; without any, a wide and deep model is linear.
-        cross_layers: of a deep and cross model.
-        dropout: fraction of each hidden layer dropped while training, in [0, 1).
+        patience: number of epochs without a better loss on the eval split after which training stops.
+        model: the model to train if the Problem file defines no build_model.
+        hidden_units: widths of the deep part's layers; without layers, a wide and deep model is linear.
+        cross_layers: number of cross layers of a deep and cross model.
+        dropout: fraction of each hidden layer that is dropped during training, in [0, 1).
         learning_rate_scaling: how the rate grows with the number of replicas, over which batch_size is divided.
-        class_weights: what a row of each class counts in the training loss, 1 where a class is not named, as in Keras'
+        class_weights: weight of a row of each class in the training loss, 1 for a class that is not named, as in Keras'
             `fit`; "balanced" is rows / (classes * rows of the class), by the train split, as in scikit-learn. Sample
             weights multiply them. They change neither the eval loss nor metrics.
         seed: the same input, seed and version give the same weights on the same hardware.
 
     Raises:
-        ProblemError: a value outside its range.
+        ProblemError: a value is outside its range.
     """
 
     batch_size: int = 64

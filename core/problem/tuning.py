@@ -23,7 +23,7 @@ _DEFAULT = Training()
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from `low` to `high`, both included: whole numbers if both are whole, unless `step` is not.
+    """The numbers from `low` to `high`, both inclusive: whole numbers if both are whole, unless `step` is not.
 
     Args:
         low: the minimum.
@@ -32,7 +32,7 @@ class Range:
         log: a logarithmic scale, with as many values between 0.001 and 0.01 as between 0.01 and 0.1.
 
     Raises:
-        ProblemError: an empty range, a logarithmic scale of numbers that are not positive, or one with a step.
+        ProblemError: the range is empty, or its scale is logarithmic with numbers that are not positive or with a step.
     """
 
     low: float
@@ -124,7 +124,7 @@ class Tuning:
         space: the search space: a Range or a Choice by the name of an argument of Training, or
             "hyperparameters.NAME" for the problem's hyperparameters.
         trials: number of trainings, including pruned ones.
-        warmup_epochs: epochs of a trial after which it is never pruned.
+        warmup_epochs: number of first epochs of a trial after none of which it is pruned.
         pruning_trials: number of trials that are chosen at random, and complete, before one is pruned. Later a trial is
             pruned if its best eval loss so far is worse than the median of the others after the same epoch.
         seed: the choice for a trial depends on the seed and on the trials before it.

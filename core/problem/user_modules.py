@@ -52,7 +52,7 @@ class UserModule:
 
     @property
     def is_package(self) -> bool:
-        """Whether it is a folder's `__init__.py`."""
+        """Whether the module is a folder's `__init__.py`."""
         return posixpath.basename(self.file) == "__init__.py"
 
 

@@ -19,7 +19,7 @@ def weight_column(declared: object) -> Numeric | None:
         declared: a column's name, a Numeric, or None.
 
     Raises:
-        ProblemError: it is something else, or a Numeric that is optional, has buckets, or a minimum below 0.
+        ProblemError: it has another type, or is a Numeric that is optional, has buckets, or a minimum below 0.
     """
     if declared is None:
         return None
@@ -52,7 +52,7 @@ def check_weight(
     """Checks that the column of sample weights is not used for anything else.
 
     Raises:
-        ProblemError: it is the label, a feature or the key.
+        ProblemError: the column is the label, a feature or the key.
     """
     if weight is None:
         return
@@ -78,7 +78,7 @@ def check_class_weights(weights: object, label: Numeric | Categorical) -> None:
         label: the Problem's label.
 
     Raises:
-        ProblemError: the label has no classes, or other ones; or no class has a weight above 0.
+        ProblemError: the label has no classes or lacks a named one, or no class has a weight above 0.
     """
     if weights is None:
         return

@@ -190,7 +190,7 @@ def inputs_of(texts: Sequence[str]) -> dict[str, str | list[str]] | list[str] | 
             raise UsageError(
                 "the option is not valid",
                 where="--input",
-                expected="INPUT=COLUMN,COLUMN,... once for each input, or COLUMN,COLUMN,... for the only dense one",
+                expected="INPUT=COLUMN,COLUMN,... per input (repeatable), or COLUMN,COLUMN,... for the only dense one",
                 received=repr(text),
             )
         named[name] = columns.split(",") if "," in columns else columns

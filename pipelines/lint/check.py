@@ -41,7 +41,7 @@ def lint_spec(spec: Spec, platform: str, *, backend: str = "") -> list[Finding]:
 
 
 def least_backend(path: str) -> str:
-    """The least version of the Kubeflow Pipelines backend that a spec needs, with the reason; "" if any of 2 does.
+    """The minimum version of the Kubeflow Pipelines backend for a spec, with the reason; "" if any version 2 runs it.
 
     Raises:
         UsageError: the file is not a compiled spec.

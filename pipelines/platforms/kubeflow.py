@@ -98,7 +98,7 @@ class KubeflowPlatform(FolderRegistry):
     def renew(
         self, *, claim: Any, canary: Any, watch_by_ticks: Any, log_share: Any, endpoint: Any, **inputs: Any
     ) -> Any:
-        """Registers and deploys a version, with the traffic of the options or by a canary whose steps ticks take."""
+        """Registers and deploys a version, with the traffic of the options or by a canary whose steps run in ticks."""
         del watch_by_ticks, log_share
         registered = self.register(**inputs, claim=claim, promote=not self.decided_by_canary)
         places = {name: inputs[name] for name in ("model", "registry", "root")}

@@ -21,7 +21,7 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _EXTENDED = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# Whoever may read a pipeline's spec would read them.
+# Everyone who may read a pipeline's spec could read them.
 _SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute", "")
 _POLICIES = ("Always", "IfNotPresent", "Never")
@@ -268,8 +268,8 @@ class KubeflowOptions:
         image_pull_policy: Always, IfNotPresent or Never.
         image_pull_secrets: names of secrets for the images' registry.
         secrets: environment variables of every task.
-        environment: environment variables of every task that are no secret, such as AWS_ENDPOINT_URL; a task's own one
-            of the same name wins.
+        environment: environment variables of every task that are not secret, such as AWS_ENDPOINT_URL; a task's own
+            variable of the same name takes precedence.
         labels: of every pod and the InferenceService.
         claim: mounted by every task.
         tasks: options of each task's pod, by name, including train.

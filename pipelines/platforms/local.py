@@ -41,7 +41,7 @@ class LocalPlatform(FolderRegistry):
 
     Args:
         rules: the mode in which the endpoint applies the Model's rules.
-        canary: settings of the canary that a deployed model is where a version is live; None for none.
+        canary: settings of the canary of a deployed model if another version is live; None to deploy without a canary.
     """
 
     name = "local"

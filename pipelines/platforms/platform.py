@@ -1,4 +1,4 @@
-"""Platform interface: the tasks and settings that a pipeline's definition gets from its platform."""
+"""Platform interface: the tasks and settings that a platform provides to a pipeline's definition."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Platform(Protocol):
         """Adds tasks of a hyperparameter search; returns the best trial's Model."""
 
     def beam(self) -> str:
-        """The Beam runner and its options, as JSON for the components that take `runner`; "" for the local one."""
+        """The Beam runner and its options, as JSON for components with the input `runner`; "" for the local runner."""
 
     def resolve(
         self,
@@ -115,7 +115,7 @@ class Platform(Protocol):
             endpoint: as of `deploy`.
             claim: output of the component `claim`, which every task with an effect checks.
             canary, watch_by_ticks, log_share: as `canary`, `by_ticks` and `log_share` of the component
-                `rollout.deploy`. At a service, ticks take the steps of a canary.
+                `rollout.deploy`. At a service, the steps of a canary run in ticks.
 
         Returns:
             The last task.

@@ -1,4 +1,4 @@
-"""Renewal by a service: a version of dynamic training is deployed, and takes its traffic at once or by a canary."""
+"""Renewal by a service: deploys a version of dynamic training, which receives traffic at once or by a canary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def renewed(
     registry: Any,
     root: Any,
 ) -> Any:
-    """Deploys a registered version, with the traffic of the options or by a canary whose steps ticks take.
+    """Deploys a registered version, with the traffic of the options or by a canary whose steps run in ticks.
 
     Args:
         platform: that compiles.

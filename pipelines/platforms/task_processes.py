@@ -29,9 +29,9 @@ _ARGUMENTS = "--executor_input"
 _COMPONENT = re.compile(r"^\s+from headrace\.components\.", re.MULTILINE)
 # Functions, each an argument of kfp's executor by itself.
 _WITH_TENSORFLOW = frozenset({"train", "evaluate", "tune", "score"})
-# It needs TensorFlow where the model is not measured yet.
+# It needs TensorFlow if the model is not measured yet.
 _MAY_DO_WITHOUT = "evaluate"
-# It starts the server of an endpoint, which imports TensorFlow, and does without it itself.
+# It starts the server of an endpoint, which imports TensorFlow; the task itself does not need TensorFlow.
 _DEPLOY = "deploy.local"
 # Variables that the engine sets for a run's tasks.
 _OF_RUN = frozenset({ENGINE_PID, ENGINE_RUN, ENGINE_SOURCE})
@@ -153,7 +153,7 @@ class TaskProcesses:
 
 @contextlib.contextmanager
 def _arguments_kept(subprocess_task_handler: Any) -> Iterator[None]:
-    """Keeps kfp.local from replacing "python3" by the interpreter in the arguments of tasks, such as a path of data."""
+    """Prevents kfp.local from replacing "python3" by the interpreter in arguments of tasks, such as a path of data."""
     replace = getattr(subprocess_task_handler, "replace_python_executable", None)
     if replace is None:
         yield
@@ -219,7 +219,7 @@ class _Server:
             print("\n")  # noqa: T201
             with contextlib.suppress(OSError, ValueError):
                 return int(answers.readline())
-            # The server was killed while the task ran: nobody knows how that ended.
+            # The server was killed while the task ran, so the task's result is unknown.
             return 1
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from headrace.pipelines.platforms.options import as_json
 from headrace.pipelines.platforms.renewal import renewed
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
-# These run as separate jobs; the task that starts such a job has no machine to choose.
+# These run as separate jobs; the machine of the task that starts such a job cannot be chosen.
 _JOBS = ("train", "tune")
 
 
@@ -208,7 +208,7 @@ class VertexPlatform:
     def renew(
         self, *, claim: Any, canary: Any, watch_by_ticks: Any, log_share: Any, endpoint: Any, **inputs: Any
     ) -> Any:
-        """Registers and deploys a version, with the traffic of the options or by a canary whose steps ticks take."""
+        """Registers and deploys a version, with the traffic of the options or by a canary whose steps run in ticks."""
         del watch_by_ticks, log_share
         registered = self.register(**inputs, claim=claim)
         places = {name: inputs[name] for name in ("model", "registry", "root")}

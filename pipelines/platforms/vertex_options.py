@@ -83,7 +83,7 @@ class TrainingOptions:
         persistent_resource: ID of a persistent resource of the same project and region, which has a pool of the same
             machine, accelerators and boot disk; "" for machines of the job's own.
         disk_type, disk_gigabytes: of each replica's boot disk: pd-ssd, pd-standard or hyperdisk-balanced; "" leaves the
-            type to the service, or is hyperdisk-balanced where the machine takes nothing else.
+            type to the service, or is hyperdisk-balanced if the machine supports no other type.
         timeout_hours: maximum time of the job, in hours.
         retries: maximum retries of a failed job, each as a new job.
         restart: whether the whole job restarts when one of its machines does.
@@ -209,18 +209,19 @@ class VertexEndpointOptions:
     Attributes:
         machine_type, accelerator, accelerator_count: of each replica of the server.
         min_replicas, max_replicas: bounds of autoscaling.
-        traffic: percentage of the requests for a new version; the others keep their proportions of the rest.
+        traffic: percentage of the requests for a new version; the rest is divided among the others in proportion to
+            their earlier traffic.
         aliases: of the version in the Model Registry; other versions lose them.
         timeout_minutes: maximum time until the model is served, in minutes.
         rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them; it belongs to the
             registered version.
         dedicated: whether a new endpoint is a dedicated public one, at a host of its own: requests of 10 MB.
         inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds.
-        traffic_log: gs:// prefix where the servers write their counts of requests, which a canary is decided by; "" for
-            none.
+        traffic_log: gs:// prefix where the servers write their counts of requests, by which a canary is decided; "" for
+            no counts.
         request_log: gs:// prefix where the servers log a sample of their requests, which a canary's replay reads; ""
-            for none.
-        serving: mode of the version's servers, and its table; without it, what the Model's Problem declares.
+            for no log.
+        serving: mode of the version's servers, and its table; by default those of the Model's Problem.
     """
 
     machine_type: str = "n1-standard-4"

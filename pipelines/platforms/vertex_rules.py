@@ -94,7 +94,7 @@ def broken_machine_rule(
 
 
 def boot_disks(machine: str) -> list[str]:
-    """The types of boot disk that a machine type takes, in the table's order."""
+    """The types of boot disk that a machine type supports, in the table's order."""
     return [name for name, pattern in table()["boot_disks"].items() if re.match(pattern, machine)]
 
 
@@ -247,8 +247,8 @@ def doubts(region: str, machines: Mapping[str, str]) -> list[BrokenRule]:
 
     Args:
         region: of all.
-        machines: the machine type by its table of the options; "" for the service's choice. Dataflow takes custom ones,
-            and those of families that Vertex AI's own jobs do not.
+        machines: the machine type by its table of the options; "" for the service's choice. Dataflow also accepts
+            custom types, and families that Vertex AI's own jobs do not support.
     """
     found = []
     if region not in table()["regions"].split():

@@ -14,7 +14,8 @@ def deploy(
 ) -> None:
     """Applies an InferenceService with headrace's server, and waits until it serves the model.
 
-    KServe keeps the previous revision; if this revision gets part of the traffic, the previous one gets the rest.
+    KServe retains the previous revision; if this revision receives part of the traffic, the previous one receives
+    the rest.
 
     Args:
         model: output of `register`: the Model in the registry, on gs:// or below the claim's mount.
@@ -22,7 +23,7 @@ def deploy(
         root: pipeline root, where the run's records are stored; "" for no records.
         deployment: URL of the endpoint, and the manifest that was applied.
         settings: fields of `kserve.InferenceServiceConfig`.
-        claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training, which is refused if it was overtaken; or {}.
     """
     from headrace.components.deploy.kserve import step
 

@@ -9,7 +9,7 @@ def deploy(
 ) -> None:
     """Publishes a registered model, starts its server, checks golden rows over HTTP, and switches the endpoint to it.
 
-    The previous version is kept for a rollback. When a check fails, the endpoint does not change.
+    The previous version is retained for a rollback. If a check fails, the endpoint does not change.
 
     Args:
         model: URI of the model in the registry.

@@ -43,7 +43,7 @@ def deploy(
         timeout_minutes: maximum time until the model is served, in minutes.
         dedicated: whether a new endpoint is a dedicated public one: requests of 10 MB, at its own host.
         inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds, 1 to 3600.
-        claim: output of `claim`, of a run of dynamic training, which is refused once it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training, which is refused if it was overtaken; or {}.
     """
     from headrace.components.deploy.vertex import step
     from headrace.components.deploy.vertex.deploy import VertexDeployConfig

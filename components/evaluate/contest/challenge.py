@@ -1,4 +1,4 @@
-"""Challenge: when a new model replaces the champion, judged on test rows of the newest span, which neither has seen.
+"""Challenge: decides on test rows of the newest span, unseen by both, whether a new model replaces the champion.
 
 The decisions are pure functions of confidence intervals of the difference, by a paired bootstrap of the rows.
 """
@@ -59,7 +59,7 @@ class Challenge:
                 "the option of the challenge does not exist", where="Challenge", received=", ".join(unknown)
             )
         given = dict(content)
-        # Engines keep whole numbers of a JSON object as floats.
+        # Engines store whole numbers of a JSON object as floats.
         if isinstance(given.get("stale_after"), float) and given["stale_after"].is_integer():
             given["stale_after"] = int(given["stale_after"])
         return Challenge(**given)
@@ -73,7 +73,7 @@ class ChallengerComparison:
         margin, tolerance: as of `Challenge`.
         stale: whether the champion is stale: a challenger replaces it unless it is clearly worse.
         newer_spans: number of spans in the window that the champion has not seen.
-        spoiled: why the champion is stale whatever it has seen, such as a span that is withdrawn now; "" if not so.
+        spoiled: why the champion is stale whatever it has seen, such as a span that is withdrawn now; "" otherwise.
     """
 
     margin: float = 0.0
@@ -84,7 +84,7 @@ class ChallengerComparison:
 
     @staticmethod
     def of(challenge: Challenge, newer_spans: int, spoiled: str = "") -> ChallengerComparison:
-        """The comparison with a champion that has not seen so many spans, or that is spoiled."""
+        """The comparison with a champion that has not seen this number of spans, or that is spoiled."""
         stale = bool(spoiled) or (bool(challenge.stale_after) and newer_spans >= challenge.stale_after)
         return ChallengerComparison(float(challenge.margin), float(challenge.tolerance), stale, newer_spans, spoiled)
 
@@ -102,7 +102,7 @@ class ChallengerComparison:
         if not content:
             return None
         try:
-            # Engines keep numbers of a JSON object as floats.
+            # Engines store numbers of a JSON object as floats.
             return ChallengerComparison(
                 float(content["margin"]),
                 float(content["tolerance"]),
@@ -153,7 +153,7 @@ def judge_slice(
     champion: float | None,
     interval: Interval,
 ) -> GateCheck | None:
-    """Whether a challenger is clearly worse on a slice of the newest span; None where that cannot be told."""
+    """Whether a challenger is clearly worse on a slice of the newest span; None if that cannot be decided."""
     if challenger is None or champion is None or interval is None:
         return None
     low, high = _gain(metric, interval)

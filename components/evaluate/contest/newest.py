@@ -28,7 +28,7 @@ class Contest:
         passed: whether the challenger replaces the champion.
         checks: on all rows, then on slices.
         rows: number of test rows of the newest span.
-        metric: that was compared.
+        metric: the compared metric.
     """
 
     passed: bool
@@ -37,7 +37,7 @@ class Contest:
     metric: str
 
     def to_json(self) -> dict[str, Any]:
-        """The contest without its checks, which are among the evaluation's."""
+        """The contest without its checks, which are in the list of the evaluation's checks."""
         return {"passed": self.passed, "rows": self.rows, "metric": self.metric}
 
 
@@ -63,7 +63,7 @@ def compare(
         report: called with the progress.
 
     Raises:
-        DataError: the Examples are damaged, or no window.
+        DataError: the Examples are damaged, or not a window.
         PlatformError: a model's predictions are not usable.
     """
     gate = (problem.gate or Gate()).of(problem.task, problem.threshold)

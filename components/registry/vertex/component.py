@@ -36,12 +36,12 @@ def register(
         encryption_key: a key of Cloud KMS, or "".
         rules: enforce lets the version's server refuse rows that break the rules of the Model's Problem; warn lets it
             predict and count those whose values are out of bounds or unknown.
-        claim: output of `claim`, of a run of dynamic training, which changes nothing once it was overtaken; or {}.
-        traffic_log: gs:// prefix where the version's servers write their counts of requests, which a canary is decided
-            by; "" for none.
-        serving: mode, table and cache_rows of the version's servers; {} for what the Model's Problem declares.
+        claim: output of `claim`, for a run of dynamic training, which changes nothing if it was overtaken; or {}.
+        traffic_log: gs:// prefix where the version's servers write their counts of requests, by which a canary is
+            decided; "" for no counts.
+        serving: mode, table and cache_rows of the version's servers; {} for those of the Model's Problem.
         request_log: gs:// prefix where the version's servers log a sample of their requests, which a canary's replay
-            reads; "" for none.
+            reads; "" for no log.
 
     Returns:
         The version, as projects/PROJECT/locations/REGION/models/ID@VERSION.

@@ -65,7 +65,7 @@ class BatchLimits:
 class BatchSizer:
     """The size of the next batch, by measurements of earlier ones; safe to use from several threads at a time.
 
-    It doubles the size while the time per row drops, or else halves it while the time drops, and keeps the best size.
+    It doubles the size while the time per row drops, or else halves it while the time drops, and uses the best size.
     A size that takes too long or too much memory is halved at any time. Batches do not change predictions (see
     predictor.BLOCK_ROWS), so the measurements do not affect the files.
 

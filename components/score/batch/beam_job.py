@@ -62,9 +62,9 @@ def build(pipeline: beam.Pipeline, context: ScoringContext, parts: Sequence[Part
 
     Args:
         pipeline: the pipeline.
-        job: the job description.
+        context: the job description.
         parts: parts of the input.
-        spread: whether to shuffle them, without which a service keeps all on one worker; useless for a single worker.
+        spread: whether to shuffle them; otherwise a service runs all on one worker. Useless for a single worker.
     """
     listed = pipeline | "parts" >> beam.Create(list(parts), reshuffle=False)
     if spread:

@@ -32,7 +32,7 @@ _QUARANTINE_FILE = "quarantine/part-00000-of-00001.jsonl"
 
 
 class ScoringFacts(NamedTuple):
-    """The manifest's facts about input and model, besides the account of the rows."""
+    """The manifest's facts about input and model, without the row counts."""
 
     config: ScoreConfig
     context: ScoringContext

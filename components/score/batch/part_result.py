@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 WORK = ".work"
 _RECORDS_AT_ONCE = 16
-# Each has a batch of its own in memory.
+# Each thread has its own batch in memory.
 _MOST_THREADS = 4
 
 
@@ -56,9 +56,9 @@ class ScorerSource(Protocol):
         """The scorer of this process, which is loaded at the first call."""
 
 
-# The scorers of this process by where they come from. Beam makes a stage anew for each of its threads, and takes
-# stages down between bundles; a model takes seconds to load and hundreds of megabytes, so that there is one, which
-# all share for as long as the process lives.
+# The scorers of this process by their source. Beam creates a stage for each of its threads, and removes stages
+# between bundles; a model takes seconds to load and uses hundreds of megabytes, so all stages share one until
+# the process ends.
 _LOADED: dict[ScorerSource, Scores] = {}
 _LOCK = threading.Lock()
 

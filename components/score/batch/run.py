@@ -159,7 +159,7 @@ def parts_of(config: ScoreConfig, paths: Sequence[str], scorer: Scores) -> list[
         # The error of a damaged file occurs again when its part is scored.
         with contextlib.suppress(UnreadableFile):
             columns = columns_of(Part(0, path, csv=config.csv, prepare=prepare), scorer, config.partition_by)
-    # A table has been named, or a query's result, which is not to be asked for twice.
+    # A single path may be the table of a query's result: the query must not run twice.
     data = paths[0] if len(paths) == 1 else config.data
     parts = list_parts(data, csv=config.csv, columns=columns)
     return parts if prepare is None else [dataclasses.replace(part, prepare=prepare) for part in parts]

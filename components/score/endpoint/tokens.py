@@ -18,7 +18,7 @@ class Tokens(Protocol):
     """A source of bearer tokens. Safe to use from several threads at a time."""
 
     def get(self) -> str:
-        """A token, or "" for none."""
+        """A token, or "" if no token is configured."""
 
     def renew(self, refused: str) -> bool:
         """Whether a token other than the refused one is available."""
@@ -65,7 +65,7 @@ class GoogleTokens:
             credentials: of google.auth; by default those of this account.
 
         Raises:
-            UsageError: there are no credentials.
+            UsageError: the credentials are missing.
         """
         from headrace.core.cloud import errors
 

@@ -121,7 +121,7 @@ def takes_of_metadata(metadata: Any, signature: str, where: str) -> tuple[ModelB
         )
         for o in outputs
     )
-    # Of another server's it is not known; that the key comes out as it went in is checked in each reply.
+    # For another server this is unknown; each response is checked for the keys of its request.
     return ModelBinding(signature, tuple(inputs), given, key_use="passes" if passes else "repeats"), version
 
 
@@ -198,11 +198,11 @@ def _texts(texts: pa.Array) -> list[Any]:
 
 
 def plain_bytes(value: Any) -> bytes:
-    """What a text of JSON, or an object {"b64": ...}, says.
+    """The bytes of a JSON string or of an object {"b64": ...}.
 
     Raises:
         UnicodeEncodeError: the text holds half of a surrogate pair.
-        TypeError, ValueError: it is none of both.
+        TypeError, ValueError: the value is neither.
     """
     if isinstance(value, str):
         return value.encode()

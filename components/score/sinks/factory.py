@@ -23,7 +23,7 @@ def sink_of(
 
     Args:
         name: one of SINKS.
-        key: the column that identifies a row; None if there is none.
+        key: the column that identifies a row; None without such a column.
         table: bigquery://PROJECT.DATASET.TABLE, for that sink.
         form, about: of a prediction table: the form of answers to requests, and what the predictions are.
 

@@ -68,7 +68,7 @@ def json_text(column: pa.Array) -> pa.Array:
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes, which are no text."""
+    """Whether a column of this type contains bytes, which are not text."""
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

@@ -49,7 +49,7 @@ class PublishedFiles:
         rows: number of published predictions.
         destination: where the predictions are, if not in the artifact's files.
         rejected: rows that a prediction table cannot hold, because an earlier row has their key: part, row, key, and
-            first_part and first_row of that row; None if there are none.
+            first_part and first_row of that row; None if no row was rejected.
     """
 
     files: tuple[Shard, ...]

@@ -52,7 +52,7 @@ class Jobs:
             sleep: waits for a number of seconds.
 
         Raises:
-            UsageError: there are no credentials.
+            UsageError: the credentials are missing.
         """
         self._options = options
         self._parent = f"projects/{options.project}/locations/{options.region}"

@@ -25,7 +25,7 @@ def prepare(
     job: str = "",
     runner: str = "",
     rules: str = "enforce",
-    attempt: str = "",  # noqa: ARG001 - the engine looks at it, not the step
+    attempt: str = "",  # noqa: ARG001 - for the engine's cache key, not the step
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Prepared",
     [

@@ -72,7 +72,7 @@ def form_of(data: str, paths: Sequence[str], takes: ModelBinding, options: JobOp
 
 
 def _against(takes: ModelBinding, partition_by: str) -> str:
-    """The reason why a job cannot read any rows for this model; "" if there is none."""
+    """The reason why a job cannot read any rows for this model; "" if it can."""
     if takes.key is None:
         return "no column identifies a row"
     if partition_by:

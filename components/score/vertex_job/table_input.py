@@ -89,7 +89,7 @@ def look_at(uri: str, options: JobOptions) -> TableMetadata:
 
 
 def holes(found: TableMetadata, takes: ModelBinding) -> str:
-    """The number of rows with values that JSON does not have, for people; "" if there are none.
+    """The number of rows with values that JSON cannot represent, for people; "" if no row has such a value.
 
     BigQuery reads the columns once, and caches the result for a day while the table does not change.
     """

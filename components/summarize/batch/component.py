@@ -32,7 +32,7 @@ def notify(
     Args:
         pipeline: the pipeline's name.
         run_id: the run's name; its summary is runs/RUN_ID/summary.json under root.
-        started: when the run was started, in seconds since 1970: older records are of cached steps.
+        started: start time of the run, in seconds since 1970; older records are those of cached steps.
         problem: the problem's name.
         data: the rows.
         data_version: fingerprint of the data.

@@ -22,23 +22,23 @@ def conclude(
     csv: str = "",
     tick: bool = False,
 ) -> None:
-    """Writes into the ledger what became of the run's data versions, and the run's summary; then starts the next run.
+    """Writes the outcome of the run's data versions into the ledger, and the run's summary; then starts the next run.
 
-    A run that failed stays in the ledger: the next tick counts it, and tries its data versions again.
+    A failed run remains in the ledger: the next tick counts it, and retries its data versions.
 
     Args:
         pipeline: the pipeline's name.
         ledger: URI of the ledger.
         run_id: id of the run; its summary is runs/RUN_ID/summary.json under root.
         holder: id of the platform's execution.
-        started: when the run was started, in seconds since 1970: older records are of cached steps.
+        started: start time of the run, in seconds since 1970; older records are those of cached steps.
         problem: URI of the Problem file.
-        problem_digest: SHA-256 of the Problem file and of the modules of yours that it imports.
+        problem_digest: SHA-256 of the Problem file and of the user's modules that it imports.
         root: pipeline root, where the run's records are stored.
         registry, endpoint: of the models.
         final_status: status of the run from the pipeline engine.
         last_spans, last_days, half_life, csv: as of `ingest`.
-        tick: whether to start the run that is due next; a schedule does it otherwise.
+        tick: whether to start the next run that is due; otherwise a schedule starts it.
     """
     facts = dict(locals())
     status = facts.pop("final_status")

@@ -55,10 +55,10 @@ class Batches:
     """Makes the batches of every order.
 
     Attributes:
-        shards: what is read.
+        shards: the shards to read.
         prepared: raw rows -> prepared rows.
         batch_size: rows per batch, over all workers.
-        deterministic: whether the order of batches is kept even if that is slower.
+        deterministic: whether the order of batches is preserved even if that is slower.
         memory_bytes: free main memory, in bytes; None if unknown.
     """
 
@@ -73,7 +73,7 @@ class Batches:
         return self.of_rows(_rows_of_blocks(self._blocks(), self.shards.total), start_step, worker, workers)
 
     def by_file(self, start_step: int, worker: int, workers: int) -> Stream:
-        """Batches of one worker out of its own shards."""
+        """Batches of one worker from its own shards."""
         if workers == 1:
             return self.streamed(start_step, 0, 1)
         shards = self.shards.own(worker, workers)
@@ -213,7 +213,7 @@ class Batches:
 
 
 def _rows_of_blocks(blocks: SharedBlocks, total: int) -> RowsAt:
-    """The rows of a stream of blocks, `total` an epoch."""
+    """The rows of a stream of blocks, `total` per epoch."""
 
     def rows_at(place: int, count: int, which: Any) -> list[Any]:
         pieces = []

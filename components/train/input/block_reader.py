@@ -21,7 +21,7 @@ class BlockReader:
     Args:
         problem: the Problem.
         files: local paths of the shards, not compressed.
-        weights: what a row of each file counts; empty where all rows count the same.
+        weights: weight of a row of each file; empty for equal weights.
     """
 
     def __init__(self, problem: Problem, files: Sequence[str], weights: Sequence[float] = ()) -> None:

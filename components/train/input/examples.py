@@ -38,7 +38,7 @@ class Examples:
         identity: of the preprocessing that wrote it.
         statistics: by column name, as measured on the train split.
         train, eval: the splits that training reads.
-        span_weights: of a window, what a row of each span counts, by the span's name.
+        span_weights: of a window, the weight of a row of each span, by the span's name.
     """
 
     uri: str
@@ -53,7 +53,7 @@ def open_examples(uri: str, problem: Problem) -> Examples:
     """Reads and checks an Examples artifact.
 
     Raises:
-        UsageError: the folder holds no Examples.
+        UsageError: the folder contains no Examples.
         DataError: the Examples have other columns, a shard is missing or truncated, or the train or eval split is
             empty.
     """

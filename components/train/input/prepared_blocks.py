@@ -21,7 +21,7 @@ from headrace.components.train.input.records import PreparedRows, RowPreparer, r
 from headrace.components.train.input.shard_stream import Shards
 
 _MAX_READERS = 8
-# Between two calls of a thread; and for blocks of any size.
+# Seconds without a call after which no further one is expected, and maximum seconds to wait for that.
 _IDLE_SECONDS, _MAX_WAIT_SECONDS = 0.1, 30.0
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ def labelled(problem: Problem, columns: Mapping[str, Any], factors: Any = None) 
     Args:
         problem: the Problem.
         columns: features, label and weight by name, as in the records.
-        factors: [rows] float32, by which the weights are multiplied: 1 without a weight. None for none.
+        factors: [rows] float32, by which the weights (1 without a weight column) are multiplied; None for no factors.
 
     Returns:
         The features by name, [rows] float32 (missing: NaN) or string (missing: ""); the labels, [rows] float32 for

@@ -31,9 +31,9 @@ class Shards:
     Attributes:
         problem: the Problem.
         files: local paths.
-        rows: of each.
+        rows: number of rows of each.
         seed: of the shuffling, in [0, 2**63).
-        weights: what a row of each counts; empty where all rows count the same.
+        weights: weight of a row of each file; empty for equal weights.
     """
 
     problem: Problem

@@ -12,7 +12,7 @@ from headrace.core.problem import METRICS
 
 # The first steps are slower than the rest; the pace of the first minute is accurate enough for a warning.
 FORECAST_AFTER_SECONDS = 60.0
-# Entries of the budget in training.json that are no limits: the use and the price.
+# Entries of the budget in training.json that are not limits: the use and the price.
 NOT_LIMITS = frozenset({"hours", "cost", "price_per_hour"})
 
 _HIGHER_IS_BETTER = {name: higher for metrics in METRICS.values() for name, higher in metrics.items()}
@@ -86,7 +86,7 @@ class Meter:
         return min(limit for limit, _ in self._limits()) - self.seconds
 
     def exhausted(self, reserve_seconds: float = 0.0) -> str:
-        """The limit that is reached, hours or cost, for people; "" if there is none.
+        """The limit that is reached, hours or cost, for people; "" if no limit is reached.
 
         Args:
             reserve_seconds: seconds that will be used before the next check and by the last evaluation.
@@ -98,7 +98,7 @@ class Meter:
         return f"{option}: {self.seconds / 3600:.3g} h{cost} used"
 
     def reached(self, measured: Mapping[str, float]) -> str:
-        """The target that is reached, for people; "" if it is not reached or there is none.
+        """The target that is reached, for people; "" if it is not reached or not set.
 
         Args:
             measured: metrics on the eval split, by name.

@@ -35,7 +35,7 @@ def evaluator(
         objective: the Problem's objective.
         blocks: an iterable of `records.PreparedRows`, the same at each pass and in each process.
         criterion: the loss; None for the objective's.
-        strategy: the tf.distribute.Strategy of which each replica takes a block in turn; None for one device.
+        strategy: the tf.distribute.Strategy whose replicas process the blocks in turn; None for one device.
         metrics: names among METRICS.
     """
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
@@ -84,9 +84,10 @@ def evaluator(
 
 
 def _groups(blocks: Any, replicas: int) -> Iterator[tuple[list[Any], list[Any], Any]]:
-    """A block for each replica, all of as many rows, after what `block_loss` has as `filled`.
+    """Yields (blocks, targets, kept) for each group of blocks, one per replica, padded to an equal number of rows.
 
-    Then the labels and weights of the rows that count, and their places.
+    A block starts with `filled` of `Criterion.sum_over_rows`. The targets are the labels and weights of the rows
+    without padding; `kept` is True at their positions.
     """
     iterator, size = iter(blocks), 0
     while group := list(islice(iterator, replicas)):

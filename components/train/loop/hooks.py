@@ -17,7 +17,7 @@ class Hooks:
 
     @property
     def stopped(self) -> str:
-        """Why a hook ended the training; "" while none did."""
+        """Why a hook ended the training; "" if no hook did."""
         return ""
 
     def on_train_begin(self) -> None:

@@ -232,7 +232,7 @@ class _Loop:
                 self.interrupt()
 
     def over(self) -> str:
-        """Why there is no further epoch; "" where there is one."""
+        """The reason for which the training ends after this epoch; "" if it continues."""
         state, patience = self.state, self.training.patience
         if state.step >= self.course.total:
             return f"steps: all {state.step} done" if self.training.steps else f"epochs: all {state.epoch} done"

@@ -48,9 +48,9 @@ class TrainSession:
         strategy: a tf.distribute.Strategy.
         batches: the train split; `TrainingInput.batches`.
         eval_blocks: an iterable of `records.PreparedRows` over the eval split, the same in each process.
-        chunks: the train split in chunks of batches, `TrainingInput.chunks`, with which one CPU trains faster; None
-            for none.
-        metrics: names in METRICS, measured besides the loss by `evaluate`.
+        chunks: the train split in chunks of batches, `TrainingInput.chunks`, with which one CPU trains faster; None to
+            train on `batches`.
+        metrics: names in METRICS, measured by `evaluate` in addition to the loss.
         chosen: the choice that `strategy` was made from; None for one process.
         class_weights: weight of a row of each class in training; None for equal weights.
     """
@@ -83,7 +83,7 @@ class TrainSession:
         )
         on_one_cpu = strategy.num_replicas_in_sync == 1 and self.chosen.device.startswith("CPU")
         self._chunks = chunks if on_one_cpu else None
-        # The chunk that is begun, and the place in it.
+        # The current chunk, and the position in it.
         self._chunk: Any = None
         self._place: Any = None
         self._run = self._compile()
@@ -176,7 +176,7 @@ class TrainSession:
     def _open(self, start_step: int) -> Any:
         if self._chunks is not None:
             chunks = self._chunks(start_step)
-            # None is begun: at the place after its last batch, this one is not read.
+            # A placeholder of the current chunk: it is not read, because the position is after its last batch.
             self._chunk = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), chunks.element_spec)
             self._place = tf.constant(tf.nest.flatten(self._chunk)[0].shape[0])
             return iter(chunks)

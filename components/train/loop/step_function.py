@@ -104,16 +104,16 @@ def compile_steps(step: Any, strategy: Any) -> Callable[[Any, int], tuple[int, f
 
 
 def compile_chunks(step: Any, strategy: Any) -> Callable[[Any, Any, Any, int], tuple[int, float, float, Any, Any]]:
-    """The same on one device, for an iterator over chunks of batches: to ask for each takes as long as a small step.
+    """The same on one device, for an iterator over chunks: requesting a batch takes as long as a small step.
 
     Args:
         step: see `replica_step`.
         strategy: a tf.distribute.Strategy of one replica.
 
     Returns:
-        (iterator, the chunk that is begun, the place in it, the count) -> steps, losses, seconds, chunk, place. A chunk
-        is `PreparedRows` of [batches, rows, ...] each; at the place after its last batch the iterator is asked for the
-        next.
+        (iterator, the current chunk, the position in it, the count) -> steps, losses, seconds, chunk, position. A chunk
+        is `PreparedRows` of [batches, rows, ...] each; at the position after its last batch, the next chunk is
+        requested from the iterator.
     """
 
     # Without autograph: as in `compile_steps`.

@@ -75,7 +75,7 @@ def tracking(
         optimizer: the optimizer of the training.
         problem: the problem's name.
         epochs: maximum number of epochs, for `params`.
-        tell: called once per tracker that fails or does not answer within SECONDS.
+        tell: called once per tracker that fails or does not respond within SECONDS.
     """
     trackers: list[_Tracker] = []
     if config.options.tracking.tensorboard:

@@ -29,9 +29,9 @@ from headrace.components.train.model.wide_and_deep import (
 from headrace.core.problem import Categorical, ModelKind, Problem
 from headrace.core.tfrecord.dictionaries import DistinctStrings
 
-# Up to so many pairs, a table of all possible pairs is faster than sorting those of the rows.
+# Up to this number of pairs, a table of all possible pairs is faster than sorting the pairs of the rows.
 _TABLE_PAIRS = 1 << 16
-# Memory of the values of a column that are remembered, in bytes, and of each besides its characters.
+# Maximum memory of a column's cached values, and memory of each value in addition to its characters, in bytes.
 _REMEMBERED_BYTES, _VALUE_BYTES = 32 << 20, 200
 # Tracing the call of a layer takes as long as some calls without it.
 _CALLS_BEFORE_TRACING = 8
@@ -43,7 +43,7 @@ class Strings(NamedTuple):
 
     Attributes:
         codes: [rows] int32, indices into `values`.
-        values: distinct values. What is computed of `DistinctStrings` is kept with them.
+        values: distinct values; `DistinctStrings` also cache the results computed from them.
     """
 
     codes: npt.NDArray[np.int32]
@@ -71,7 +71,7 @@ class ByValue:
     """A model's preprocessing of raw features by name.
 
     Args:
-        problem: what was declared.
+        problem: the Problem.
         statistics: by column name, as in statistics.json.
         kind: of the model.
 
@@ -95,7 +95,7 @@ class ByValue:
             name: _Remembered[bytes](_of_values(layer), len) for name, layer in found.items() if layer is not None
         }
         tables = sparse_features(problem, statistics)
-        # The tables of each output; an embedding's is its own.
+        # The tables of each output; each embedding has its own output.
         self._tables = {"wide": tables, "deep": one_hot_of(tables)}
         self._tables.update((embedding_input(table.name), [table]) for table in tables)
         self._normalized = _normalized(layers) if "numeric" in self.model.output else None
@@ -140,7 +140,7 @@ class ByValue:
         return rows
 
     def _rest_of(self, left: Set[str], layers: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any] | None:
-        """What is not looked up by value: buckets of numbers, and crosses with them or of several texts."""
+        """Features that are not looked up by value: buckets of numbers, and crosses of buckets or of several texts."""
         outputs = {name: (layers.get(cross_layer(name)) or layers[bucket_layer(name)]).output for name in left}
         if not outputs:
             return None
@@ -180,7 +180,7 @@ def _normalized(layers: Mapping[str, Any]) -> Callable[[npt.NDArray[np.float32]]
 
 
 class _Remembered(Generic[Value]):
-    """Row numbers by value, each computed once; all are forgotten when they use too much memory.
+    """Cache of row numbers by value, each computed once; it is cleared when it uses too much memory.
 
     Args:
         compute: values -> their row numbers.

@@ -135,7 +135,7 @@ def objective_of(problem: Problem, statistics: Mapping[str, Mapping[str, Any]]) 
     """The objective of a Problem, from the label's statistics.
 
     Args:
-        problem: what was declared.
+        problem: the Problem.
         statistics: by column name, of numbers as Examples hold them.
     """
     measured = statistics[problem.label.name]

@@ -16,7 +16,7 @@ _LISTS = ("quantiles", "buckets")
 
 
 def stored_statistics(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Statistics of numbers as Examples hold them, which is what a model gets.
+    """Statistics of numbers as stored in Examples, which are the numbers that a model receives.
 
     Args:
         statistics: by column name, as in statistics.json: in the columns' own units.
@@ -39,7 +39,7 @@ def _stored(measured: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def own_units(problem: Problem, rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows as requests give them: float64 numbers in their own unit where the model takes them; others unchanged.
+    """Rows as in requests: numbers that the model accepts as float64 are in their own unit; others are unchanged.
 
     Args:
         problem: with the columns' exponents.

@@ -99,7 +99,7 @@ class TextTables:
         """The text tables of a model.
 
         Args:
-            problem: what was declared.
+            problem: the Problem.
             statistics: by column name, as in statistics.json.
             kind: of the model.
             preprocessing: of the model, for its vocabularies.

@@ -24,7 +24,7 @@ class TrainedModel:
         inputs: names of its input features.
         trackables: the variables and tables that a SavedModel must hold for `outputs`.
         objective: of the problem, which also defines the outputs.
-        text_tables: builds the functions that batch scoring calls in place of `whole`; None if there are none.
+        text_tables: builds the functions that batch scoring calls in place of `whole`; None for a model without them.
     """
 
     prepare: Callable[[dict[str, Any]], dict[str, Any]]

@@ -98,7 +98,7 @@ def build_preprocessing(
     Outputs for which the problem has no features, or that a model of this kind does not use, are omitted.
 
     Args:
-        problem: what was declared.
+        problem: the Problem.
         statistics: by column name, as in statistics.json.
         kind: of the model.
         known: categories and crosses whose row numbers are inputs, named by `indices_of`, and are not computed.
@@ -157,7 +157,7 @@ def preprocessing_inputs(problem: Problem, features: Mapping[str, Any]) -> dict[
     """The inputs of the model of `build_preprocessing` for raw features by name: tensors, [rows] each.
 
     Args:
-        problem: what was declared.
+        problem: the Problem.
         features: all numbers, or `NUMBERS`, [rows, numbers]; the texts that are available; row numbers under the
             names of `indices_of`.
     """

@@ -31,7 +31,7 @@ def study(
         parallel: maximum trials at a time.
         algorithm: the service's name of the algorithm, or "".
         training: options of each trial, as of `train`.
-        attempt: any text; another text makes the step run again where nothing else changed.
+        attempt: any text; another text makes the step run again if nothing else changed.
 
     Returns:
         The search's identity, the folder of the trials' outputs, the study's parameters, and the number of trials.
@@ -86,7 +86,7 @@ def best(
         project, location: of the job.
         trials: number of trials; 0 for the Problem's number.
         search: identity of the search; "" if an earlier step failed.
-        gcp_resources: the job; "" where the task that started it failed.
+        gcp_resources: the job; "" if the task that started it failed.
     """
     from headrace.components.tune.vertex import steps
 

@@ -1,7 +1,7 @@
 """Search space of a Problem as the study of a hyperparameter tuning job, checked by Vertex AI's rules.
 
 The parameters equal the output of `serialize_parameters` of google-cloud-pipeline-components, with names for its
-numbers; that package takes seconds to import and is in none of headrace's images.
+numbers; that package takes seconds to import, and headrace's images do not contain it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RULES = {
     "trials": f"A job has 1 trial or more, and 1 or more of them at a time ({_JOB})",
     "parallel": f"A job has at most as many trials at a time as in all ({_UNVERIFIED})",
 }
-# Rules that are warnings, and no reason to refuse a search.
+# Rules that cause warnings and do not refuse a search.
 UNVERIFIED = ("many_parameters", "parallel")
 
 

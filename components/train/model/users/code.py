@@ -41,7 +41,7 @@ def blaming(problem_file: ProblemFile, what: str, function: str = "build_model")
     except ProblemError as error:
         raise error.at(problem_file.path) from error
     except PlatformError:
-        # Such as a SIGTERM at this moment, which is no fault of the user's code.
+        # Such as a SIGTERM at this moment, of which the user's code is not the cause.
         raise
     except Exception as error:
         where = problem_file.own_line(error.__traceback__) or f"{problem_file.path}, {function}"

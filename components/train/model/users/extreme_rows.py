@@ -24,7 +24,7 @@ def extreme_rows(
     Derived features of the copies are computed from the changed columns, as the exported model computes them.
 
     Args:
-        problem: the declaration.
+        problem: the Problem.
         statistics: by column name, of numbers as Examples hold them.
         rows: features, the columns that derived ones read, and "key" by name, numpy arrays, as Examples hold them.
     """

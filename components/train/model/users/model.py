@@ -131,7 +131,7 @@ def _check_outputs(outputs: Any, objective: Objective, rows: int, where: str) ->
 
 
 def _check_rows(model: TrainedModel, sample: Mapping[str, Any], where: str) -> None:
-    """Refuses a model whose answer to a row depends on the rows beside it, or differs from call to call."""
+    """Refuses a model whose prediction for a row depends on other rows of the batch, or differs from call to call."""
     rows = {name: tf.convert_to_tensor(sample[name]) for name in model.inputs}
     others = {name: tf.reverse(values, [0]) for name, values in rows.items()}
     try:

@@ -1,7 +1,7 @@
 """Output kind of a user's model: logits or probabilities, on which the model, its loss and the task must agree.
 
-Whether outputs are probabilities is found by trial: whatever the weights are, those of a sigmoid or a softmax stay
-between 0 and 1, and those of a softmax sum to 1. No layer's name is read, so it holds for models of any kind.
+Outputs are tested with random weights: for any weights, outputs of a sigmoid or a softmax are between 0 and 1, and
+outputs of a softmax sum to 1. Layer names are not read, so the test is valid for models of any kind.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import numpy as np
 from headrace.components.train.model.objective import Objective, OutputKind
 from headrace.core.errors import ProblemError
 
-# Random weights that are tried. A logit that depends on a bias alone is between 0 and 1 in one of eight.
+# Number of random weights. A logit that depends on a bias only is between 0 and 1 for one in eight of them.
 _TRIALS = 6
 _SCALE = 3.0
 _TOTAL_TOLERANCE = 1e-2
 _BINARY = ("BinaryCrossentropy", "BinaryFocalCrossentropy", "binary_crossentropy", "binary_focal_crossentropy")
 _SPARSE = ("SparseCategoricalCrossentropy", "sparse_categorical_crossentropy")
 _MARGIN = ("Hinge", "SquaredHinge", "hinge", "squared_hinge")
-# Sums and means over rows that do not depend on how the rows are divided into batches.
+# Reductions over rows whose result does not depend on how the rows are divided into batches.
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 Takes = Literal["logits", "probabilities"]
 
 
 def output_kind(core: Any, outputs: Callable[[], Any], objective: Objective, where: str) -> OutputKind:
-    """What a model's outputs are.
+    """Returns the kind of a model's outputs.
 
     Args:
-        core: the Keras model; its weights are others while it is tried, and the same afterwards.
-        outputs: gives [rows, units] for some rows, with the weights as they stand.
-        objective: of the problem.
-        where: the user's build_model.
+        core: the Keras model; its weights are replaced during the test and restored afterwards.
+        outputs: returns the outputs, [rows, units], for some rows with the current weights.
+        objective: the problem's objective.
+        where: location of the user's build_model, for errors.
 
     Raises:
-        ProblemError: the outputs do not depend on the weights, are no probabilities where the compiled loss takes them,
-            or are probabilities where it takes logits.
+        ProblemError: the outputs do not depend on the weights, are logits for a compiled loss that expects
+            probabilities, or are probabilities for a loss that expects logits.
     """
     loss = loss_of(core)
     if loss is not None and getattr(loss, "reduction", _MEANS[0]) not in _MEANS:
@@ -106,7 +106,7 @@ def _tried(core: Any, outputs: Callable[[], Any]) -> list[Any]:
 
 
 def loss_of(core: Any) -> Any:
-    """The loss of compile(), a function or an object; None without one."""
+    """The loss of compile(), a function or an object; None without a compiled loss."""
     loss = core.loss if core.compiled else None
     while isinstance(loss, list | tuple | dict) and len(loss) == 1:
         loss = next(iter(loss.values())) if isinstance(loss, dict) else loss[0]
@@ -114,10 +114,10 @@ def loss_of(core: Any) -> Any:
 
 
 def _takes(loss: Any, objective: Objective, where: str) -> Takes | None:
-    """What a loss takes; None where it does not say.
+    """The kind of outputs that a loss expects; None if the loss does not declare it.
 
     Raises:
-        ProblemError: it takes labels of another form.
+        ProblemError: the loss expects labels of another form.
     """
     options = loss.keywords if isinstance(loss, partial) else {}
     function = loss.func if isinstance(loss, partial) else loss

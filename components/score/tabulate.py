@@ -1,6 +1,7 @@
 """Prediction table of published Predictions: reads Parquet files or BigQuery, and publishes a table by key.
 
-As a program, `python -m headrace.components.score.tabulate PREDICTIONS SCRATCH`, a server runs it, which has no pyarrow.
+As a program, `python -m headrace.components.score.tabulate PREDICTIONS SCRATCH`, a server runs it, which loads no
+pyarrow.
 """
 
 from __future__ import annotations

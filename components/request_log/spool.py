@@ -59,6 +59,7 @@ class Spool:
         self._size = 0
         self._number = 0
         self._failed = False
+        self._uploaded = 0.0
         # A process id is used again, as after a restart of a container.
         self._writer = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         with storage.writing(config.folder):
@@ -90,9 +91,12 @@ class Spool:
             self.rotate()
 
     def rotate_old(self) -> None:
-        """Completes the file if it is old enough."""
-        if self._file is not None and self._clock() - self._began >= self._config.file_s:
+        """Completes the file if it is old enough, and tries again to upload what the store did not accept."""
+        now = self._clock()
+        if self._file is not None and now - self._began >= self._config.file_s:
             self.rotate()
+        elif self._failed and now - self._uploaded >= self._config.file_s:
+            self._upload()
 
     def rotate(self) -> None:
         """Completes the file, if there is one, and removes the oldest complete ones beyond the bounds."""
@@ -109,12 +113,15 @@ class Spool:
         """Completes the file; errors as of `write`."""
         self.rotate()
         if self._bucket:
+            if self._failed:
+                self._upload()
             # What the store has not accepted stays.
             with contextlib.suppress(OSError):
                 self._folder.rmdir()
 
     def _upload(self) -> None:
-        """Uploads the complete files; those that the store does not accept wait for the next one."""
+        """Uploads the complete files; those that the store does not accept wait for the next time."""
+        self._uploaded = self._clock()
         for path in complete_files(self._folder):
             try:
                 storage.write_bytes(storage.join(self._bucket, path.name), path.read_bytes())

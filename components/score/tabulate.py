@@ -1,12 +1,16 @@
 """Prediction table of published Predictions: reads Parquet files or BigQuery, and publishes a table by key.
 
-As a program, `python -m headrace.components.score.tabulate PREDICTIONS OUTPUT`, a server runs it, which has no pyarrow.
+As a program, `python -m headrace.components.score.tabulate PREDICTIONS SCRATCH`, a server runs it, which loads no
+pyarrow.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +26,7 @@ from headrace.core.artifacts import published
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.kinds import PUBLISHED
 from headrace.core.artifacts.predictions import AnswerForm, PredictionsManifest
-from headrace.core.errors import DataError, HeadraceError, UsageError
+from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.prediction_table.layout import TableDescription
 from headrace.core.prediction_table.writer import TableWriter
 from headrace.core.progress import Progress, silent
@@ -33,6 +37,8 @@ from headrace.core.steps.step import identity
 from headrace.core.storage.output_check import check_output
 
 _READ_ROWS = 1 << 17
+# The table's folder in that of the program.
+TABLE = "table"
 _SINKS = ("parquet", "bigquery")
 
 
@@ -190,18 +196,30 @@ def _check_rows(work: _Work, rows: int) -> None:
         )
 
 
-def main(predictions: str, output: str) -> int:
-    """Builds a table; errors are written to the standard error.
+def main(predictions: str, scratch: str) -> int:
+    """Builds a table in a temporary folder, as `scratch/TABLE`; errors are written to the standard error.
+
+    The caller holds the other end of the standard input. If it dies, the folder is removed and this process ends: a
+    server that is stopped or killed while it starts leaves neither.
 
     Returns:
         The exit status: 0, 2 or 75.
     """
+    threading.Thread(target=_end_with_the_caller, args=(scratch,), name="caller", daemon=True).start()
     try:
-        tabulate(predictions, output)
+        tabulate(predictions, storage.join(scratch, TABLE))
     except HeadraceError as error:
         sys.stderr.write(f"{error.paragraph}\n")
         return error.exit_status
     return 0
+
+
+def _end_with_the_caller(scratch: str) -> None:
+    # Not by sys.stdin, whose lock the end of the interpreter would wait for.
+    while os.read(0, 1):
+        pass
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(PlatformError.exit_status)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class RequestBatcher:
             Abandoned.
 
         Raises:
-            Overloaded: too many requests wait.
+            QueueFull: too many requests wait.
         """
         if self._full(size):
             self._drop_abandoned()

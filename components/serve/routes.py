@@ -107,7 +107,7 @@ class Router:
         """The handler of a request.
 
         Raises:
-            Refused: the path, the model, the version or the method does not exist.
+            RequestRefused: the path, the model, the version or the method does not exist.
         """
         handler = self._fixed.get(scope["path"]) or self._of_model(scope["path"])
         if scope["method"] not in handler.methods:

@@ -55,7 +55,7 @@ def run(file: ProblemFile, config: TrialConfig, report: Progress, judge: Callabl
         judge: called after each epoch (from 1) with the eval loss; returns whether to continue.
 
     Raises:
-        Pruned: `judge` returned False.
+        TrialPruned: `judge` returned False.
         HeadraceError: as `train` does.
     """
     from headrace.components.train import trainer

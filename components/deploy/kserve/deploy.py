@@ -88,7 +88,7 @@ class InferenceServiceConfig:
 
 
 def config_of(settings: Mapping[str, Any]) -> InferenceServiceConfig:
-    """Creates a ServiceConfig from an input of a task: JSON lists, and numbers that protobuf made floats.
+    """Creates an InferenceServiceConfig from an input of a task: JSON lists, and numbers that protobuf made floats.
 
     Raises:
         UsageError: a setting is unknown or missing.

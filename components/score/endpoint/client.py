@@ -118,12 +118,12 @@ class EndpointClient:
             stop: set when the response is no longer needed.
 
         Raises:
-            RowsFailed: the server refuses the request; NotFinite, because predictions are not finite.
+            RowsFailed: the server refuses the request; NotFiniteRows, because predictions are not finite.
             RefusedRows: rows of it break the rules of the server's Model.
-            TooLarge: the request or the response exceeds a size limit.
+            SizeLimitExceeded: the request or the response exceeds a size limit.
             UsageError: access is denied, or the address or the method is wrong.
             PlatformError: the server failed at each attempt, or the deadline has passed.
-            Stopped: the response is no longer needed.
+            BatchStopped: the response is no longer needed.
         """
         try:
             return self._ask("POST", url, body, read, stop)

@@ -195,7 +195,7 @@ class EndpointScorer(RowScorer):
 
         Raises:
             RowsFailed: the endpoint refuses it.
-            TooLarge: the request or its response exceeds a size limit.
+            SizeLimitExceeded: the request or its response exceeds a size limit.
         """
         columns = wire.columns_to_json(feeds)
         if self._blank is not None:
@@ -233,7 +233,7 @@ class EndpointScorer(RowScorer):
         """A body and its number of rows, padded to a multiple of the block size if the size limit allows.
 
         Raises:
-            TooLarge: it exceeds the size limit, and has more than one row; a single row is sent in any case.
+            SizeLimitExceeded: it exceeds the size limit, and has more than one row; a single row is sent in any case.
         """
         body = wire.body(columns, self._options.form, self.takes.signature)
         if not self._size.fits(rows, len(body)) and rows > 1:

@@ -152,7 +152,7 @@ class Answerer(Protocol):
 
         Returns:
             One answer, or the error of that request, for each request in order. A DataError becomes status 400 (404 for
-            NotThere, 422 for rows that break rules or have no prediction), a PlatformError 500.
+            KeysNotFound, 422 for rows that break rules or have no prediction), a PlatformError 500.
         """
 
 

@@ -21,7 +21,7 @@ def gunzip(body: bytes, most: int) -> bytes:
         most: maximum size of the content, in bytes; no more than that is ever decompressed.
 
     Raises:
-        TooLarge: the content is larger.
+        BodyTooLarge: the content is larger.
         DataError: it is not gzip, or incomplete.
     """
     reader = zlib.decompressobj(_GZIP)

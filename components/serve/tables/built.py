@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,20 @@ def build(predictions: str) -> PredictionTable:
         raise _refusal(UsageError, predictions, "pyarrow is not installed here")
     with tempfile.TemporaryDirectory(prefix="headrace-table-") as scratch:
         output = str(Path(scratch) / "table")
-        done = subprocess.run(
-            # -P: a folder `headrace` in the working folder must not be imported.
-            [sys.executable, "-P", "-m", _BUILDER, predictions, output],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        # The builder ends with this process, whose end of the pipe closes then.
+        theirs, ours = os.pipe()
+        try:
+            done = subprocess.run(
+                # -P: a folder `headrace` in the working folder must not be imported.
+                [sys.executable, "-P", "-m", _BUILDER, predictions, scratch],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        finally:
+            os.close(theirs)
+            os.close(ours)
         if done.returncode:
             said = done.stderr[-_SHOWN_BYTES:].decode(errors="replace").strip()
             kind = UsageError if done.returncode == UsageError.exit_status else PlatformError

@@ -48,8 +48,8 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
         roots: folders that Models may be in; any folder, if there are none.
 
     Raises:
-        Unreachable: the Model's record is not there, a file cannot be read, or access is denied; another attempt may
-            succeed.
+        ModelUnreachable: the Model's record is not there, a file cannot be read, or access is denied; another attempt
+            may succeed.
         DataError: it is another Model than that of the event, a file is missing or damaged, its predictions differ
             from its golden rows or are not finite, or depend on the other rows of a batch.
         UsageError: the signature does not exist, or no Model can be at the place.

@@ -82,7 +82,7 @@ def _encoded(value: Any) -> Any:
 
 
 def check_finite(outputs: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Raises NotFinite, with all affected rows, if a column per output holds numbers that are not finite."""
+    """Raises NotFinitePrediction, with all affected rows, if a column per output holds numbers that are not finite."""
     rows: dict[str, list[int]] = {}
     first = ""
     for name, column in outputs.items():

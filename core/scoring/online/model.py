@@ -134,8 +134,8 @@ class OnlineModel:
 
         Raises:
             PlatformError: the model failed for a reason that is not in the rows, or did not answer every row.
-            RowsDepend: these first rows show that rows depend on each other. From now on, `whole` is true, and the same
-                call succeeds for the rows of one request.
+            DependentRows: these first rows show that rows depend on each other. From now on, `whole` is true, and the
+                same call succeeds for the rows of one request.
         """
         keyed = KEY in columns or not self.interface.takes_key
         if not keyed:

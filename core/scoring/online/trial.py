@@ -47,7 +47,7 @@ class Trial:
             columns: by input, one or more rows.
 
         Raises:
-            RowsDepend: a prediction depends on the other rows.
+            DependentRows: a prediction depends on the other rows.
         """
         if not self._large or any(map(is_ragged, columns.values())):
             return

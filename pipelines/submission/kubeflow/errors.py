@@ -79,7 +79,7 @@ def explained(host: str, namespace: str, what: str, *, reached: bool) -> Iterato
         reached: whether the server has responded before.
 
     Raises:
-        NotThere: its meaning depends on the caller.
+        KubeflowNotFound: its meaning depends on the caller.
         UsageError: a rejection, or the host is wrong; the message has the command that fixes it.
         Unreachable: no connection.
         Transient: a retry may succeed.

@@ -83,7 +83,7 @@ class TriggerServiceConfig:
         """Checks that data may be announced: the service reads it with rights that its callers may not have.
 
         Raises:
-            Refused: it may not.
+            RequestRefused: it may not.
         """
         below = any(
             data.startswith(f"{place.rstrip('/')}{'.' if place.startswith('bigquery://') else '/'}")

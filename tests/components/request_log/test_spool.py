@@ -68,6 +68,38 @@ def test_a_bucket_gets_each_complete_file_and_again_what_it_did_not_accept(
     assert not spool._folder.exists()
 
 
+def test_what_a_bucket_did_not_accept_is_uploaded_without_further_requests(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, line = Clock(), batch(1.0).to_line()
+    log = f"{store}/log"
+    spool = Spool(RequestLogConfig(log, file_bytes=len(line), file_s=10.0), clock)
+    calls: list[str] = []
+
+    def down(uri: str, content: bytes) -> None:
+        calls.append(uri)
+        raise PlatformError("the store did not respond", where=uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", down)
+        spool.write(line)
+        clock.now += 9.9
+        spool.rotate_old()
+        assert len(calls) == 1
+        clock.now += 0.1
+        spool.rotate_old()
+        assert len(calls) == 2
+    clock.now += 10
+    spool.rotate_old()
+    assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0]
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", down)
+        spool.write(batch(2.0).to_line())
+    spool.close()
+    assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0, 2.0]
+    assert not spool._folder.exists()
+
+
 def test_a_file_is_complete_by_size_by_age_and_at_the_end(tmp_path: Path) -> None:
     clock, line = Clock(), batch(1.0).to_line()
     spool = Spool(RequestLogConfig(str(tmp_path / "log"), file_bytes=2 * len(line), file_s=10.0), clock)

@@ -25,7 +25,7 @@ from headrace.components.score.sinks.table_sink import FILE
 from headrace.components.score.tabulate import tabulate
 from headrace.core.artifacts.predictions import AnswerForm, PredictionsManifest
 from headrace.core.artifacts.published import current, time_of
-from headrace.core.errors import DataError, UsageError
+from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.prediction_table.layout import TableColumn, TableDescription
 from headrace.core.prediction_table.reader import PredictionTable
 
@@ -190,3 +190,28 @@ def test_killed_while_building_leaves_no_table(tmp_path: Path) -> None:
     assert not list(place.glob("versions/[!.]*"))
     result = tabulate(out, str(place))
     assert len(PredictionTable(Path(result.uri) / FILE)) == 99
+
+
+def test_a_builder_ends_with_its_caller_and_leaves_nothing(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    program = """
+import sys, time
+from headrace.components.score import tabulate
+def endless(predictions, output):
+    open(output, "w").close()
+    print("begun", flush=True)
+    time.sleep(3600)
+tabulate.tabulate = endless
+tabulate.main("predictions", sys.argv[1])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(scratch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as builder:
+        assert builder.stdout is not None
+        assert builder.stdin is not None
+        assert builder.stdout.readline() == "begun\n"
+        assert (scratch / "table").exists()
+        builder.stdin.close()
+        assert builder.wait(600) == PlatformError.exit_status
+    assert not scratch.exists()

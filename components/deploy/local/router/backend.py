@@ -162,8 +162,8 @@ class Backend:
             timeout_s: maximum time, in seconds.
 
         Raises:
-            Busy: too many requests are in flight.
-            Unreachable: no response.
+            BackendBusy: too many requests are in flight.
+            BackendUnreachable: no response.
             TimeoutError: no response in time.
         """
         if self.in_flight >= MAX_IN_FLIGHT:

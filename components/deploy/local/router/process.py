@@ -29,6 +29,9 @@ _SECONDS_BETWEEN_REPORTS = 1.0
 _FIRST_STATE_S = 30.0
 _END_S = 35.0
 _BACKLOG = 2048
+# The processes of versions look twice per second whether a router holds the lock. One that loads a model may be stopped
+# by it within the look, which holds the lock as well.
+_LOCK_TIMEOUT_S = 10.0
 
 _log = logging.getLogger("headrace.router")
 
@@ -133,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = EndpointFolder(options.endpoint)
     try:
-        with locked(str(folder.router), timeout_s=0) as lock, listen(options.port) as listener:
+        with locked(str(folder.router), timeout_s=_LOCK_TIMEOUT_S) as lock, listen(options.port) as listener:
             # Whoever stops the router finds its process here.
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())

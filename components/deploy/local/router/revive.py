@@ -10,7 +10,7 @@ from pathlib import Path
 from headrace.components.deploy.local import control
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.core.errors import HeadraceError
-from headrace.core.storage.lock import locked
+from headrace.core.storage.lock import is_locked, locked
 
 # A deployment that is under way starts the router itself; after it, nothing is left to do.
 _LOCK_TIMEOUT_S = 120.0
@@ -30,15 +30,23 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = EndpointFolder(str(Path(arguments[0]).parent))
     try:
-        if folder.path.is_dir():
+        # `endpoint stop` writes the state first: nobody waits for its lock, which would create a removed folder again.
+        if _port(folder):
             with locked(folder.uri, timeout_s=_LOCK_TIMEOUT_S):
-                state = folder.read()
-                if state is not None and state.port and not state.stopped:
-                    control.ensure(folder, state.port, lambda: None)
+                port = _port(folder)
+                # Another process started it: a router that answers slowly is not replaced.
+                if port and not is_locked(str(folder.router)):
+                    control.ensure(folder, port, lambda: None)
     except HeadraceError as error:
         _log.error("%s", error.paragraph)
         return error.exit_status
     return 0
+
+
+def _port(folder: EndpointFolder) -> int:
+    """The port at which a router is to run; 0 where none is."""
+    state = folder.read() if folder.path.is_dir() else None
+    return 0 if state is None or state.stopped else state.port
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +17,10 @@ from headrace.components.serve.config import ServeConfig
 from headrace.components.serve.modes.answerer import Answer, RowsRequest
 from headrace.components.serve.modes.static import Static
 from headrace.components.serve.start import ServingTarget, find
+from headrace.components.serve.tables import built
 from headrace.components.serve.tables.follow import TableFollower
 from headrace.components.serve.tables.place import open_table
-from headrace.core.errors import UsageError
+from headrace.core.errors import PlatformError, UsageError
 
 FIRST, SECOND = "a" * 16, "b" * 16
 
@@ -75,3 +79,24 @@ def test_without_pyarrow_the_message_says_where_to_build(tmp_path: Path, monkeyp
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"pyarrow is not installed here.*Build it where pyarrow is installed"):
         open_table(place)
+
+
+def test_the_builder_reads_a_pipe_that_ends_with_the_server(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = table_by_hand(tmp_path, ["x"], FIRST, sink="parquet")
+    kept: list[int] = []
+
+    def run(command: list[str], *, stdin: int, **_: Any) -> subprocess.CompletedProcess[bytes]:
+        os.set_blocking(stdin, False)
+        with pytest.raises(BlockingIOError):
+            os.read(stdin, 1)
+        kept.append(os.dup(stdin))
+        return subprocess.CompletedProcess(command, PlatformError.exit_status, None, b"it failed")
+
+    monkeypatch.setattr(built.subprocess, "run", run)
+    with pytest.raises(PlatformError, match="it failed"):
+        open_table(place)
+    assert os.read(kept[0], 1) == b""
+    os.close(kept[0])
+    assert list(scratch.iterdir()) == []

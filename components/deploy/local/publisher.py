@@ -88,13 +88,13 @@ class LocalDeployConfig:
         if self.name is not None and not _NAME.match(self.name):
             raise UsageError(
                 "the model name is not valid",
-                where="DeployConfig.name",
+                where="LocalDeployConfig.name",
                 expected="1 to 128 letters, digits, ., - and _, starting with a letter or a digit",
                 received=repr(self.name),
             )
-        check_positive(self.start_timeout_s, "start_timeout_s", where="DeployConfig")
-        check_not_negative(self.lock_timeout_s, "lock_timeout_s", where="DeployConfig")
-        check_count(self.keep_versions, "keep_versions", minimum=0, where="DeployConfig")
+        check_positive(self.start_timeout_s, "start_timeout_s", where="LocalDeployConfig")
+        check_not_negative(self.lock_timeout_s, "lock_timeout_s", where="LocalDeployConfig")
+        check_count(self.keep_versions, "keep_versions", minimum=0, where="LocalDeployConfig")
 
     def serving(self, state: EndpointState | None) -> ServerOptions:
         """Options of the servers of an endpoint with a state, or of a new one.

@@ -11,7 +11,7 @@ import gc
 import weakref
 
 from headrace.core.scoring.online import beside
-from headrace.core.scoring.online.current import Current
+from headrace.core.scoring.online.current import CurrentModel
 
 
 class Model:
@@ -21,7 +21,7 @@ class Model:
 
 beside.freeze_imports()
 assert gc.get_freeze_count() > 100_000
-current = Current(Model())
+current = CurrentModel(Model())
 first = weakref.ref(current.model)
 current.switch(Model)
 assert first() is current.previous

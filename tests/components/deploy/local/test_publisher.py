@@ -32,7 +32,7 @@ from headrace.core.storage.lock import is_locked, locked
 _DEPLOY = """
 import sys, time
 from headrace.components.deploy.local.local_endpoint import LocalEndpoint
-from headrace.components.deploy.local.publisher import DeployConfig, deploy
+from headrace.components.deploy.local.publisher import LocalDeployConfig, deploy
 from headrace.components.rollback.rollback import rollback
 def report(message, *, done=None, total=None, **_):
     if message == sys.argv[3]:
@@ -41,7 +41,7 @@ def report(message, *, done=None, total=None, **_):
 if sys.argv[1] == "rollback":
     print(rollback(LocalEndpoint(sys.argv[2]), report).version)
 else:
-    print(deploy(DeployConfig(sys.argv[1], sys.argv[2]), report).version)
+    print(deploy(LocalDeployConfig(sys.argv[1], sys.argv[2]), report).version)
 """
 
 

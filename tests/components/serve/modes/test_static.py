@@ -229,15 +229,15 @@ def test_a_table_is_served_without_tensorflow_and_pyarrow(table: str) -> None:
     script = (
         "import sys\n"
         "for name in ('tensorflow', 'pyarrow', 'google_crc32c', 'kfp', 'apache_beam'): sys.modules[name] = None\n"
-        "from headrace.components.serve.app import App\n"
+        "from headrace.components.serve.app import ServerApp\n"
         "from headrace.components.serve.config import ServeConfig\n"
-        "from headrace.components.serve.modes.answerer import Request\n"
+        "from headrace.components.serve.modes.answerer import RowsRequest\n"
         "from headrace.components.serve.start import find, load\n"
         "config = ServeConfig('', mode='static', table=sys.argv[1])\n"
         "found = find(config)\n"
-        "app = App(found.name, found.version)\n"
+        "app = ServerApp(found.name, found.version)\n"
         "load(found, app, lambda *_, **__: None)\n"
-        "(answer,) = app.answerer.answer([Request(1, [{'key': 'k1'}])])\n"
+        "(answer,) = app.answerer.answer([RowsRequest(1, [{'key': 'k1'}])])\n"
         "print(answer.outputs['key'].tolist())\n"
     )
     done = subprocess.run([sys.executable, "-c", script, table], capture_output=True, text=True, check=False)

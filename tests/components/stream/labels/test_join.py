@@ -139,13 +139,13 @@ def test_memory_is_bounded_by_a_sample_of_keys() -> None:
     for second in range(100, 110):
         predict(join, *((f"{second}-{at}", second, 10.0) for at in range(100)))
         label(join, *((f"{second}-{at}", second, 12.0) for at in range(100)))
-        assert max(join.held) <= 100
+        assert max(join.buffered) <= 100
     (window,) = join.measure(130 * SECOND)
     assert 20 <= window.counts.joined <= 100
     assert window.counts.joined == window.counts.predictions
     assert rmse(window) == 2.0
     join.measure(200 * SECOND)
-    assert join.held == (0, 0)
+    assert join.buffered == (0, 0)
 
 
 def test_labels_that_no_open_window_can_need_take_no_memory() -> None:
@@ -155,7 +155,7 @@ def test_labels_that_no_open_window_can_need_take_no_memory() -> None:
     for second in range(85):
         label(join, (f"old{second}", second, 1.0))
     label(join, ("old", 89.9, 1.0), ("a", 91, 13.0))
-    assert join.held == (0, 1)
+    assert join.buffered == (0, 1)
     predict(join, *((str(at), 110, 10.0) for at in range(9)), ("a", 110, 10.0))
     (window,) = join.measure(140 * SECOND)
     assert (window.counts.predictions, rmse(window)) == (10, 3.0)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from headrace.core import storage
 from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.signals import Terminated
 from headrace.core.storage.compare_and_set import create_if_absent, read_with_token
 from headrace.core.webhook import check_webhook, post
 
@@ -119,6 +120,9 @@ def _publish(event: ModelEvent, destination: str) -> None:
             where=destination,
             fix=f"Create it: gcloud pubsub topics create {found['topic']} --project={found['project']}",
         ) from error
+    except Terminated:
+        # A PlatformError, too, and not the service's.
+        raise
     except PlatformError as error:
         raise _unsent(destination, error.received or error.what) from error
     except TimeoutError as error:

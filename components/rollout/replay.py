@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headrace.components.deploy.canary.replay import Losses, ReplayEvidence, ReplaySession
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.components.deploy.state import EndpointState
@@ -14,6 +13,8 @@ from headrace.core.errors import UsageError
 from headrace.core.progress import Progress, silent
 
 if TYPE_CHECKING:
+    # It needs NumPy, which a canary without a replay does not.
+    from headrace.components.deploy.canary.replay import Losses, ReplayEvidence, ReplaySession
     from headrace.core.scoring.online.model import OnlineModel
 
 # Of one call: what is in the log is scored, however much it is.
@@ -86,6 +87,8 @@ class ServiceReplay:
             DataError: a Model or a file of the log is damaged.
             PlatformError: a model or a store failed.
         """
+        from headrace.components.deploy.canary.replay import ReplaySession
+
         if self._session is None or self._of != (stable, canary, since):
             models = [self._load(version) for version in (stable, canary)]
             self._session = ReplaySession(
@@ -118,6 +121,7 @@ def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progr
     Raises:
         DataError: a Model is damaged.
     """
+    from headrace.components.deploy.canary.replay import ReplaySession
     from headrace.core.saved_model.find import find_source
     from headrace.core.scoring.online.model import OnlineModel
     from headrace.core.tensorflow_import import import_tensorflow

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from headrace.core.errors import DataError
 from headrace.core.tfrecord.canonical import canonical, not_an_example
-from headrace.core.tfrecord.pieces import gather
+from headrace.core.tfrecord.gather import gather
 from headrace.core.tfrecord.varints import parse_fields, parse_varints
 
 Integers = npt.NDArray[np.int64]

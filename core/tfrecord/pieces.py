@@ -143,15 +143,3 @@ def contents(column: pa.LargeBinaryArray) -> tuple[Bytes, Integers]:
     offsets = offsets_of(column)
     first, last = int(offsets[0]), int(offsets[-1])
     return np.frombuffer(data_of(column), np.uint8)[first:last], np.diff(offsets)
-
-
-def gather(data: Bytes, starts: Integers, lengths: Integers) -> Bytes:
-    """The bytes of all pieces, concatenated."""
-    total = int(lengths.sum())
-    if not total:
-        return np.zeros(0, np.uint8)
-    ends = np.cumsum(lengths)
-    places = np.repeat(starts - (ends - lengths), lengths)
-    places += np.arange(total)
-    pieces: Bytes = data[places]
-    return pieces

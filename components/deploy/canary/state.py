@@ -128,11 +128,11 @@ class CanaryState:
         if self.terminal or decision.epoch != self.epoch or decision.action == "stay":
             return self
         stages: Mapping[str, Stage] = {"widen": "canary", "promote": "promoted", "roll back": "rolled_back"}
-        check_word(decision.action, "action", ACTIONS, where="Decision")
+        check_word(decision.action, "action", ACTIONS, where="CanaryDecision")
         if decision.action == "widen" and decision.percent <= self.percent:
             raise UsageError(
                 "the canary's traffic is wrong",
-                where="Decision",
+                where="CanaryDecision",
                 expected=f"more than {self.percent} %",
                 received=f"{decision.percent} %",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from typing import Any
 import grpc
 import pytest
 from confluent_kafka import Consumer, Producer
+from google.cloud import pubsub_v1  # type: ignore[attr-defined]
 from google.pubsub_v1.types import PublishRequest, PublishResponse
 
 from headrace.components.announce.destinations import send
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.model_events.event import ModelEvent
+from headrace.core.signals import Terminated
 
 EVENT = ModelEvent(app="days", epoch=4, action="promote", version="v1", model="/models/v1", digest="a" * 64)
 
@@ -100,4 +103,16 @@ def test_pubsub_that_refuses(pubsub: PubSub, topic: str, what: str, fix: str) ->
     with pytest.raises(UsageError, match=what) as caught:
         send(EVENT, f"pubsub://project-1/{topic}")
     assert fix in str(caught.value.fix)
+    assert pubsub.published == []
+
+
+def test_a_signal_while_pubsub_is_written_ends_the_process(pubsub: PubSub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not a failure of the service, which a step reports and goes on."""
+
+    def signalled(*_: object, **__: object) -> None:
+        raise Terminated.by(signal.SIGTERM)
+
+    monkeypatch.setattr(pubsub_v1.PublisherClient, "publish", signalled)
+    with pytest.raises(Terminated):
+        send(EVENT, "pubsub://project-1/models")
     assert pubsub.published == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,14 @@ def test_again_is_for_the_first_step_alone(told: Story, monkeypatch: pytest.Monk
     monkeypatch.setattr(service_watch, "advance", advance)
     watched(told, 0.0, [], again=True)
     assert again == [True, False, False]
+
+
+def test_a_canary_without_a_replay_needs_no_numpy() -> None:
+    """The extra kubeflow, which `headrace endpoint canary kserve://...` needs, does not install it."""
+    program = (
+        "import sys\n"
+        "for name in ('numpy', 'pyarrow', 'tensorflow'): sys.modules[name] = None\n"
+        "import headrace.components.rollout.replay, headrace.components.rollout.service_watch\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

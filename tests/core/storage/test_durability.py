@@ -34,7 +34,7 @@ def _again(path: Path) -> None:
 def _edited(path: Path) -> None:
     with exclusive(str(path)) as folder:
         for name in ("one", "two"):
-            with swapping(folder) as copy:
+            with swapping(folder, None) as copy:
                 (copy / name).write_text("x")
 
 

@@ -109,7 +109,7 @@ def test_the_metric_of_each_window_and_its_decay(kafka: Broker, clock: Clock) ->
     with joining(config) as joiner:
         send(kafka, config, clock, "a", 1.0, "v1")
         send(kafka, config, clock, "b", 5.0, "v2")
-        wait_for(lambda: joiner._join.held == (20, 20))
+        wait_for(lambda: joiner._join.buffered == (20, 20))
         # The labels of the window cannot come any more.
         clock.now += 10.0
         events = until(kafka, config.metrics, 2)
@@ -124,7 +124,7 @@ def test_the_metric_of_each_window_and_its_decay(kafka: Broker, clock: Clock) ->
     # After a restart within the window's time, the same events are made again.
     clock.now -= 10.0
     with joining(config) as joiner:
-        wait_for(lambda: joiner._join.held == (20, 20))
+        wait_for(lambda: joiner._join.buffered == (20, 20))
         clock.now += 10.0
         again = until(kafka, config.metrics, 4)
         repeated = until(kafka, config.alarms, 2)
@@ -163,7 +163,7 @@ def test_one_message_that_is_not_valid_changes_nothing_for_the_others(kafka: Bro
             for topic in (config.predictions, config.labels):
                 kafka.send(topic, json.dumps(value).encode(), key=b"x")
         send(kafka, config, clock, "a", 1.0, "v1")
-        wait_for(lambda: joiner._join.held == (10, 10) and joiner._join.invalid >= 7)
+        wait_for(lambda: joiner._join.buffered == (10, 10) and joiner._join.invalid >= 7)
         clock.now += 10.0
         (event,) = until(kafka, config.metrics, 1)
     assert (event["version"], event["rows"], joiner._join.invalid) == ("v1", 10, 7)

@@ -7,6 +7,7 @@ and so is an output that holds or equals an input.
 
 from __future__ import annotations
 
+import errno
 import glob as _glob
 import os
 import stat
@@ -216,10 +217,16 @@ def _names(uri: str) -> set[str] | None:
     """The names in a folder, empty where it does not exist; None for a file."""
     if storage.is_remote(uri):
         return storage.names_below(uri)
+    # One look: between two of them another process may create the folder, which would then be taken for a file.
     path = storage.local_path(uri)
-    if path.is_dir():
+    try:
         return {entry.name for entry in path.iterdir()}
-    return None if path.exists() else set()
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        return None if path.exists() else set()
 
 
 def _shown(names: set[str]) -> str:

@@ -175,6 +175,16 @@ def test_a_folder_of_states_that_was_begun_is_one_and_another_is_not(tmp_path: P
     assert "Received: thesis.txt." in refusal(tmp_path, kind)
 
 
+def test_a_folder_that_another_process_makes_at_this_moment_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+    for look in ("is_dir", "exists"):
+        # Absent at the first look at it, and there at the next.
+        monkeypatch.setattr(Path, look, lambda path: (path.mkdir() and False) if not exists(path) else True)
+        assert REGISTRY.foreign(str(tmp_path / look)) is None
+
+
 def test_a_root_may_hold_other_things_but_be_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").touch()
     check_output(str(tmp_path), ROOT, inputs={"--data": str(tmp_path / "rows.csv")})

@@ -123,14 +123,15 @@ class ByValue:
         for name, ((first, second), pairs) in self._crosses.items():
             indices[name] = pairs.of(features[first], features[second])
         if self._normalized is not None:
-            indices["numeric"] = self._normalized(features[NUMBERS])
+            # Under a name that no column can have: "numeric" may be one.
+            indices[NUMBERS] = self._normalized(features[NUMBERS])
         if self._rest is not None:
             indices.update(self._rest(features))
         return {name: self._output(name, indices) for name in self.model.output}
 
     def _output(self, name: str, indices: Mapping[str, Any]) -> npt.NDArray[Any]:
         if name not in self._tables:
-            return np.asarray(indices[name])
+            return np.asarray(indices[NUMBERS])
         tables = self._tables[name]
         if name not in ("wide", "deep"):
             return np.asarray(indices[tables[0].name], np.int32)

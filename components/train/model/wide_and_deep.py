@@ -41,7 +41,7 @@ Statistics = Mapping[str, Mapping[str, Any]]
 PREPROCESSING = "model.preprocessing"
 CORE = "model.core"
 # All numbers in one tensor, [batch, n] float32: as separate columns they take TensorFlow milliseconds each.
-NUMBERS = "numbers.raw"
+NUMBERS = "numbers.stacked"
 # Layers of the numbers' normalization.
 SCALE, NORMALIZE = "numbers.scale", "numbers.normalize"
 # Keras' normalization divides by at least 1e-7, and squares the divisor. A column with a standard deviation beyond

@@ -27,7 +27,8 @@ NAMES = [
     *("normalize", "preprocessing", "core", "model", "stack", "where", "isnan", "cast", "add", "take", "not_equal"),
     *("numeric", "wide", "deep", "dense", "logits", "label_scale", "hidden_1", "hidden_1_dense", "wide_numeric"),
     *("embedding", "embedding_x", "embedding_x_table", "x_table", "x_embedding", "one_hot", "table_one_hot"),
-    *("x", "X", "x_bucket", "x_vocabulary", "x_hash", "x_indices", "x_cross", "x_raw", "Age", "age", "AGE", "x_1"),
+    *("numbers", "raw", "stacked", "x", "X", "x_bucket", "x_vocabulary", "x_hash", "x_indices", "x_cross", "x_raw"),
+    *("Age", "age", "AGE", "x_1"),
     *("texts_0", "code_0", "number_0", "table_0", "column_0", "Column_1", "serving_default", "features", "index"),
     *("stack_1", "input_layer", "keras_tensor", "functional", "name", "dtype", "shape", "small", "label", "nul", "con"),
 ]

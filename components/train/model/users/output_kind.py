@@ -20,6 +20,8 @@ from headrace.core.errors import ProblemError
 _TRIALS = 6
 _SCALE = 3.0
 _TOTAL_TOLERANCE = 1e-2
+# Some processors round the softmax over one number to 1 - 2**-24.
+_ROUNDING = float(np.finfo(np.float32).eps)
 _BINARY = ("BinaryCrossentropy", "BinaryFocalCrossentropy", "binary_crossentropy", "binary_focal_crossentropy")
 _SPARSE = ("SparseCategoricalCrossentropy", "sparse_categorical_crossentropy")
 _MARGIN = ("Hinge", "SquaredHinge", "hinge", "squared_hinge")
@@ -53,13 +55,13 @@ def output_kind(core: Any, outputs: Callable[[], Any], objective: Objective, whe
     tried = _tried(core, outputs)
     finite = [each[np.isfinite(each).all(axis=1)] for each in tried]
     seen = np.concatenate(finite) if finite else np.zeros((0, objective.units))
-    if len(seen) > 1 and (seen == seen[0]).all():
+    if len(seen) > 1 and np.allclose(seen, seen[0], rtol=_ROUNDING, atol=0):
         raise ProblemError(
             "the model gives the same answer whatever its weights are",
             where=where,
             expected=f"outputs that can be trained, such as {_ending(objective)}",
             received=f"{seen[0].tolist()} for every row"
-            + (": a softmax over one number is always 1" if (seen == 1).all() else ""),
+            + (": a softmax over one number is always 1" if np.allclose(seen, 1, rtol=_ROUNDING, atol=0) else ""),
         )
     if objective.task == "regression":
         return "logits"

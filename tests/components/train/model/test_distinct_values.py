@@ -66,6 +66,29 @@ def test_rows_are_prepared_alike(kind: ModelKind, table_pairs: int, monkeypatch:
             np.testing.assert_array_equal(found[name], each)
 
 
+@pytest.mark.parametrize("word", ["numeric", "wide", "deep", "numbers"])
+@pytest.mark.parametrize("column", ["x", "color"])
+def test_a_column_may_have_the_name_of_an_output(column: str, word: str) -> None:
+    names = {"x": "x", "color": "color", column: word}
+    problem = Problem(
+        name="small",
+        key="id",
+        label=Numeric("y"),
+        features=[
+            Numeric(names["x"], buckets=[-1.0, 2.0]),
+            Categorical(names["color"], vocabulary=["red", "blue"], embedding=2),
+        ],
+    )
+    prepare = ByValue(problem, {names[name]: STATISTICS[name] for name in names})
+    x = np.float32([0.5, 2.5, -1.5])
+    color = Strings(np.array([1, 0, 2], np.int32), [b"red", b"blue", b"green"])
+    expected = prepare({names["x"]: tf.constant(x), names["color"]: color.decoded()})
+    found = prepare.rows({names["color"]: color, NUMBERS: x[:, None]})
+    assert {name: each.shape for name, each in found.items()} == {n: tuple(e.shape) for n, e in expected.items()}
+    for name, each in expected.items():
+        np.testing.assert_array_equal(found[name], each)
+
+
 @pytest.mark.parametrize("table_pairs", [0, 30, 1 << 16])
 def test_numbers_of_values_that_grow_are_kept_with_them(table_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distinct_values, "_TABLE_PAIRS", table_pairs)

@@ -127,3 +127,12 @@ def test_loss_and_predictions_are_those_of_keras(task: Objective, activation: An
     if activation is None:
         probabilities = tf.sigmoid(probabilities) if task.units == 1 else tf.nn.softmax(probabilities)
     np.testing.assert_allclose(answers[name], probabilities, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*softmax over axis:UserWarning")
+@pytest.mark.parametrize("one", [1.0, 1.0 - 2.0**-24])
+def test_a_softmax_over_one_number_is_named_however_a_processor_rounds_it(one: float) -> None:
+    outputs = np.full((8, 1), one, np.float32)
+    outputs[3] = 1.0
+    with pytest.raises(ProblemError, match="a softmax over one number is always 1"):
+        output_kind(model(BINARY, "softmax"), lambda: outputs, BINARY, "problem.py, build_model")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set, Sized
+from typing import Any
 
 from headrace.core.errors import HeadraceError, UsageError
 
 
 def is_finite(value: object) -> bool:
-    """Whether `value` is an int or a float, and neither NaN nor infinite; True and False are not numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is an int or a float in the range of float64, not NaN; True and False are not numbers."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def check_count(
@@ -31,6 +37,16 @@ def check_count(
     if not whole or value < minimum or (maximum is not None and value > maximum):  # type: ignore[operator]
         bounds = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
         raise error(f"{name} is wrong", where=where, expected=f"a whole number, {bounds}", received=repr(value))
+
+
+def check_bool(value: object, name: str, *, where: str | None = None, error: type[HeadraceError] = UsageError) -> None:
+    """Checks that a value is True or False: 0, "no" and None are neither.
+
+    Raises:
+        HeadraceError: it is not, as an `error`.
+    """
+    if not isinstance(value, bool):
+        raise error(f"{name} is wrong", where=where, expected="true or false", received=repr(value))
 
 
 def check_positive(
@@ -67,6 +83,27 @@ def check_fraction(
     """
     if not is_finite(value) or not 0 <= value <= 1:  # type: ignore[operator]
         raise error(f"{name} is wrong", where=where, expected="a fraction between 0 and 1", received=repr(value))
+
+
+def check_list(
+    values: object,
+    name: str,
+    *,
+    expected: str,
+    where: str | None = None,
+    error: type[HeadraceError] = UsageError,
+) -> tuple[Any, ...]:
+    """The items of a list, a tuple, a range, an array or a Series, as a tuple.
+
+    A set has no order that is the same in each process, and the order of a mapping is easily overlooked.
+
+    Raises:
+        HeadraceError: the value is none of these, as an `error`.
+    """
+    unordered = isinstance(values, str | bytes | bytearray | Mapping | Set)
+    if unordered or not isinstance(values, Iterable) or not isinstance(values, Sized):
+        raise error(f"{name} is wrong", where=where, expected=expected, received=repr(values))
+    return tuple(values)
 
 
 def check_texts(

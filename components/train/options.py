@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from headrace.core.checks import check_count, check_positive
+from headrace.core.checks import check_bool, check_count, check_positive
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS
 
@@ -40,7 +40,7 @@ class Distribution:
     def __post_init__(self) -> None:
         _check_word(self.strategy, "strategy", get_args(StrategyName))
         _check_word(self.precision, "precision", get_args(Precision))
-        _check_bool(self.xla, "xla")
+        check_bool(self.xla, "xla")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Input:
     def __post_init__(self) -> None:
         _check_word(self.cache, "cache", get_args(Cache))
         _check_word(self.sharding, "sharding", get_args(Sharding))
-        _check_bool(self.deterministic, "deterministic")
+        check_bool(self.deterministic, "deterministic")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Tracking:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        _check_bool(self.tensorboard, "tensorboard")
+        check_bool(self.tensorboard, "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,3 @@ class Options:
 def _check_word(value: Any, name: str, words: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in words:
         raise UsageError(f"{name} is wrong", expected=" or ".join(words), received=repr(value))
-
-
-def _check_bool(value: Any, name: str) -> None:
-    if not isinstance(value, bool):
-        raise UsageError(f"{name} is wrong", expected="true or false", received=repr(value))

@@ -171,10 +171,17 @@ class Problem:
         check_word(self.duplicate_rows, "duplicate_rows", get_args(DuplicateRows), where="Problem", error=ProblemError)
         check_word(self.no_rows, "no_rows", get_args(NoRows), where="Problem", error=ProblemError)
         try:
-            json.dumps(dict(self.hyperparameters))
+            # An integer as a key would be a text for the component that reads the JSON.
+            given = self.hyperparameters
+            if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+                raise TypeError(repr(given))
+            json.dumps(dict(given), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ProblemError(
-                "hyperparameters are wrong", where="Problem", expected="JSON values", received=str(error)
+                "hyperparameters is wrong",
+                where="Problem",
+                expected="JSON values by name: finite numbers, texts, True, False, None, lists and dictionaries",
+                received=str(error),
             ) from error
 
     @property

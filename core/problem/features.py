@@ -7,11 +7,11 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace.core.checks import check_count, check_fraction, is_finite
+from headrace.core.checks import check_bool, check_count, check_fraction, check_list, is_finite
 from headrace.core.errors import ProblemError
 
 # Feature names become column names, tf.train.Example keys, arguments of the serving signature and JSON keys.
@@ -66,6 +66,8 @@ class Numeric:
         where = f'Numeric("{self.name}")'
         _check_name(self.name, where)
         _check_column(self.column, where)
+        check_bool(self.optional, "optional", where=where, error=ProblemError)
+        check_bool(self.double, "double", where=where, error=ProblemError)
         for bound in ("minimum", "maximum"):
             value = getattr(self, bound)
             if value is not None and not is_finite(value):
@@ -82,15 +84,11 @@ class Numeric:
                 self.buckets, "buckets", minimum=2, maximum=MAX_QUANTILE_BUCKETS, where=where, error=ProblemError
             )
         elif self.buckets is not None:
-            boundaries = tuple(self.buckets) if isinstance(self.buckets, Iterable) else ()
+            expected = "one or more finite boundaries in strictly increasing order, or how many buckets"
+            boundaries = check_list(self.buckets, "buckets", expected=expected, where=where, error=ProblemError)
             ordered = all(is_finite(b) for b in boundaries) and all(a < b for a, b in itertools.pairwise(boundaries))
             if not boundaries or not ordered:
-                raise ProblemError(
-                    "buckets are wrong",
-                    where=where,
-                    expected="one or more finite boundaries in strictly increasing order, or how many buckets",
-                    received=repr(list(boundaries) or self.buckets),
-                )
+                raise ProblemError("buckets is wrong", where=where, expected=expected, received=repr(list(boundaries)))
             object.__setattr__(self, "buckets", boundaries)
         _check_max_missing(self, where)
         if type(self.exponent) is not int or abs(self.exponent) > _MAX_EXPONENT:
@@ -164,19 +162,12 @@ class Categorical:
         where = f'Categorical("{self.name}")'
         _check_name(self.name, where)
         _check_column(self.column, where)
+        check_bool(self.optional, "optional", where=where, error=ProblemError)
         if self.vocabulary is not None:
-            if isinstance(self.vocabulary, str):
-                raise ProblemError(
-                    "vocabulary is wrong", where=where, expected="a list of strings", received=repr(self.vocabulary)
-                )
-            values = tuple(self.vocabulary)
+            expected = "a list of one or more different, non-empty strings"
+            values = check_list(self.vocabulary, "vocabulary", expected=expected, where=where, error=ProblemError)
             if not values or not all(isinstance(v, str) and v for v in values) or len(set(values)) != len(values):
-                raise ProblemError(
-                    "vocabulary is wrong",
-                    where=where,
-                    expected="one or more different, non-empty strings",
-                    received=repr(list(values)),
-                )
+                raise ProblemError("vocabulary is wrong", where=where, expected=expected, received=repr(list(values)))
             if self.hash_buckets is not None:
                 raise ProblemError(
                     "a vocabulary and hash_buckets exclude each other",
@@ -186,7 +177,7 @@ class Categorical:
                 )
             object.__setattr__(self, "vocabulary", values)
         for size in ("hash_buckets", "embedding", "max_vocabulary"):
-            if getattr(self, size) is not None:
+            if getattr(self, size) is not None or size == "max_vocabulary":
                 maximum = _MAX_EMBEDDING if size == "embedding" else _MAX_CODES
                 check_count(getattr(self, size), size, maximum=maximum, where=where, error=ProblemError)
         _check_max_missing(self, where)

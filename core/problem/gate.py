@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace.core.checks import check_count, check_fraction, is_finite
+from headrace.core.checks import check_bool, check_count, check_fraction, check_list, is_finite
 from headrace.core.errors import ProblemError
 
 Task = Literal["regression", "binary", "multiclass"]
@@ -152,6 +152,9 @@ class Gate:
     champion_tolerance: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.metric, str):
+            expected = 'the name of a metric, such as "accuracy"'
+            raise ProblemError("metric is wrong", where="Gate", expected=expected, received=repr(self.metric))
         where = f'Gate("{self.metric}")' if self.metric else "Gate()"
         for bound in ("at_most", "at_least", "champion_tolerance"):
             value = getattr(self, bound)
@@ -162,10 +165,8 @@ class Gate:
             raise ProblemError(
                 "a bound needs a metric", where=where, expected='Gate("METRIC", at_most=...)', received="no metric"
             )
-        if self.beats_baseline not in (None, True, False):
-            raise ProblemError(
-                "beats_baseline is wrong", where=where, expected="True or False", received=repr(self.beats_baseline)
-            )
+        if self.beats_baseline is not None:
+            check_bool(self.beats_baseline, "beats_baseline", where=where, error=ProblemError)
         if self.beats_baseline is None:
             against_champion = self.champion_tolerance is not None and self.metric in NOT_COMPARED
             object.__setattr__(self, "beats_baseline", not bounded and not against_champion)
@@ -195,10 +196,12 @@ class Gate:
                 "champion_tolerance is wrong", where=where, expected="0 or more", received=repr(self.champion_tolerance)
             )
         check_count(self.minimum_slice_size, "minimum_slice_size", where=where, error=ProblemError)
-        if isinstance(self.slices, str):
+        slices = check_list(self.slices, "slices", expected="a list of feature names", where=where, error=ProblemError)
+        if not all(isinstance(name, str) for name in slices):
             raise ProblemError(
-                "slices are wrong", where=where, expected="a list of feature names", received=repr(self.slices)
+                "slices is wrong", where=where, expected="a list of feature names", received=repr(list(slices))
             )
+        object.__setattr__(self, "slices", slices)
         if self.slices and not bounded and self.champion_tolerance is None:
             raise ProblemError(
                 "slices need a bound",
@@ -206,7 +209,6 @@ class Gate:
                 expected="at_most, at_least or champion_tolerance: a slice is not compared with the baseline",
                 received=f"slices={list(self.slices)!r}",
             )
-        object.__setattr__(self, "slices", tuple(self.slices))
 
     def of(self, task: Task, threshold: float = 0.5) -> Gate:
         """The gate with its default metric, if none is set."""

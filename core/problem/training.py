@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from headrace.core.checks import check_count, check_word, is_finite
+from headrace.core.checks import check_count, check_list, check_word, is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem.weights import as_class_weights
 
@@ -79,7 +79,8 @@ class Training:
             error=ProblemError,
         )
         object.__setattr__(self, "class_weights", as_class_weights(self.class_weights))
-        units = tuple(self.hidden_units)
+        expected = "a list of whole numbers, one for each hidden layer"
+        units = check_list(self.hidden_units, "hidden_units", expected=expected, where="Training", error=ProblemError)
         for unit in units:
             check_count(unit, "hidden_units", maximum=_MAX_UNITS, where="Training", error=ProblemError)
         if len(units) > _MAX_LAYERS:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from headrace.core.checks import is_finite
+from headrace.core.checks import check_bool, is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.problem.training import Training
 
@@ -53,6 +53,7 @@ class Range:
                 expected=f"a number greater than 0, at most {self.high - self.low:g}",
                 received=repr(self.step),
             )
+        check_bool(self.log, "log", where=where, error=ProblemError)
         if self.log and self.low <= 0:
             raise ProblemError(
                 "a logarithmic range must be positive", where=where, expected="low > 0", received=repr(self.low)

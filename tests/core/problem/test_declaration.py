@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.errors import ProblemError
-from headrace.core.problem import METRICS, Categorical, Costs, Crossed, Gate, Numeric, Problem, Splits, Training
+from headrace.core.problem import METRICS, Categorical, Costs, Crossed, Gate, Numeric, Problem, Range, Splits, Training
 
 
 def make(**changed: Any) -> Problem:
@@ -124,6 +125,27 @@ def test_a_wrong_problem_is_refused(changed: dict[str, Any], field: str, expecte
         lambda: Training(learning_rate=0),
         lambda: Training(dropout=1.0),
         lambda: Training(hidden_units=[8, 0]),
+        lambda: Training(hidden_units=8),
+        lambda: Numeric("a", optional="no"),
+        lambda: Numeric("a", optional=math.inf),
+        lambda: Numeric("a", double=1),
+        lambda: Numeric("a", maximum=10**400),
+        lambda: Numeric("a", buckets=b"ab"),
+        lambda: Categorical("a", optional=None),
+        lambda: Categorical("a", vocabulary=7),
+        lambda: Categorical("a", vocabulary={"x", "y"}),
+        lambda: Categorical("a", vocabulary={"x": 1, "y": 2}),
+        lambda: Categorical("a", vocabulary=iter(["x", "y"])),
+        lambda: Categorical("a", max_vocabulary=None),
+        lambda: Gate(["accuracy"], at_least=0.9),
+        lambda: Gate("accuracy", at_least=0.9, slices=None),
+        lambda: Gate("accuracy", at_least=0.9, slices=[1]),
+        lambda: Gate("accuracy", beats_baseline=1),
+        lambda: Range(1, 2, log="yes"),
+        lambda: make(hyperparameters={"rate": math.nan}),
+        lambda: make(hyperparameters={1: 2}),
+        lambda: make(hyperparameters=[("rate", 1)]),
+        lambda: make(quarantine_budget=10**400),
     ],
 )
 def test_a_wrong_declaration_is_refused(declare: Any) -> None:
@@ -131,6 +153,12 @@ def test_a_wrong_declaration_is_refused(declare: Any) -> None:
         declare()
     assert refused.value.expected
     assert refused.value.received
+
+
+@pytest.mark.parametrize("vocabulary", [("x", "y"), np.array(["x", "y"]), np.array(["x", "y"], object)])
+def test_a_list_may_be_an_array(vocabulary: Any) -> None:
+    assert Categorical("a", vocabulary=vocabulary) == Categorical("a", vocabulary=["x", "y"])
+    assert Numeric("a", buckets=np.array([1.5, 2.5])) == Numeric("a", buckets=[1.5, 2.5])
 
 
 @given(st.floats(0.01, 0.98), st.floats(0.01, 0.98))

@@ -116,7 +116,7 @@ def test_a_file_from_elsewhere_is_not_executed() -> None:
     [
         (('Numeric("x")', 'Numeric("x", double=True)'), "double of 'x'"),
         (('Numeric("x")', 'Numeric("x", exponent=3)'), "exponent of 'x'"),
-        (('Numeric("y")', 'Numeric("y", double=1, exponent=-1)'), "exponent of 'y', double of 'y'"),
+        (('Numeric("y")', 'Numeric("y", double=True, exponent=-1)'), "exponent of 'y', double of 'y'"),
         (("features=", 'weight=Numeric("w", double=True), features='), "double of 'w'"),
         (("features=", 'prepared_by="me", features='), "prepared_by"),
     ],

@@ -72,7 +72,7 @@ def test_parameters_go_where_they_belong() -> None:
             lambda: Tuning({"batch_size": Range(8, 64, step=0.5)}),
             "batch_size must be a whole number. Expected Range(8, 64)",
         ),
-        (lambda: Tuning({"hidden_units": Choice([8, 16])}), "a value for Training(hidden_units=...)"),
+        (lambda: Tuning({"hidden_units": Choice([8, 16])}), "a list of whole numbers, one for each hidden layer"),
         (lambda: Tuning({"model": Choice(["deep", "deeper"])}), "model is wrong"),
         (
             lambda: problem(hyperparameters={}),

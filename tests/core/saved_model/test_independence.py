@@ -83,8 +83,9 @@ def independent() -> dict[str, Callable[[Any], Any]]:
         return tf.matmul(tf.nn.tanh(tf.matmul(x * 100, wide)), back)
 
     def cancelled(x: Any) -> Any:
+        # A hundredth is left, with two digits less: where nothing is left, the answer is the rounding of one processor.
         big = tf.matmul(x, wide) * 1e4
-        return tf.reduce_sum(big, 1) - tf.reduce_sum(big[:, ::-1], 1)
+        return tf.reduce_sum(big, 1) - 0.99 * tf.reduce_sum(big[:, ::-1], 1)
 
     def half(x: Any) -> Any:
         return tf.cast(tf.matmul(tf.cast(tf.matmul(x, wide), tf.bfloat16), tf.cast(back, tf.bfloat16)), tf.float32)

@@ -24,6 +24,10 @@ def canary(platform: Platform) -> Callable[..., Any]:
         registry: str = "",
         again: bool = False,
         why: str = "",
+        request_log: str = "",
+        labels: str = "",
+        problem: str = "",
+        problem_digest: str = "",
     ) -> None:
         platform.configure_task(
             component(
@@ -35,6 +39,10 @@ def canary(platform: Platform) -> Callable[..., Any]:
                 registry=registry,
                 again=again,
                 why=why,
+                request_log=request_log,
+                labels=labels,
+                problem=problem,
+                problem_digest=problem_digest,
             ),
             cache=False,
         )

@@ -56,10 +56,15 @@ def canary(
     registry: str = "",
     again: bool = False,
     why: str = "",
+    request_log: str = "",
+    labels: str = "",
+    problem: str = "",
+    problem_digest: str = "",
 ) -> str:
     """Runs one step of a canary at Vertex AI or KServe, and ends; a schedule repeats it until the canary ends.
 
     It completes the step of a killed task, reads the servers' counts, decides, records the decision, and applies it.
+    With a request log, both versions score the logged requests of the canary, and the decision reads the differences.
     The task fails if the canary was rolled back or withdrawn.
 
     Args:
@@ -71,6 +76,11 @@ def canary(
         registry: the versions' registry; "" for the registry that the endpoint records.
         again: whether to retry a version whose canary was withdrawn.
         why: the reason, for the histories.
+        request_log: folder, or prefix on gs:// or s3://, where the servers of both versions log requests; "" for no
+            replay.
+        labels: table with the key and the label of logged requests; "" for none.
+        problem: Problem file that names the key and the label of `labels`.
+        problem_digest: required digest of the Problem file; "" accepts any.
         step: outcome, traffic and reasons.
 
     Returns:
@@ -78,7 +88,21 @@ def canary(
     """
     from headrace.components.rollout import service_step
 
-    return service_step.run(endpoint, version, traffic_log, root, settings, registry, again, why, step)
+    return service_step.run(
+        endpoint,
+        version,
+        traffic_log,
+        root,
+        settings,
+        registry,
+        again,
+        why,
+        step,
+        request_log,
+        labels,
+        problem,
+        problem_digest,
+    )
 
 
 @dsl.component(base_image="python:3.11-slim", packages_to_install=[], install_kfp_package=False)
@@ -91,6 +115,7 @@ def renew(
     canary: dict,  # type: ignore[type-arg]
     step: dsl.Output[dsl.Artifact],
     root: str = "",
+    request_log: str = "",
 ) -> bool:
     """Runs the first step of a canary at Vertex AI or KServe, for dynamic training; ticks run the other steps.
 
@@ -104,6 +129,8 @@ def renew(
         claim: output of `claim`, for a run that changes nothing if it was overtaken.
         canary: fields of `CanarySettings`.
         root: pipeline root, where the run's records are stored; "" for no records.
+        request_log: where the servers of both versions log requests, which both versions score if `canary` requires
+            replayed rows; "" for no log.
         step: outcome, traffic and reasons.
 
     Returns:
@@ -111,4 +138,4 @@ def renew(
     """
     from headrace.components.rollout import service_step
 
-    return service_step.renewal(model, endpoint, traffic_log, registry, root, canary, claim, step)
+    return service_step.renewal(model, endpoint, traffic_log, registry, root, canary, claim, step, request_log)

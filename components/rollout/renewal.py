@@ -6,7 +6,10 @@ traffic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceEndpoint
@@ -16,6 +19,9 @@ from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfi
 from headrace.core.ledger.claim import Claim
 from headrace.core.progress import Progress, silent
 
+if TYPE_CHECKING:
+    from headrace.components.deploy.canary.replay import ReplayEvidence
+
 
 def renew(
     endpoint: ServiceEndpoint,
@@ -23,6 +29,7 @@ def renew(
     claim: Claim,
     report: Progress = silent,
     *,
+    replayed: Callable[[str, str, datetime], ReplayEvidence] | None = None,
     now: Clock = utc_now,
 ) -> RolloutStep:
     """Takes a step of the canary of a run's version, and makes it the champion where it has all traffic.
@@ -34,6 +41,7 @@ def renew(
         config: of the canary.
         claim: of the run.
         report: receives progress.
+        replayed: as of `advance`.
         now: the time.
 
     Raises:
@@ -47,7 +55,7 @@ def renew(
         marked, served = state.last(version, "mark bad"), endpoint.state()
         why = marked.why if marked is not None and marked.why else f"{version} is marked as bad."
         return RolloutStep(version, "rolled back", served.live, dict(served.traffic), (why,))
-    step = advance(endpoint, replace(config, registry=registry), report, now=now)
+    step = advance(endpoint, replace(config, registry=registry), report, replayed=replayed, now=now)
     if step.outcome != "live":
         return step
     promoted = state.last(version, "promote")

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 _MAXIMUM_ROWS = 1 << 40
 
 
-def needs_replay(settings: CanarySettings) -> bool:
-    """Whether a canary is decided by replayed or labelled rows too."""
-    return bool(settings.minimum_replayed or settings.minimum_labelled or settings.maximum_differing is not None)
-
-
 def check_logged(folder: EndpointFolder, state: EndpointState) -> None:
     """Refuses an endpoint whose requests are not logged.
 
@@ -42,23 +37,67 @@ def check_logged(folder: EndpointFolder, state: EndpointState) -> None:
         )
 
 
-def check_request_log(settings: CanarySettings, request_log: str, registry: str) -> None:
-    """Refuses a canary at a service that is decided by a replay, and names no request log or no registry.
+def check_request_log(
+    settings: CanarySettings, request_log: str, registry: str, labels: str = "", problem: str = ""
+) -> None:
+    """Refuses a canary at a service that is decided by a replay, and lacks what the replay reads.
+
+    Args:
+        settings: of the canary.
+        request_log: of the servers of both versions; "" for none.
+        registry: of both versions; "" for none.
+        labels: table of the labels of logged requests; "" for none.
+        problem: Problem file that names the key and the label; "" for none.
 
     Raises:
-        UsageError: one is missing.
+        UsageError: something is missing.
     """
-    if needs_replay(settings) and not request_log:
+    if settings.needs_replay and not request_log:
         raise UsageError(
             "the settings of the canary require replayed requests",
-            where="--canary-setting",
-            expected="--request-log URI, the log of the servers of both versions",
+            where="CanarySettings",
+            expected="--request-log URI, or request_log of a pipeline: the log of the servers of both versions",
             received="none",
+            fix="Name the log, or leave minimum_replayed, maximum_differing and minimum_labelled at their defaults",
+        )
+    if labels and not (problem and request_log):
+        raise UsageError(
+            "labels need the Problem, and a request log",
+            where="labels",
+            expected="a request log, labels and the Problem file",
+            received="no request log" if problem else "no Problem file",
+        )
+    if settings.minimum_labelled and not labels:
+        raise UsageError(
+            "the settings of the canary require labelled rows",
+            where="CanarySettings",
+            expected="labels of logged requests, and the Problem file",
+            received=f"minimum_labelled = {settings.minimum_labelled}, and no labels",
         )
     if request_log and not registry:
         raise UsageError(
-            "the replay has no models", where="--registry", expected="the registry of both versions", received="none"
+            "the replay has no models", where="registry", expected="the registry of both versions", received="none"
         )
+
+
+def read_losses(labels: str, problem: str, digest: str = "") -> Losses | None:
+    """The losses of labelled rows; None without labels.
+
+    Args:
+        labels: table with the key and the label; "" for none.
+        problem: Problem file that names them.
+        digest: of the Problem file; "" accepts any.
+
+    Raises:
+        UserError: the Problem file is not valid, or labels cannot be joined to requests.
+        DataError: the table is damaged, or has no usable label.
+    """
+    if not labels:
+        return None
+    from headrace.components.deploy.canary.labels import read_labels
+    from headrace.core.problem.file import load_problem
+
+    return read_labels(load_problem(problem, digest=digest).problem, labels)
 
 
 class ServiceReplay:

@@ -10,6 +10,7 @@ from headrace.components.deploy.canary.settings import settings_of
 from headrace.components.deploy.open import open_service
 from headrace.components.rollout.deadline import time_left
 from headrace.components.rollout.renewal import renew
+from headrace.components.rollout.replay import ServiceReplay, check_request_log, read_losses
 from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
 from headrace.core import storage
 from headrace.core.errors import UsageError
@@ -29,12 +30,23 @@ def run(
     again: bool,
     why: str,
     step: Any,
+    request_log: str = "",
+    labels: str = "",
+    problem: str = "",
+    problem_digest: str = "",
 ) -> str:
     """Runs the step; arguments and the result as of `component.canary`."""
     with running("canary", root=root) as this:
         this.identity = steps.identity("canary", endpoint=endpoint, version=version)
         config = ServiceRolloutConfig(version, traffic_log, settings_of(settings), registry, again, why)
-        taken = advance(open_service(endpoint, registry=registry), config, this.progress)
+        service = open_service(endpoint, registry=registry)
+        models = registry or (service.registry() if request_log else "")
+        check_request_log(config.settings, request_log, models, labels, problem)
+        replayed = None
+        if request_log:
+            losses = read_losses(labels, problem, problem_digest)
+            replayed = ServiceReplay(models, request_log, losses, this.progress)
+        taken = advance(service, config, this.progress, replayed=replayed)
         what = {**dataclasses.asdict(taken), "reasons": list(taken.reasons)}
         storage.write_json(step.path, what)
         step.metadata.update(version=version, outcome=taken.outcome)
@@ -54,6 +66,7 @@ def renewal(
     canary: Mapping[str, Any],
     claim: Mapping[str, Any],
     step: Any,
+    request_log: str = "",
 ) -> bool:
     """Runs the step; arguments as of `component.renew`."""
     # The deployment's record: the task that deployed without traffic wrote its first half.
@@ -63,11 +76,13 @@ def renewal(
         held = Claim.from_json(claim)
         if held is None:
             raise UsageError("the claim is missing", where="renew", expected="output of claim")
-        service = open_service(endpoint, registry=registry)
         settings = settings_of(canary)
+        check_request_log(settings, request_log, registry)
+        replayed = ServiceReplay(registry, request_log, None, this.progress) if settings.needs_replay else None
+        service = open_service(endpoint, registry=registry)
         settings = settings.within(time_left(held, version, service.state(), settings))
         config = ServiceRolloutConfig(version, traffic_log, settings, registry, why="dynamic training")
-        taken = renew(service, config, held, this.progress)
+        taken = renew(service, config, held, this.progress, replayed=replayed)
         what = {**dataclasses.asdict(taken), "reasons": list(taken.reasons)}
         storage.write_json(step.path, what)
         step.metadata.update(version=version, outcome=taken.outcome)

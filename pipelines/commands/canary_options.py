@@ -12,7 +12,6 @@ from headrace.pipelines.commands.durations import Duration
 from headrace.pipelines.commands.option_groups import folded, group
 
 if TYPE_CHECKING:
-    from headrace.components.deploy.canary.replay import Losses
     from headrace.components.deploy.canary.settings import CanarySettings
 
 # Settings that have options of their own.
@@ -56,16 +55,6 @@ def settings(
         raise UsageError(
             "the setting of the canary does not exist", where="--canary-setting", received=str(error)
         ) from error
-
-
-def losses(labels: str, problem: str) -> Losses | None:
-    """The losses of labelled rows, from --labels and --problem; None without labels."""
-    if not labels:
-        return None
-    from headrace.components.deploy.canary.labels import read_labels
-    from headrace.core.problem.file import load_problem
-
-    return read_labels(load_problem(problem).problem, labels)
 
 
 def _number(where: str, text: str) -> int | float:

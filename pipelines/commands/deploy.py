@@ -176,10 +176,11 @@ def _deploy(config: LocalDeployConfig, as_json: bool) -> None:
 
 
 def _roll_out(config: LocalDeployConfig, settings: CanarySettings, labels: str, problem: str, as_json: bool) -> None:
+    from headrace.components.rollout.replay import read_losses
     from headrace.components.rollout.rollout import RolloutConfig, raise_for, roll_out
 
     with showing("deploy", config.endpoint) as (console, report):
-        losses = canary_options.losses(labels, problem)
+        losses = read_losses(labels, problem)
         result = roll_out(RolloutConfig(config, settings), report, losses=losses)
         if as_json:
             print_json(result, console.file)

@@ -85,21 +85,19 @@ def canary(
     """
     from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.components.deploy.open import open_service
-    from headrace.components.rollout.replay import ServiceReplay, check_request_log
+    from headrace.components.rollout.replay import ServiceReplay, check_request_log, read_losses
     from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance, raise_for_step
     from headrace.components.rollout.service_watch import watch
 
-    if bool(labels) != bool(problem) or (labels and not request_log):
+    if problem and not labels:
         raise UsageError(
-            "--labels needs the Problem, and a request log",
-            where="--labels",
-            expected="--request-log, --labels and --problem",
+            "--problem is of the labels", where="--problem", expected="--request-log, --labels and --problem"
         )
     config = ServiceRolloutConfig(version, traffic_log, canary or CanarySettings(), registry, again, why)
     opened = open_service(folder, registry=registry)
     models = registry or (opened.registry() if request_log else "")
-    check_request_log(config.settings, request_log, models)
-    losses = canary_options.losses(labels, problem)
+    check_request_log(config.settings, request_log, models, labels, problem)
+    losses = read_losses(labels, problem)
     with showing("canary") as (console, report):
         replayed = ServiceReplay(models, request_log, losses, report) if request_log else None
 

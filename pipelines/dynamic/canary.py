@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 from headrace.core import storage
@@ -70,8 +71,13 @@ def _at_service(settings: DynamicSettings, version: str, claim: Claim) -> tuple[
     from headrace.components.deploy.canary.settings import CanarySettings
     from headrace.components.deploy.open import open_service
     from headrace.components.rollout.renewal import renew
+    from headrace.components.rollout.replay import ServiceReplay
     from headrace.components.rollout.service import ServiceRolloutConfig
 
+    if settings.request_log and importlib.util.find_spec("tensorflow") is None:
+        # Such as a Cloud Function, which starts runs. Without the replay, the step would withdraw the canary at its
+        # deadline.
+        return "under way", ("Its next step replays requests, which a tick on a machine with TensorFlow takes.",)
     config = ServiceRolloutConfig(
         version,
         settings.traffic_log,
@@ -79,7 +85,9 @@ def _at_service(settings: DynamicSettings, version: str, claim: Claim) -> tuple[
         registry=settings.registry,
         why="dynamic training",
     )
-    step = renew(open_service(settings.endpoint, registry=settings.registry), config, claim)
+    log = settings.request_log
+    replayed = ServiceReplay(settings.registry, log, None) if log else None
+    step = renew(open_service(settings.endpoint, registry=settings.registry), config, claim, replayed=replayed)
     return step.outcome, step.reasons
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.components.announce.destinations import check_destination
+from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
@@ -64,7 +65,7 @@ def initialize(
         options["machine"] = mark_of(root, name)
     registry, endpoint = _places(root, name, platform, place)
     if place is not None:
-        options["traffic_log"] = _traffic_log(place, by_canary=options.get("canary") is not None)
+        options["traffic_log"], options["request_log"] = _logs(place, options.get("canary"))
     settings = DynamicSettings(
         name=name,
         problem=places.template(root),
@@ -100,8 +101,8 @@ def _places(root: str, name: str, platform: PlatformName, place: PlatformLocatio
     return destinations(root, Target(platform, where.project, where.location, place.namespace), name)
 
 
-def _traffic_log(place: PlatformLocation, *, by_canary: bool) -> str:
-    """The traffic log of the options; "" where the traffic is that of the options.
+def _logs(place: PlatformLocation, canary: CanarySettings | None) -> tuple[str, str]:
+    """The traffic log of the options, and the request log if the canary is decided by a replay; "" for each other log.
 
     Raises:
         UsageError: the options contradict the canary.
@@ -125,7 +126,7 @@ def _traffic_log(place: PlatformLocation, *, by_canary: bool) -> str:
 
         endpoint = build(KubeflowOptions, table, "kubeflow").endpoint
     where = f"{place.options_file}, [{place.platform}.endpoint]"
-    if not by_canary:
+    if canary is None:
         if not endpoint.traffic:
             raise UsageError(
                 "a new version gets no traffic, and nothing decides about it",
@@ -134,7 +135,7 @@ def _traffic_log(place: PlatformLocation, *, by_canary: bool) -> str:
                 received="traffic = 0",
                 fix="Give the canary to `headrace dynamic init`, such as --canary 10,50",
             )
-        return ""
+        return "", ""
     aliases = getattr(endpoint, "aliases", ())
     if endpoint.traffic or not endpoint.traffic_log or "champion" in aliases:
         raise UsageError(
@@ -144,7 +145,18 @@ def _traffic_log(place: PlatformLocation, *, by_canary: bool) -> str:
             received=f"traffic = {endpoint.traffic}, traffic_log = {endpoint.traffic_log!r}"
             + (f", aliases = {list(aliases)}" if aliases else ""),
         )
-    return str(endpoint.traffic_log)
+    if not canary.needs_replay:
+        return str(endpoint.traffic_log), ""
+    if not endpoint.request_log:
+        raise UsageError(
+            "the settings of the canary require replayed requests",
+            where=where,
+            expected="request_log, where the servers of both versions log a sample of their requests",
+            received="no request_log",
+            fix='Add it, such as request_log = "gs://BUCKET/requests", or leave minimum_replayed and '
+            "maximum_differing at their defaults",
+        )
+    return str(endpoint.traffic_log), str(endpoint.request_log)
 
 
 def _compiled(settings: DynamicSettings, place: PlatformLocation, allow_tags: bool) -> dict[str, bytes]:

@@ -26,6 +26,7 @@ from headrace.core.sources.csv_dialect import CsvDialect
 from headrace.core.steps import workspace
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 from headrace.core.storage.output_check import check_output
+from headrace.pipelines.dynamic.canary_check import check_canary, check_deadline
 from headrace.pipelines.submission.place import PlatformLocation
 
 PlatformName = Literal["local", "vertex", "kubeflow"]
@@ -57,6 +58,7 @@ class DynamicSettings:
         watch_by_ticks: whether ticks take the steps of a canary on an endpoint of this machine; else a task of the run
             watches it until the end. At a service, ticks always do.
         traffic_log: where the servers of a service write their counts, which a canary is decided by; "" for none.
+        request_log: where the servers of a service log requests, for a canary that is decided by their replay; else "".
         log_share: fraction of the predicted rows that an endpoint of this machine logs, in [0, 1]; None
             leaves the endpoint's as it is.
         deadline_hours: maximum duration of a run, in hours; 0 for none.
@@ -89,6 +91,7 @@ class DynamicSettings:
     canary: CanarySettings | None = None
     watch_by_ticks: bool = False
     traffic_log: str = ""
+    request_log: str = ""
     log_share: float | None = None
     deadline_hours: float = 0.0
     training_share: float = 2 / 3
@@ -119,13 +122,14 @@ class DynamicSettings:
                 expected="no log_share, but on the platform local",
                 received=self.platform,
             )
-        if self.platform != "local" and (self.canary is None) != (not self.traffic_log):
-            raise UsageError(
-                "a canary and its traffic log belong together", where=where, expected="both, or neither",
-                received=self.traffic_log or "no traffic log",
-            )  # fmt: skip
-        if self.watch_by_ticks and self.canary is None:
-            raise UsageError("ticks have no canary to watch", where=where, expected="a canary")
+        check_canary(
+            self.canary,
+            where=where,
+            of_service=self.platform != "local",
+            by_ticks=self.watch_by_ticks,
+            traffic_log=self.traffic_log,
+            request_log=self.request_log,
+        )
         if self.place is not None and self.place.platform != self.platform:
             raise UsageError("the place is of another platform", where=where, received=self.place.platform)
         # They check themselves.
@@ -153,21 +157,7 @@ class DynamicSettings:
         check_positive(self.retry_minutes, "retry_minutes", where=where)
         if self.deadline_hours:
             check_positive(self.deadline_hours, "deadline_hours", where=where)
-            self._check_deadline(where)
-
-    def _check_deadline(self, where: str) -> None:
-        """A watch that cannot end in time is refused before any run."""
-        canary = self.canary
-        left = (1 - self.training_share) * self.deadline_hours * 3600
-        needed = 0.0 if canary is None else canary.shortest_s
-        if needed > left:
-            raise UsageError(
-                "the canary does not fit into the deadline",
-                where=where,
-                expected=f"at most {left:,.0f} s for its steps: the deadline without the training's fraction",
-                received=f"{needed:,.0f} s",
-                fix="Give a longer deadline, a smaller fraction for training, or shorter steps",
-            )
+            check_deadline(self.canary, (1 - self.training_share) * self.deadline_hours * 3600, where)
 
     @property
     def folder(self) -> str:

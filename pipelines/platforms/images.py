@@ -57,6 +57,8 @@ _IMAGE_OF: dict[Role, str] = {
     "prepare": "beam",
     "score": "beam",
     "monitor": "beam",
+    # A replay loads both versions, and labels are rows.
+    "canary": "beam",
     # Both verify files by their checksums.
     "check": "beam",
     "publish": "beam",
@@ -64,6 +66,8 @@ _IMAGE_OF: dict[Role, str] = {
     "train": "train",
     "tune": "train",
 }
+# Roles of dynamic training that take steps of a canary, which load both versions if logged requests are replayed.
+_STEPS_OF_CANARY: tuple[Role, ...] = ("renew", "conclude", "tick")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Images:
     """The images of a release.
 
     Attributes:
-        beam: preprocesses, scores, and publishes predictions, in a pipeline's task.
+        beam: preprocesses, scores, publishes predictions, and replays requests, in a pipeline's task.
         train: trains and evaluates.
         serve: serves predictions.
         worker: the beam image with Beam's boot program, from which a service starts workers; "" if not needed.
@@ -96,8 +100,15 @@ class Images:
                 continue
             check_image(image, f"images.{known.name}", allow_tags=self.allow_tags)
 
-    def of(self, role: Role) -> str:
-        """The image of a task."""
+    def of(self, role: Role, *, replays: bool = False) -> str:
+        """The image of a task.
+
+        Args:
+            role: of the task.
+            replays: whether a canary of dynamic training may be decided by replayed requests.
+        """
+        if replays and role in _STEPS_OF_CANARY:
+            return self.beam
         image: str = getattr(self, _IMAGE_OF.get(role, "light"))
         return image or self.beam
 

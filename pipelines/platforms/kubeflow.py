@@ -12,7 +12,7 @@ from headrace.pipelines.platforms.folder_registry import FolderRegistry
 from headrace.pipelines.platforms.images import Images, is_ours, role_of
 from headrace.pipelines.platforms.kubeflow_options import KubeflowOptions, PodOptions
 from headrace.pipelines.platforms.options import as_json
-from headrace.pipelines.platforms.renewal import renewed
+from headrace.pipelines.platforms.renewal import may_replay, renewed
 
 
 class KubeflowPlatform(FolderRegistry):
@@ -45,7 +45,7 @@ class KubeflowPlatform(FolderRegistry):
         kubernetes, options = self._kubernetes, self._options
         role = role_of(task.name)
         pod = options.tasks.get(role, PodOptions())
-        task.set_container_image(self._images.of(role))
+        task.set_container_image(self._images.of(role, replays=may_replay(self._options.endpoint)))
         if pod.cpu:
             task.set_cpu_request(pod.cpu).set_cpu_limit(pod.cpu)
         if pod.memory:

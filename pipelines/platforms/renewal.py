@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def may_replay(options: Any) -> bool:
+    """Whether steps of a canary may replay requests, by the `traffic` and `request_log` of an endpoint's options."""
+    return bool(options.request_log) and options.traffic == 0
+
+
 def renewed(
     platform: Any,
     options: Any,
@@ -21,7 +26,7 @@ def renewed(
 
     Args:
         platform: that compiles.
-        options: of its endpoint, with `traffic` and `traffic_log`.
+        options: of its endpoint, with `traffic`, `traffic_log` and `request_log`.
         registered: output of the task that registered the version.
         claim, canary, endpoint, model, registry, root: inputs of the tasks.
     """
@@ -38,5 +43,6 @@ def renewed(
         claim=claim,
         canary=canary,
         root=root,
+        **({"request_log": options.request_log} if options.request_log else {}),
     )
     return platform.configure_task(task.after(deployed), cache=False)

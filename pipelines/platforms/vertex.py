@@ -13,7 +13,7 @@ from headrace.core.errors import UsageError
 from headrace.pipelines.platforms import vertex_jobs, vertex_rules
 from headrace.pipelines.platforms.images import Images, Role, is_ours, role_of
 from headrace.pipelines.platforms.options import as_json
-from headrace.pipelines.platforms.renewal import renewed
+from headrace.pipelines.platforms.renewal import may_replay, renewed
 from headrace.pipelines.platforms.vertex_options import TaskOptions, VertexOptions
 
 # These run as separate jobs; the machine of the task that starts such a job cannot be chosen.
@@ -73,7 +73,7 @@ class VertexPlatform:
             training = self._options.training
             retries = training.retries if role == "train" else self._options.tuning.retries
             return self._place_launcher(task, retries, cache=cache and training.cache)
-        task.set_container_image(self._images.of(role))
+        task.set_container_image(self._images.of(role, replays=may_replay(self._options.endpoint)))
         if options.cpu:
             task.set_cpu_limit(str(options.cpu))
         if options.memory:

@@ -119,6 +119,12 @@ def test_an_error_keeps_its_exit_status(engine: Engine, image: Callable[..., str
                 "headrace.components.summarize.dynamic.step",
                 "headrace.pipelines.dynamic.tick",
                 "headrace.pipelines.dynamic.submitted_runs",
+                # A step of a canary, its replay and its labels.
+                "headrace.components.rollout.service_step",
+                "headrace.components.deploy.canary.labels",
+                "headrace.components.deploy.vertex.vertex_endpoint",
+                "headrace.components.deploy.kserve.kserve_endpoint",
+                *("headrace.core.scoring.online.model", "headrace.core.saved_model.loaded"),
                 # Destinations of announcements.
                 *("confluent_kafka", "google.cloud.pubsub_v1"),
             ],

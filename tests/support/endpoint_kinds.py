@@ -73,14 +73,14 @@ def local_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     return Case(lambda: LocalEndpoint(endpoint), add, served, registry)
 
 
-def vertex_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+def vertex_case(request: pytest.FixtureRequest, tmp_path: Path, make: Callable[[Path, str], str] = make_model) -> Case:
     server: VertexServer = request.getfixturevalue("vertex_server")
     server.be_asked_from_here()
     bucket, entry, name = request.getfixturevalue("bucket"), f"{PARENT}/models/natality", f"{PARENT}/endpoints/natality"
 
     def add(version: str, percent: int) -> None:
         uri = f"gs://{bucket}/runs/{version}/model"
-        storage.upload_folder(Path(make_model(tmp_path / version, version)), uri, "training.json")
+        storage.upload_folder(Path(make(tmp_path / version, version)), uri, "training.json")
         config = UploadConfig(registry=entry, model_uri=uri, version=version, serving_image=IMAGE)
         registered = register(config, f"gs://{bucket}/root", None, ["champion"] if percent == 100 else [])
         vertex.deploy(vertex.VertexDeployConfig(registered, name, "n1-standard-4", traffic=percent))
@@ -93,7 +93,9 @@ def vertex_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     return Case(lambda: VertexEndpoint(name), add, served, VertexRegistry(entry))
 
 
-def kserve_case(request: pytest.FixtureRequest, tmp_path: Path, mode: str) -> Case:
+def kserve_case(
+    request: pytest.FixtureRequest, tmp_path: Path, mode: str, make: Callable[[Path, str], str] = make_model
+) -> Case:
     bucket, cluster = request.getfixturevalue("bucket"), KserveCluster()
     registry = Registry(f"gs://{bucket}/registry/natality")
     name = "kserve://models/natality"
@@ -107,7 +109,7 @@ def kserve_case(request: pytest.FixtureRequest, tmp_path: Path, mode: str) -> Ca
 
     def add(version: str, percent: int) -> None:
         if version not in registry.state().versions:
-            registry.register(make_model(tmp_path / version, version))
+            registry.register(make(tmp_path / version, version))
         if percent == 100:
             registry.promote(version)
         config = kserve.InferenceServiceConfig(IMAGE, traffic=percent, mode=mode)

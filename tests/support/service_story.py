@@ -53,7 +53,10 @@ class Story:
 
 
 def story(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Story:
-    case = KINDS[kind](request, tmp_path)
+    return story_of(KINDS[kind](request, tmp_path), tmp_path)
+
+
+def story_of(case: Case, tmp_path: Path) -> Story:
     case.add(A, 100)
     case.add(B, 0)
     assert case.served() == {A: 100}

@@ -89,6 +89,11 @@ class CanarySettings:
         """Minimum duration until it is promoted, in seconds."""
         return self.minimum_step_s * len(self.steps)
 
+    @property
+    def needs_replay(self) -> bool:
+        """Whether replayed or labelled rows decide, too."""
+        return bool(self.minimum_replayed or self.minimum_labelled or self.maximum_differing is not None)
+
     def within(self, seconds: float) -> CanarySettings:
         """The settings with a decision after a duration at the latest; it must be above 0."""
         return replace(self, deadline_s=min(self.deadline_s, seconds))

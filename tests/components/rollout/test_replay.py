@@ -82,7 +82,15 @@ def test_a_canary_waits_for_replayed_rows_since_it_was_staged(request: Any, tmp_
 def test_what_a_replay_needs() -> None:
     check_request_log(CanarySettings(), "", "")
     check_request_log(CanarySettings(minimum_replayed=1), "gs://bucket/log", "registry")
+    labelled = CanarySettings(minimum_labelled=1)
+    check_request_log(labelled, "gs://bucket/log", "registry", "labels.csv", "problem.py")
     with pytest.raises(UsageError, match=r"require replayed requests.*--request-log URI"):
         check_request_log(CanarySettings(minimum_replayed=1), "", "registry")
     with pytest.raises(UsageError, match="the replay has no models"):
         check_request_log(CanarySettings(), "gs://bucket/log", "")
+    with pytest.raises(UsageError, match=r"labels need the Problem, and a request log.*no request log"):
+        check_request_log(CanarySettings(), "", "registry", "labels.csv", "problem.py")
+    with pytest.raises(UsageError, match=r"labels need the Problem, and a request log.*no Problem file"):
+        check_request_log(CanarySettings(), "gs://bucket/log", "registry", "labels.csv")
+    with pytest.raises(UsageError, match="require labelled rows"):
+        check_request_log(labelled, "gs://bucket/log", "registry")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.util
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,15 +12,18 @@ from typing import Any
 
 import pytest
 from peers.vertex.service import PARENT
-from support.endpoint_kinds import KINDS, A, B
+from support.endpoint_kinds import KINDS, A, B, Case
 from support.ledgers import arrival, claimed
+from support.replay_story import ReplayStory, replay_story
 from support.rollout_world import SETTINGS, Killed, World
 from support.rollout_world import world as world
 from support.triggered import DIGESTS, CountedRuns
 
+from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.local import operate
 from headrace.components.deploy.local.endpoint import WATCH_LOCK
 from headrace.components.deploy.local.publisher import LocalDeployConfig
+from headrace.components.rollout import renewal
 from headrace.components.rollout.step import deploy_or_roll_out
 from headrace.core import storage
 from headrace.core.errors import UsageError
@@ -169,28 +174,71 @@ def test_a_run_that_was_overtaken_takes_no_step(settings: DynamicSettings, world
     assert world.state == before
 
 
-def test_at_a_service_ticks_take_the_steps(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    case = KINDS["vertex"](request, tmp_path)
-    case.add(A, 100)
-    case.add(B, 0)
+def left_at_vertex(case: Case, folder: Path, canary: CanarySettings, request_log: str = "") -> DynamicSettings:
+    """A dynamic training on Vertex AI, one of whose runs left the canary B."""
     settings = DynamicSettings(
         "natality",
         "problem.py",
         DIGESTS,
-        str(tmp_path / "root"),
+        str(folder / "root"),
         case.registry.where,
         f"{PARENT}/endpoints/natality",
         platform="vertex",
         place=PlatformLocation("vertex", project="demo-project", location="us-central1"),
-        canary=dataclasses.replace(CANARY, deadline_s=0.001),
-        traffic_log=str(tmp_path / "traffic"),
+        canary=canary,
+        traffic_log=str(folder / "traffic"),
+        request_log=request_log,
     )
     settings.write()
     claim = claimed(settings.folder, [arrival(0)])
     settings.ledger.watch(claim.run_id, claim.holder, Watch(B))
+    return settings
+
+
+def test_at_a_service_ticks_take_the_steps(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    case = KINDS["vertex"](request, tmp_path)
+    case.add(A, 100)
+    case.add(B, 0)
+    settings = left_at_vertex(case, tmp_path, dataclasses.replace(CANARY, deadline_s=0.001))
     first = ticked(settings)
     assert (first.did, case.served()) == ("running", {A: 90, B: 10})
     assert ticked(settings, CountedRuns()).did == "idle"
     (ending,) = settings.ledger.state().history
     assert (ending.outcome, ending.model, case.served()) == ("kept", B, {A: 100})
     assert ending.why.startswith("withdrawn: The deadline is over without enough evidence to promote. ")
+
+
+def at_last_step(settings: DynamicSettings, story: ReplayStory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks until half of the traffic is the canary's, and nothing but replayed rows is missing."""
+    real = functools.partial(renewal.renew, now=lambda: story.told.now)
+    monkeypatch.setattr(renewal, "renew", real)
+    for percent in (10, 50):
+        assert (ticked(settings).did, story.told.case.served()) == ("running", {A: 100 - percent, B: percent})
+        story.told.requests()
+    assert "0 of 30 logged rows are replayed." in ticked(settings).why
+
+
+@pytest.mark.parametrize(("bias", "outcome", "served"), [(1.0, "promoted", {B: 100}), (1.5, "kept", {A: 100})])
+def test_at_a_service_ticks_replay_logged_requests(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bias: float,
+    outcome: str,
+    served: dict[str, int],
+) -> None:
+    story = replay_story("vertex", request, tmp_path, canary_bias=bias)
+    canary = dataclasses.replace(CANARY, minimum_requests=200, minimum_replayed=30, maximum_differing=0.05)
+    settings = left_at_vertex(story.told.case, tmp_path, canary, story.log)
+    at_last_step(settings, story, monkeypatch)
+    story.log_requests(10)
+    # Such as a Cloud Function: it leaves the step to a tick that can replay.
+    with monkeypatch.context() as without:
+        without.setattr(importlib.util, "find_spec", lambda _: None)
+        waits = ticked(settings)
+    assert "a tick on a machine with TensorFlow takes" in waits.why
+    assert story.told.case.served() == {A: 50, B: 50}
+    assert ticked(settings, CountedRuns()).did == "idle"
+    (ending,) = settings.ledger.state().history
+    assert (ending.outcome, story.told.case.served()) == (outcome, served)
+    assert ("The canary is worse" in ending.why) == (outcome == "kept")

@@ -15,6 +15,7 @@ from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.train.options import Budget, Options
 from headrace.components.train.request import TrainingRequest
+from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
 from headrace.core.ledger.retries import Retries
 from headrace.core.ledger.state import LedgerRun
@@ -22,9 +23,18 @@ from headrace.core.problem.file import load_problem
 from headrace.pipelines.dynamic.arguments import arguments_of
 from headrace.pipelines.dynamic.initialize import initialize
 from headrace.pipelines.dynamic.settings import DIGESTS, DynamicSettings, change, read
+from headrace.pipelines.lint.spec import read_spec
 from headrace.pipelines.submission.place import PlatformLocation
 
 PLATFORMS = Path(__file__).parents[1] / "platforms"
+
+
+LIGHT = f"registry.example.com/headrace/light@sha256:{'7' * 64}"
+
+
+def image(made: DynamicSettings, task: str) -> str:
+    """The image of a task of the compiled pipeline."""
+    return dict(read_spec(made.spec).containers())[f"exec-{task}"]["image"]
 
 
 def settings(**given: Any) -> DynamicSettings:
@@ -39,6 +49,7 @@ def settings(**given: Any) -> DynamicSettings:
     return DynamicSettings(**{**basis, **given})
 
 
+AT_VERTEX: dict[str, Any] = {"platform": "vertex", "place": PlatformLocation("vertex")}
 FULL: dict[str, Any] = {
     "csv": ("delimiter=;",),
     "last_spans": 30,
@@ -87,6 +98,16 @@ def test_json() -> None:
             {"platform": "vertex", "place": PlatformLocation("vertex"), "log_share": 0.5},
             "the fraction that is logged is of",
         ),
+        (
+            {**AT_VERTEX, "canary": CanarySettings(minimum_replayed=1), "traffic_log": "gs://b/t"},
+            "decided by replayed requests and its request log belong together",
+        ),
+        (
+            {**AT_VERTEX, "canary": CanarySettings(), "traffic_log": "gs://b/t", "request_log": "gs://b/r"},
+            "decided by replayed requests and its request log belong together",
+        ),
+        ({"request_log": "gs://b/r"}, "decided by replayed requests and its request log belong together"),
+        ({"canary": CanarySettings(minimum_labelled=1)}, "a canary of dynamic training has no labels"),
         ({"watch_by_ticks": True}, "ticks have no canary to watch"),
         ({"csv": ("delimiter",)}, "--csv is wrong"),
         ({"last_spans": 3, "last_days": 3}, "the window has two limits"),
@@ -193,6 +214,37 @@ class TestStored:
         made = initialize(problem, root, platform="kubeflow", place=place, canary=canary)
         assert (made.traffic_log, read(root)) == ("gs://b/traffic", made)
         assert "exec-renew" in Path(made.spec).read_text()
+
+    @pytest.mark.parametrize("platform", ["vertex", "kubeflow"])
+    def test_a_canary_that_replays_needs_the_request_log_of_the_options(
+        self, tmp_path: Path, bucket: str, platform: str
+    ) -> None:
+        problem, root, options = problem_file(tmp_path).path, str(tmp_path / "root"), tmp_path / "options.toml"
+        given: dict[str, Any] = {"platform": platform}
+        given["place"] = PlatformLocation(platform, options_file=str(options))
+        if platform == "vertex":
+            root = f"gs://{bucket}/root"
+        log = 'traffic = 0\ntraffic_log = "gs://b/traffic"\n'
+        whole = (PLATFORMS / f"{platform}.toml").read_text().replace("traffic = 20\n", log)
+        options.write_text(
+            whole.replace('"champion"', '"challenger"').replace("[images]", f'[images]\nlight = "{LIGHT}"')
+        )
+        for setting in ({"minimum_replayed": 10}, {"maximum_differing": 0.1}):
+            with pytest.raises(UsageError, match=r"require replayed requests.*request_log") as refused:
+                initialize(problem, root, canary=CanarySettings(**setting), **given)
+            assert refused.value.where == f"{options}, [{platform}.endpoint]"
+        assert not storage.exists(storage.join(root, "dynamic"))
+        made = initialize(problem, root, canary=CanarySettings(), **given)
+        assert (made.request_log, image(made, "renew")) == ("", LIGHT)
+        options.write_text(options.read_text().replace(log, f'{log}request_log = "gs://b/requests"\n'))
+        made = initialize(problem, root, canary=CanarySettings(), **given, replace_settings=True)
+        assert made.request_log == ""
+        made = initialize(problem, root, canary=CanarySettings(minimum_replayed=10), **given, replace_settings=True)
+        assert (made.request_log, read(root)) == ("gs://b/requests", made)
+        # The tasks that take steps hold what loads both versions.
+        assert {"/beam@" in image(made, task) for task in ("renew", "conclude")} == {True}
+        assert {image(made, task) for task in ("claim", "announce")} == {LIGHT}
+        assert storage.read_bytes(made.spec).count(b"gs://b/requests") >= 1
 
     @pytest.mark.parametrize("root", ["hdfs://name/root", "bigquery://project.table.root"])
     def test_a_root_that_is_neither_on_a_disk_nor_in_a_bucket(

@@ -9,7 +9,7 @@ import pytest
 from headrace.core.errors import UsageError
 from headrace.pipelines.compiler import load_platform
 from headrace.pipelines.platforms import vertex_rules
-from headrace.pipelines.platforms.images import Images
+from headrace.pipelines.platforms.images import Images, Role
 from headrace.pipelines.platforms.options import build, read_options
 from headrace.pipelines.platforms.vertex_options import (
     DataflowOptions,
@@ -302,7 +302,11 @@ def test_images_are_named_by_their_digests() -> None:
     images = Images(**names, light=f"gcr.io/p/light{DIGEST}")
     assert images.of("deploy") == images.of("notify") == f"gcr.io/p/light{DIGEST}"
     # What reads rows or predictions needs libraries that an image for light work may do without.
-    assert {images.of(role) for role in ("champion", "check", "publish")} == {names["beam"]}
+    assert {images.of(role) for role in ("champion", "check", "publish", "canary")} == {names["beam"]}
+    steps: tuple[Role, ...] = ("renew", "conclude", "tick")
+    assert {images.of(role) for role in steps} == {images.light}
+    assert {images.of(role, replays=True) for role in steps} == {names["beam"]}
+    assert images.of("deploy", replays=True) == images.light
     with pytest.raises(UsageError, match="has a tag instead of a digest") as caught:
         Images(**{**names, "train": "gcr.io/p/x:1.0"})
     assert caught.value.where == "images.train"

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from headrace.components.deploy.canary.replay import Losses, ReplayEvidence, ReplaySession
     from headrace.core.scoring.online.model import OnlineModel
 
-# Of one call: what is in the log is scored, however much it is.
+# Maximum rows of one call, which is no limit in practice: all rows of the log are scored.
 _MAXIMUM_ROWS = 1 << 40
 
 
 def needs_replay(settings: CanarySettings) -> bool:
-    """Whether a canary is decided by replayed or labelled rows too."""
+    """Whether a canary's decision also depends on replayed or labelled rows."""
     return bool(settings.minimum_replayed or settings.minimum_labelled or settings.maximum_differing is not None)
 
 
 def check_logged(folder: EndpointFolder, state: EndpointState) -> None:
-    """Refuses an endpoint whose requests are not logged.
+    """Checks that an endpoint logs requests.
 
     Raises:
-        UsageError: they are not.
+        UsageError: the endpoint logs no requests.
     """
     if not state.log_share:
         raise UsageError(
@@ -43,10 +43,10 @@ def check_logged(folder: EndpointFolder, state: EndpointState) -> None:
 
 
 def check_request_log(settings: CanarySettings, request_log: str, registry: str) -> None:
-    """Refuses a canary at a service that is decided by a replay, and names no request log or no registry.
+    """Checks that a canary on a service has the request log and the registry that a replay needs.
 
     Raises:
-        UsageError: one is missing.
+        UsageError: the settings require a replay without a request log, or there is a request log without a registry.
     """
     if needs_replay(settings) and not request_log:
         raise UsageError(
@@ -62,12 +62,12 @@ def check_request_log(settings: CanarySettings, request_log: str, registry: str)
 
 
 class ServiceReplay:
-    """The replay of a canary at a service; a new one, in another process, reads the log again and finds the same.
+    """The replay of a canary on a service. It stores nothing: another process reads the log again, with equal results.
 
     Args:
-        registry: of both versions.
-        request_log: folder, or prefix on gs:// or s3://, that the servers of both versions write.
-        losses: of labelled rows; None without labels.
+        registry: registry of both versions.
+        request_log: folder, or prefix on gs:// or s3://, to which the servers of both versions write.
+        losses: losses of labelled rows; None without labels.
         report: receives progress.
     """
 
@@ -81,6 +81,11 @@ class ServiceReplay:
 
     def __call__(self, stable: str, canary: str, since: datetime) -> ReplayEvidence:
         """All logged requests of a canary since a time, scored by both versions.
+
+        Args:
+            stable: the version that the canary is compared with.
+            canary: the version that the canary tests.
+            since: time at which the canary was staged, with a time zone.
 
         Raises:
             UsageError: a version is not in the registry, or cannot score the logged columns.
@@ -111,11 +116,11 @@ class ServiceReplay:
 
 
 def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progress) -> Callable[[], ReplayEvidence]:
-    """Loads both versions, and returns what scores the requests that were logged since the last call.
+    """Loads both versions. The returned function scores the requests logged since its last call, and returns the total.
 
     Args:
-        folder: of an endpoint with a canary.
-        losses: of labelled rows; None without labels.
+        folder: folder of an endpoint with a canary.
+        losses: losses of labelled rows; None without labels.
         report: receives progress.
 
     Raises:

@@ -56,7 +56,7 @@ class ModelRegistry(ABC):
         """Applies a change, and again if another process changed the state in between. Returns the new state."""
 
     def differences(self) -> list[str]:
-        """Differences between a service and the state, as sentences. The next change corrects them. Empty for folders."""
+        """Differences between a service and the state, as sentences, which the next change corrects."""
         return []
 
     def versions(self) -> list[str]:

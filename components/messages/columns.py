@@ -27,7 +27,7 @@ class MessageColumn:
     """A column of spans.
 
     Attributes:
-        name: of the field in messages, and of the column.
+        name: name of the field in messages, and of the column.
         kind: number (float64) or text.
         spellings: the category that spells a boolean or a number, by its text; see `values.spellings`.
         missing: texts that stand for a missing number.

@@ -91,7 +91,7 @@ class RegistryState:
         where: name of the registry, for errors.
         epoch: number of the last change; 0 if there was none.
         aliases: version by alias.
-        versions: by name.
+        versions: versions by name.
         history: the last 1,000 changes, latest last.
     """
 

@@ -15,7 +15,7 @@ def check_version(version: object, where: str, kind: type[DataError] | type[Usag
 
     Args:
         version: 1 to 64 letters, digits, ., - and _, starting with a letter or a digit.
-        where: where it comes from, for an error.
+        where: origin of the name, for an error.
         kind: class of the error.
 
     Raises:

@@ -101,7 +101,7 @@ def pump(
         ledger: ledger of the endpoint.
         runs: runs of the platform.
         now: current time, with a time zone.
-        name: first part of the ids of runs, such as the Problem's name; "" for no such part.
+        name: prefix of the ids of runs, such as the Problem's name; "" for no prefix.
         retries: retries of failed runs; None for the defaults of `Retries`.
         step: runs a step of the canary that a run left under way. A HeadraceError other than PlatformError and
             Overtaken counts as a failed attempt. None does not change the canary.

@@ -31,9 +31,9 @@ def register(
         model: the Model.
         evaluation: its Evaluation.
         serving_image: container image of the model's server.
-        aliases: of the version; other versions lose them.
-        labels: of the model, for billing.
-        encryption_key: a key of Cloud KMS, or "".
+        aliases: aliases of the version; other versions lose them.
+        labels: labels of the model, for billing.
+        encryption_key: name of a Cloud KMS key; "" for Google's own key.
         rules: enforce lets the version's server refuse rows that break the rules of the Model's Problem; warn lets it
             predict and count those whose values are out of bounds or unknown.
         claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run changes nothing.

@@ -123,7 +123,7 @@ class Login:
     """Verifies the tokens of requests.
 
     Args:
-        audience: audience of tokens in `Authorization: Bearer`, such as the service's URL; "" accepts no such token.
+        audience: audience of tokens in `Authorization: Bearer`, such as the service's URL; "" accepts none.
         allow: e-mail addresses of the accounts that may use the service, one or more.
         iap_audience: audience of assertions of Identity-Aware Proxy; "" accepts no assertion.
         issuers: issuers of tokens for `audience` and `iap_audience`.

@@ -11,7 +11,7 @@ _SHOWN = 50
 
 
 def run_of(run: LedgerRun | None) -> dict[str, Any] | None:
-    """The run under way as JSON values: id, state ("started" or "running"), fence and data versions; None for None."""
+    """The run under way as JSON values: id, state, fence and data versions; None if there is none."""
     if run is None:
         return None
     state = "started" if run.holder is None else "running"

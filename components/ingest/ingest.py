@@ -65,7 +65,7 @@ class IngestResult:
         added: names of the arrived spans that are in the window.
         others: outcomes of arrivals that differ from that of the run, by version, as `Ledger.end` accepts them.
         quarantined: spans that are quarantined as a whole, and arrived or were judged in this call.
-        withdrawn: names of the withdrawn spans, which are excluded from the window.
+        withdrawn: names of the spans with a withdrawn version, which is excluded from the window.
         not_compared: columns that the baseline lacks or has in another form, because the schema changed.
         rows_in: number of rows read, of all spans in the window.
         rows_out: number of rows of the window, over all splits.

@@ -98,7 +98,10 @@ class LocalDeployConfig:
         check_count(self.keep_versions, "keep_versions", minimum=0, where="LocalDeployConfig")
 
     def serving(self, state: EndpointState | None) -> ServerOptions:
-        """Options of the servers of an endpoint with a state; None for a new endpoint.
+        """Options of the endpoint's servers.
+
+        Args:
+            state: state of the endpoint; None for a new endpoint.
 
         Raises:
             UsageError: the Model's Problem declares a mode that needs another deployment.

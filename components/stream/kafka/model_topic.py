@@ -62,7 +62,7 @@ class ModelTopic:
         self._consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in sorted(self._partitions)])
 
     def poll(self) -> int:
-        """Reads available messages, without waiting; returns the number of model events.
+        """Reads available messages, without waiting; returns their number.
 
         Raises:
             UsageError: access is denied.

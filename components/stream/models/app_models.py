@@ -27,7 +27,7 @@ _log = logging.getLogger("headrace.stream")
 
 _FIRST_WAIT_S = 0.5
 _MAX_WAIT_S = 60.0
-# A model that cannot be read is retried forever. A model that fails for another reason is refused after three attempts.
+# A model that cannot be read is retried forever. A platform error of a model is retried twice, then it is refused.
 _FAILED_ATTEMPTS = 3
 
 
@@ -62,7 +62,7 @@ class AppModels:
         self._clock = clock
         self._chance = chance
         self._candidates = Candidates()
-        # Number of attempts that failed for a reason other than unreadable files, by epoch.
+        # Number of attempts that failed with a platform error other than unreadable files, by epoch.
         self._failed: Counter[int] = Counter()
         self._current: CurrentModel[LoadedModel | None] = CurrentModel(None)
         self._lock = threading.Lock()

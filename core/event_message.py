@@ -1,4 +1,4 @@
-"""Event message: JSON of bounded size, which is parsed before anything is known about its sender."""
+"""Event message: JSON of bounded size, parsed before the sender is verified."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def event_of(message: bytes, name: str, where: str) -> Any:
     """The JSON value of a message of at most 16 KiB; not null.
 
     Args:
-        message: as it arrived.
-        name: of the event, for messages to people, such as "model event".
-        where: it came from, for messages to people.
+        message: bytes of the message.
+        name: kind of event, such as "model event", for an error.
+        where: origin of the message, for an error.
 
     Raises:
-        DataError: it is too large, or not JSON.
+        DataError: the message is too large, or not JSON.
     """
     if len(message) > LARGEST:
         raise DataError(

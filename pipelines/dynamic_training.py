@@ -71,7 +71,7 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                 last_days=last_days,
                 half_life=half_life,
                 csv=csv,
-                # On this machine the command that runs it also starts the next one.
+                # On this machine, the command that runs the pipeline also starts the next run.
                 tick=platform.resolves,
             ),
             cache=False,

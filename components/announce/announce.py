@@ -1,4 +1,4 @@
-"""Announcement of a registry's champion to all destinations that have not heard of it."""
+"""Announcement of a registry's champion to all destinations that have not accepted it yet."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class AnnounceResult:
     """Result of an announcement.
 
     Attributes:
-        event: that was to be sent; None without a champion.
-        sent: destinations that accepted it now.
-        failed: errors by destination; it is sent to them again.
+        event: the event of the champion; None if the champion or a destination does not exist.
+        sent: destinations that accepted it in this call.
+        failed: pairs of a destination that did not accept it, and the error. The next call retries them.
     """
 
     event: ModelEvent | None
@@ -34,18 +34,19 @@ class AnnounceResult:
 
 
 def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], record: str) -> AnnounceResult:
-    """Sends the event of the registry's champion to every destination that did not accept it before.
+    """Sends the event of the registry's champion to every destination that has not accepted it yet.
 
-    A destination that fails is no error: the next call sends to it again.
+    A destination that fails raises no error: the next call retries it.
 
     Args:
-        registry: of the application's models.
+        registry: registry of the application's models.
         app: name of the application.
-        destinations: as of `check_destination`.
-        record: URI of the file with what each destination accepted.
+        destinations: destinations, as of `check_destination`.
+        record: URI of the file that stores the last epoch that each destination accepted.
 
     Raises:
-        DataError: the registry or the record is damaged.
+        UsageError: the name of the application is not valid, or access to the registry or the record is denied.
+        DataError: the registry or the record is damaged, or headrace did not promote the champion.
         PlatformError: the disk or the service failed, or the process is terminated.
     """
     event = event_of(registry, app) if destinations else None
@@ -62,7 +63,7 @@ def announce(registry: ModelRegistry, app: str, destinations: Sequence[str], rec
         except Terminated:
             raise
         except HeadraceError as error:
-            # A webhook's error names its host alone.
+            # The error of a webhook names only its host.
             failed.append((name_of(destination), error.paragraph))
             continue
         _accept(record, destination, event.epoch)
@@ -100,5 +101,5 @@ def _parsed(content: Any, record: str) -> dict[str, int]:
 
 
 def _key(destination: str) -> str:
-    """Of a webhook the URL is a secret, and not in the record."""
+    """The key of a destination in the record: a digest, because the URL of a webhook is a secret."""
     return hashlib.sha256(destination.encode()).hexdigest()[:16]

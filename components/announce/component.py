@@ -17,12 +17,12 @@ def announce(
     A destination that does not respond does not fail the run: the next run or tick retries it.
 
     Args:
-        registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
+        registry: registry of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
         app: name of the application.
         destinations: folders, gs://..., pubsub://PROJECT/TOPIC, kafka://BROKER:PORT/TOPIC or https://...
         record: URI of the file that records the events that each destination accepted.
         root: pipeline root, where the run's records are stored; "" for no records.
-        claim: output of `claim`, for a run of dynamic training, which sends nothing if it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run sends nothing.
     """
     from headrace.components.announce import step
 

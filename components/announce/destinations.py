@@ -1,7 +1,7 @@
 """Destinations of model events: a folder of files, a Pub/Sub topic, a Kafka topic, or a webhook.
 
-Each message is sent at least once: what was perhaps sent is sent again, with equal bytes. Receivers fold events by
-their epoch, so that a repeated one changes nothing.
+Delivery is at least once: an event whose delivery is uncertain is sent again with the same bytes. Receivers order
+events by epoch, so a repeated event has no effect.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ _SECONDS = 15.0
 
 
 def check_destination(destination: str) -> None:
-    """Refuses a destination that nothing can be sent to.
+    """Checks the form of a destination; sends nothing.
 
     Raises:
-        UsageError: it is not a folder, pubsub://PROJECT/TOPIC, kafka://BROKERS/TOPIC or https://...
+        UsageError: the destination is not a folder, gs://BUCKET/FOLDER, pubsub://PROJECT/TOPIC,
+            kafka://BROKER:PORT/TOPIC or https://...
     """
     scheme = destination.partition("://")[0] if "://" in destination else ""
     if scheme in ("http", "https"):
@@ -48,7 +49,7 @@ def check_destination(destination: str) -> None:
 
 
 def name_of(destination: str) -> str:
-    """A destination for messages and logs: of a webhook, whose URL is a secret, the host alone."""
+    """The name of a destination for errors and logs. Of a webhook, whose URL is a secret, it has only the host."""
     scheme = destination.partition("://")[0]
     if "://" in destination and scheme in ("http", "https"):
         return f"{scheme}://{urlsplit(destination).hostname}/..."
@@ -59,13 +60,13 @@ def send(event: ModelEvent, destination: str) -> None:
     """Sends an event; sending it again is safe.
 
     Args:
-        event: of the registry's last change of champion.
-        destination: as of `check_destination`.
+        event: event of the registry's last change of champion.
+        destination: a destination, as of `check_destination`.
 
     Raises:
-        UsageError: the destination is not valid, access is denied, or its client is not installed.
-        DataError: a folder has an event of another version of the same epoch.
-        PlatformError: the destination did not accept it, or whether it did is not known.
+        UsageError: the destination is not valid, access is denied, or the client library is not installed.
+        DataError: the folder has a different event of the same epoch.
+        PlatformError: the destination did not accept the event within about 15 s, or whether it did is unknown.
     """
     check_destination(destination)
     scheme = destination.partition("://")[0] if "://" in destination else ""
@@ -87,7 +88,7 @@ def _write(event: ModelEvent, folder: str) -> None:
     if found is None or found.content == event.encode():
         return
     there = ModelEvent.decode(found.content, uri)
-    # An earlier release described the same change in other words.
+    # An earlier release may have described the same change with other texts.
     if (there.version, there.digest, there.action) != (event.version, event.digest, event.action):
         raise DataError(
             "the folder has another event of this epoch",
@@ -109,7 +110,7 @@ def _publish(event: ModelEvent, destination: str) -> None:
     found = _PUBSUB.match(destination)
     assert found is not None
     try:
-        # Each message is sent at once, and the client's threads end with it.
+        # The message is sent at once, and leaving the context ends the client's threads.
         with translate_errors("Pub/Sub", destination, "roles/pubsub.publisher"), pubsub_v1.PublisherClient() as client:
             topic = client.topic_path(found["project"], found["topic"])
             attributes = {"app": event.app, "epoch": str(event.epoch)}
@@ -121,7 +122,7 @@ def _publish(event: ModelEvent, destination: str) -> None:
             fix=f"Create it: gcloud pubsub topics create {found['topic']} --project={found['project']}",
         ) from error
     except Terminated:
-        # A PlatformError, too, and not the service's.
+        # It is a PlatformError as well, but not a failure of the service.
         raise
     except PlatformError as error:
         raise _unsent(destination, error.received or error.what) from error
@@ -141,7 +142,7 @@ def _produce(event: ModelEvent, destination: str) -> None:
         "bootstrap.servers": found["brokers"],
         "acks": "all",
         "message.timeout.ms": int(_SECONDS * 1000),
-        # The client reports a broker that does not answer by the delivery, once.
+        # A broker that does not respond is reported once, by `on_delivery`.
         "log_level": 0,
     }
     try:
@@ -149,7 +150,7 @@ def _produce(event: ModelEvent, destination: str) -> None:
         producer.produce(
             found["topic"],
             value=event.encode(),
-            # Events of an application are in one partition, in order.
+            # One key per application, so that its events are in one partition, in order.
             key=event.app.encode(),
             on_delivery=lambda error, _: failed.append("" if error is None else error.str()),
         )
@@ -157,12 +158,12 @@ def _produce(event: ModelEvent, destination: str) -> None:
     except (KafkaException, BufferError) as error:
         raise _unsent(destination, str(error)) from error
     if left or failed != [""]:
-        raise _unsent(destination, ", ".join(filter(None, failed)) or "no answer of the brokers in time")
+        raise _unsent(destination, ", ".join(filter(None, failed)) or "no response of the brokers in time")
 
 
 def _unsent(destination: str, received: str) -> PlatformError:
     return PlatformError(
-        "the model event was not sent", where=destination, received=received, fix="Announce it again: that is safe"
+        "the model event was not sent", where=destination, received=received, fix="Announce it again, which is safe"
     )
 
 

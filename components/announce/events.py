@@ -1,4 +1,4 @@
-"""Model event of a registry: what its champion is since which change."""
+"""Model event of a registry: its champion, and the change that promoted it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from headrace.core.model_events.event import ModelEvent
 
 
 def event_of(registry: ModelRegistry, app: str) -> ModelEvent | None:
-    """The event of the last change of the champion; None where there is no champion.
+    """The event of the last change of the champion; None if the registry has no champion.
 
-    It follows from the registry alone: whoever sends it, and however often, its bytes are the same. Its Problem is that
-    of the version, by its record; versions that an earlier release registered have none.
+    The event depends only on the registry, so that every sender sends the same bytes. `problem` is the digest in the
+    version's record; versions registered by an earlier release have none.
 
     Args:
-        registry: of the application's models.
+        registry: registry of the application's models.
         app: name of the application.
 
     Raises:
-        DataError: the registry or the champion's record is damaged, or the version was never recorded.
+        DataError: the registry or the champion's record is damaged, or headrace did not promote the champion.
         UsageError: the name of the application is not valid, or access is denied.
         PlatformError: the disk or the service failed.
     """

@@ -20,13 +20,13 @@ def run(
     root: str,
     claim: Mapping[str, Any],
 ) -> None:
-    """Runs the step; arguments as of `component.announce`."""
+    """Implements `component.announce`, whose docstring describes the arguments."""
     with running("announce", root=root) as step:
         step.identity = publish_identity("announce", str(claim.get("run_id", "")), registry)
         check(Claim.from_json(claim))
         done = announce(open_registry(registry, new=True), app, destinations, record)
         for name, error in done.failed:
-            step.progress(f"not announced to {name}, which the next tick repeats: {error}", lasting=True)
+            step.progress(f"not announced to {name}, the next tick retries: {error}", lasting=True)
         step.finish(
             outputs={},
             result={

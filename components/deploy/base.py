@@ -1,4 +1,4 @@
-"""Endpoint interface: what the endpoints of this machine, of Vertex AI and of KServe have in common."""
+"""Endpoint interface, shared by the endpoints of this machine, of Vertex AI and of KServe."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from headrace.core.progress import Progress
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What the service of an endpoint says now.
+    """Current status of an endpoint, as reported by its service.
 
     Attributes:
-        traffic: percentage of the requests by version; they sum to 100. {} where nothing is served.
-        url: where it answers; "" where it does not.
+        traffic: percentage of the requests by version, which sum to 100; {} if no version is served.
+        url: URL of predictions; "" if there is none.
         ready: whether it serves its traffic.
-        why: the reason where it is not ready; "" where it is.
+        why: the reason if it is not ready; "" if it is ready.
     """
 
     traffic: Mapping[str, int]
@@ -30,17 +30,17 @@ class ServiceStatus:
 
 
 class Endpoint(Protocol):
-    """An endpoint with a history. Its state is the intent, and the service is made to follow it.
+    """An endpoint with a history. Its state is the intent, which is then applied to the service.
 
     Attributes:
-        where: its name or folder.
+        where: name or folder of the endpoint.
     """
 
     @property
     def where(self) -> str: ...
 
     def changing(self) -> AbstractContextManager[object]:
-        """Held during a change: another one waits, or is refused."""
+        """A context that is held during a change. A concurrent change waits, or is refused."""
 
     def state(self) -> EndpointState:
         """Versions, traffic, marks and history.
@@ -58,38 +58,38 @@ class Endpoint(Protocol):
         """
 
     def registry(self) -> str:
-        """The registry that the versions come from; "" if unknown."""
+        """Name of the registry that the versions come from; "" if it is unknown."""
 
     def check(self, version: str) -> None:
-        """Refuses a version that cannot get traffic: it is not there, or damaged.
+        """Checks that a version can get traffic.
 
         Raises:
-            UsageError: it is not there.
-            DataError: it is damaged.
+            UsageError: the endpoint does not have the version.
+            DataError: the version is damaged.
         """
 
     def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
-        """Gives all traffic to the version of `pending`, checked first where that is possible; again, nothing changes.
+        """Gives all traffic to the version of `pending`, after a check if one is possible. Repeating changes nothing.
 
         Returns:
             What was done, as a sentence without its full stop.
 
         Raises:
-            PlatformError: the version does not answer, or the service failed: the traffic did not change.
+            PlatformError: the version does not respond, or the service failed. The traffic did not change.
         """
 
     def promote(self, version: str, by: Origin, report: Progress) -> str:
         """Gives all traffic to a version of the endpoint; returns and errors as of `shift`."""
 
     def undeploy(self, version: str) -> None:
-        """Takes away a version without traffic.
+        """Removes a version without traffic from the endpoint.
 
         Raises:
-            UsageError: it has traffic.
+            UsageError: the version has traffic.
         """
 
     def status(self) -> ServiceStatus:
-        """What the service says now."""
+        """The current status, as reported by the service."""
 
     def history(self) -> tuple[TrafficChange, ...]:
         """The changes of the traffic, latest last."""
@@ -99,16 +99,16 @@ class ServiceEndpoint(Endpoint, Protocol):
     """An endpoint of a service, whose traffic can be split between two versions that run there."""
 
     def deployments(self) -> Mapping[str, str]:
-        """Ids of the deployments by version, as their servers know them; {} where the service gives them none."""
+        """Ids of the deployments by version, which their servers log; {} if the service assigns no ids."""
 
     def split(self, traffic: Mapping[str, int], report: Progress) -> None:
-        """Gives versions their parts of the traffic, and waits until the service does so; again, nothing changes.
+        """Splits the traffic between versions, and waits until the service applies it. Repeating changes nothing.
 
         Args:
-            traffic: percentage by version, 1 to 100, which sum to 100: the live version, and a canary or none.
+            traffic: percentage by version, 1 to 100, which sum to 100: the live version, and at most one canary.
             report: receives progress.
 
         Raises:
-            UsageError: a version is not there.
+            UsageError: the endpoint does not have a version.
             PlatformError: the service failed, or gives the traffic to other versions.
         """

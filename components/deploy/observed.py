@@ -1,7 +1,7 @@
-"""Observed state: what a service says of its traffic, with the marks, the intent and the history that we wrote.
+"""Observed state: the traffic that a service reports, with the marks, the intent and the history that headrace wrote.
 
-The service is the truth about traffic: somebody may have changed it in a console. A change that is not in the history
-is added to it, so that a rollback knows what was live before.
+The service is authoritative for traffic, which somebody may have changed in a console. A change that is missing in the
+history is added to it, so that a rollback finds the version that was live before.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def observed(
     """The state of an endpoint of a service.
 
     Args:
-        written: the state that was written last; None for none.
-        traffic: percentage by version, at the service.
-        deployed: all versions there, in the order of their registration.
-        name: of the endpoint.
-        where: the endpoint, for messages.
+        written: the state that was written last; None if none was written.
+        traffic: percentage by version, as reported by the service.
+        deployed: all deployed versions, in the order of their registration.
+        name: name of the endpoint.
+        where: the endpoint, for errors.
 
     Raises:
         UsageError: nothing is deployed.
@@ -39,7 +39,7 @@ def observed(
         raise DataError(
             "the traffic of the endpoint does not sum to 100", where=where, received=str(dict(sorted(shares.items())))
         )
-    # A version that was live stays it as long as it has traffic: the other one is tried.
+    # The live version stays live as long as it has traffic: the other one is a canary.
     kept = None if written is None else written.live
     live = kept if kept in shares else max(shares, key=lambda version: (shares[version], version))
     if written is None:
@@ -51,7 +51,7 @@ def observed(
         return replace(written, live=live, traffic=shares, previous=written.previous if written.live == live else kept)
     pending = written.pending
     if written.live == live:
-        # A canary whose next step is intended, and may be done in part, is not over.
+        # A canary is not over if its next step is intended, and perhaps partly applied.
         begun = pending is not None and pending.version == written.canary
         return replace(written, traffic=shares, rollout=written.rollout if begun else None)
     mine = pending is not None and pending.version == live

@@ -1,4 +1,4 @@
-"""Endpoint opening, by name: a folder of this machine, an endpoint of Vertex AI, or an InferenceService of KServe."""
+"""Opening of endpoints by name: a folder of this machine, a Vertex AI endpoint, or a KServe InferenceService."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def is_remote(name: str) -> bool:
 
 
 def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
-    """Opens an endpoint; that it exists is found out by the first request.
+    """Opens an endpoint. Only its first use checks whether it exists.
 
     Args:
         name: a folder, projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME.
-        registry: of its versions; "" for the one that the endpoint knows.
+        registry: registry of its versions; "" for the one that the endpoint records. A folder ignores it.
 
     Raises:
         UsageError: the name is not valid, or credentials for the cluster are missing.
@@ -36,7 +36,7 @@ def open_endpoint(name: str, *, registry: str = "") -> Endpoint:
 
 
 def open_service(name: str, *, registry: str = "") -> ServiceEndpoint:
-    """Opens an endpoint of Vertex AI or KServe; arguments and errors as of `open_endpoint`."""
+    """Opens an endpoint of Vertex AI or KServe. Arguments and errors as of `open_endpoint`."""
     if name.startswith(_VERTEX):
         from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
 
@@ -54,7 +54,7 @@ def open_service(name: str, *, registry: str = "") -> ServiceEndpoint:
 
 
 def _cluster() -> Services:
-    """The client of the cluster that this pod runs in, or else that of the user's kubeconfig."""
+    """The client of the cluster of this pod; outside a pod, that of the user's kubeconfig."""
     from kubernetes import client, config
 
     from headrace.components.deploy.kserve.service import ClusterServices

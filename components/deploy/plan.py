@@ -1,4 +1,4 @@
-"""Rollback plan: where an endpoint returns to, and which version it leaves."""
+"""Rollback plan: the version that an endpoint returns to, and the version that is marked as bad."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ def rollback_plan(
     predictions: str = "",
     unusable: Collection[str] = (),
 ) -> PendingChange | None:
-    """What a rollback is to do: finish a begun one, leave a canary, or return to the version before.
+    """Plans a rollback: completes an unfinished one, ends a canary, or returns to the previous version.
 
     Args:
-        state: of the endpoint.
+        state: state of the endpoint.
         by: origin of the rollback.
-        where: the endpoint, for messages.
-        to: the version to return to; None for the one before.
-        predictions: the folder of published predictions to set back too; "" for none.
-        unusable: versions that the registry marks as bad, or archived.
+        where: the endpoint, for errors.
+        to: version to return to; None for the previous one.
+        predictions: folder of published predictions to roll back as well; "" for none.
+        unusable: versions that the registry marks as bad or archived.
 
     Returns:
-        The intent; None where it is done already: a second press of the button changes nothing.
+        The intent; None if the rollback is already done, so that a second call changes nothing.
 
     Raises:
-        UsageError: there is no version before.
+        UsageError: there is no previous version.
         GateRefused: `to` is marked as bad.
     """
     begun = state.pending if state.pending is not None and state.pending.action == "rollback" else None
     if begun is not None:
         return replace(begun, version=to or begun.version, predictions=predictions or begun.predictions)
-    # One that somebody tries without us has traffic beside the live version.
+    # A canary that somebody started without headrace has traffic next to the live version.
     canary = state.canary or next((version for version in state.traffic if version != state.live), None)
     last = state.history[-1].action if state.history else ""
     alone = canary is None and dict(state.traffic) == {state.live: 100}

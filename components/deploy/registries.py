@@ -1,4 +1,4 @@
-"""Registry of an endpoint's versions: found from a Model's place, asked before a deployment, changed by a rollback."""
+"""Registry of an endpoint's versions: found from a Model's path, checked by deployments, and changed by rollbacks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FOLDER = "versions"
 
 
 def registry_of(model: str) -> str:
-    """The registry that holds a Model; "" where the Model is in no registry.
+    """The folder of the registry that contains a Model; "" if the Model is in no registry.
 
     Args:
-        model: a Model's folder, local or in a bucket.
+        model: path or URI of the Model's folder.
     """
     local = not storage.is_remote(model)
     parts = (str(storage.local_path(model).absolute()) if local else model.rstrip("/")).split("/")
@@ -31,14 +31,14 @@ def registry_of(model: str) -> str:
 
 
 def refuse_bad(registry: str, version: str) -> bool:
-    """Refuses a version that its registry marks as bad, or archived.
+    """Refuses a version that its registry marks as bad or archived.
 
     Returns:
-        Whether the registry has the version, and it is usable.
+        Whether the registry has the version, and it is usable; False for the registry "".
 
     Raises:
         GateRefused: the version is marked as bad.
-        UsageError: it is archived, or there is no registry.
+        UsageError: the version is archived, or the registry does not exist.
     """
     if not registry:
         return False
@@ -50,17 +50,17 @@ def refuse_bad(registry: str, version: str) -> bool:
 
 
 def has(registry: str, version: str) -> bool:
-    """Whether a registry has a version, whatever its status; errors as of `refuse_bad`."""
+    """Whether a registry has a version of any status. Raises an error if the registry does not exist."""
     return bool(registry) and version in open_registry(registry).state().versions
 
 
 def restore(registry: str, version: str, why: str) -> None:
-    """Makes a version usable again; errors as of `ModelRegistry.restore`."""
+    """Makes a version usable again. Raises the errors of `ModelRegistry.restore`."""
     open_registry(registry).restore(version, why=why)
 
 
 def unusable(registry: str) -> frozenset[str]:
-    """The versions of a registry that are bad or archived; none without a registry. Errors as of `refuse_bad`."""
+    """The bad and archived versions of a registry; empty for the registry "". Errors as of `mark_bad`."""
     if not registry:
         return frozenset()
     versions = open_registry(registry).state().versions
@@ -68,21 +68,28 @@ def unusable(registry: str) -> frozenset[str]:
 
 
 def usable(registry: str, version: str) -> bool:
-    """Whether a registry has a version, neither bad nor archived; errors as of `ModelRegistry.state`."""
+    """Whether a registry has a version that is neither bad nor archived. Raises the errors of `ModelRegistry.state`."""
     state = open_registry(registry).state()
     return version in state.versions and state.versions[version].status == "registered"
 
 
 def mark_bad(registry: str, version: str, successor: str, why: str, claim: Claim | None = None) -> str:
-    """Marks a version as bad in its registry; where it was the champion, the successor becomes the champion.
+    """Marks a version as bad in its registry. If it was the champion, the successor becomes the champion.
 
     A second call changes nothing.
+
+    Args:
+        registry: name of the registry.
+        version: version to mark.
+        successor: the next champion; if the registry cannot use it, the version with the alias `previous`.
+        why: reason for the history.
+        claim: claim of the run; None for a run outside dynamic training.
 
     Returns:
         What was done, as a sentence without its full stop.
 
     Raises:
-        UsageError: there is no registry, or access is denied.
+        UsageError: the registry does not exist, or access is denied.
         PlatformError: the disk or the service failed.
     """
     opened = open_registry(registry, claim=claim)
@@ -100,7 +107,7 @@ def challenge(registry: str, version: str, why: str, claim: Claim | None = None)
 
 
 def promote(registry: str, version: str, why: str, claim: Claim | None = None) -> str:
-    """Makes a version the champion of its registry; returns and errors as of `mark_bad`."""
+    """Makes a version the champion of its registry, even if the gate refused it. Otherwise as `mark_bad`."""
     opened = open_registry(registry, claim=claim)
     if version not in opened.state().versions:
         return f"{registry} does not have version {version}: nothing to change"
@@ -109,7 +116,7 @@ def promote(registry: str, version: str, why: str, claim: Claim | None = None) -
 
 
 def model_of(registry: str, version: str) -> str | None:
-    """The URI of a usable version's Model; None where the registry has none of it, or there is no registry."""
+    """The URI of a version's Model; None if the registry is "", or does not have the version as a usable one."""
     if not registry or not usable(registry, version):
         return None
     opened: ModelRegistry = open_registry(registry)
@@ -117,10 +124,10 @@ def model_of(registry: str, version: str) -> str | None:
 
 
 def check_registry(registry: str) -> None:
-    """Refuses a registry that does not exist.
+    """Checks that a registry exists and can be read.
 
     Raises:
-        UsageError: it does not exist.
+        UsageError: the registry does not exist, or cannot be read.
     """
     try:
         open_registry(registry).state()

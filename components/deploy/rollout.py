@@ -13,14 +13,14 @@ from headrace.core.errors import DataError, UserError
 
 @dataclass(frozen=True)
 class Rollout:
-    """A canary and what decides about it.
+    """A canary and its evidence.
 
     Attributes:
-        canary: its state.
-        evidence: the steps before the present one.
-        baseline: by version, the counts when the present step began.
-        counted: time of the baseline in the servers' traffic logs, in seconds since the epoch; 0 for a router's counts.
-        logged: writers of the request log when the canary was staged; its processes are others.
+        canary: state of the canary.
+        evidence: evidence of the steps before the current one.
+        baseline: counts by version at the beginning of the current step.
+        counted: time of the baseline in the servers' traffic logs, in seconds since 1970; 0 for a router's counts.
+        logged: writers of the request log when the canary was staged, which the replay ignores.
     """
 
     canary: CanaryState
@@ -42,19 +42,19 @@ class Rollout:
 
     @staticmethod
     def from_json(content: Any, where: str) -> Rollout:
-        """The rollout of `to_json`.
+        """The rollout from the result of `to_json`.
 
         Args:
             content: the JSON object.
-            where: its file, for messages.
+            where: URI of its file, for an error.
 
         Raises:
-            DataError: it is damaged.
+            DataError: the content is damaged.
         """
         try:
             baseline = {str(version): VersionTraffic.from_json(one) for version, one in content["baseline"].items()}
             canary, evidence = content["canary"], content["evidence"]
-            # A canary of an earlier release has neither.
+            # Earlier releases wrote neither.
             counted, logged = float(content.get("counted", 0.0)), tuple(map(str, content.get("logged", ())))
         except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             raise DataError("the canary in endpoint.json is damaged", where=where, received=repr(error)) from error

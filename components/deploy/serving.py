@@ -1,4 +1,4 @@
-"""Serving options of an endpoint: what every server of its versions is started with, and a rollback keeps."""
+"""Serving options of an endpoint, which apply to the servers of all its versions. A rollback does not change them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ServerOptions:
 
     Args:
         rules: mode of the Model's rules.
-        table: folder of published prediction tables, which the servers answer from first; "" for none.
-        cache_rows: maximum number of fresh answers that a server with a table caches.
-        log_share: fraction of the predicted rows that the servers log, in [0, 1]; 0 for none.
+        table: folder of published prediction tables, in which the servers look up rows first; "" for no table.
+        cache_rows: maximum number of computed predictions that a server with a table caches; 0 for no cache.
+        log_share: fraction of the predicted rows that the servers log, in [0, 1]; 0 for no log.
 
     Raises:
-        UsageError: the mode of rules does not exist, there is a cache without a table, or a fraction is none.
+        UsageError: the mode of the rules or the fraction is not valid, or there is a cache without a table.
     """
 
     rules: Mode = "enforce"
@@ -43,10 +43,10 @@ class ServerOptions:
             )
 
     def check_table(self) -> None:
-        """Checks that there is a table, before a server is started.
+        """Checks that the table exists; it is called before a server is started.
 
         Raises:
-            UsageError: nothing is published there.
+            UsageError: the folder contains no published table.
             DataError: the published folder is damaged.
         """
         if self.table:
@@ -56,13 +56,13 @@ class ServerOptions:
     def arguments(self) -> Sequence[str]:
         """Options of the server's command line."""
         if not self.table:
-            # The endpoint decides, also where the Model's Problem declares a mode.
+            # Explicit, because the endpoint's mode overrides the one that the Model's Problem declares.
             return ("--rules", self.rules, "--mode", "dynamic")
         cache = ("--answer-cache", str(self.cache_rows)) if self.cache_rows else ()
-        # A new version is served before its table is there, which follows.
+        # The server follows the table, because a new version is served before its table is published.
         hybrid = ("--mode", "hybrid", "--prediction-table", self.table, "--follow-every", str(FOLLOW_S))
         return ("--rules", self.rules, *hybrid, *cache)
 
     def log_arguments(self, folder: str) -> Sequence[str]:
-        """Options of the server's command line for a request log in `folder`; none where nothing is logged."""
+        """Options of the server's command line for a request log in `folder`; empty if nothing is logged."""
         return ("--request-log", folder, "--request-log-share", str(self.log_share)) if self.log_share else ()

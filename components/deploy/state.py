@@ -1,8 +1,9 @@
-"""Endpoint state: versions, traffic, marks and the history, as one value that each step replaces.
+"""Endpoint state: versions, traffic, marks and the history, as one immutable value.
 
-The functions here are pure. Traffic is whole percentages that sum to 100. Every change has an epoch, one more than that
-of the change before it, who made it, when, and why. What takes several steps, a deployment or a rollback, is written
-as `pending` before its first effect: a killed one is found there, and the same command finishes it.
+The functions are pure. Traffic is whole percentages that sum to 100. Every change records its author, its time, its
+reason and its epoch, which is one more than that of the previous change. A change of several steps, such as a
+deployment or a rollback, is written as `pending` before its first effect, so that the same command completes a killed
+one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from headrace.core.rules.mode import Mode
 Action = Literal["deploy", "canary", "withdraw", "promote", "rollback"]
 
 FORMAT = 2
-# Length of the history; older versions are in the registry.
+# Maximum length of the history; the registry records all versions.
 _HISTORY = 100
 
 
@@ -30,13 +31,13 @@ class TrafficChange:
     """A change of the traffic.
 
     Attributes:
-        version: the version that it is about.
+        version: the version that was changed.
         action: deploy, canary, withdraw (a canary without enough evidence), promote or rollback.
         at: time, ISO 8601 in UTC.
-        who: a user and a machine, or an account; "" for a change before format 2.
-        why: in words; "" if not given.
-        epoch: its number, from 1.
-        traffic: percentage by version after it.
+        who: USER@HOST, or the name of an account; "" for a change before format 2.
+        why: the reason, as text; "" if it is not given.
+        epoch: number of the change, from 1.
+        traffic: percentage by version after the change.
     """
 
     version: str
@@ -50,7 +51,7 @@ class TrafficChange:
 
 @dataclass(frozen=True)
 class Mark:
-    """Why a version must not go live again.
+    """Mark of a bad version, which must not go live again.
 
     Attributes:
         who, at, why: as of `Origin`.
@@ -68,8 +69,8 @@ class PendingChange:
     Attributes:
         action: deploy, promote or rollback.
         version: the version that gets the traffic.
-        bad: the version that a rollback takes it from; "" for the others.
-        predictions: the folder of published predictions that a rollback sets back too; "" for none.
+        bad: the version that a rollback marks as bad; "" for other actions.
+        predictions: the folder of published predictions that is rolled back as well; "" for none.
         who, at, why: as of `Origin`.
     """
 
@@ -88,20 +89,17 @@ class EndpointState:
 
     Attributes:
         name: the model's name in URLs.
-        live: the version that is served.
-        previous: the version that a rollback goes to.
+        live: the version that is served; during a canary, the version that it is compared with.
+        previous: the version that a rollback returns to; None if there is none.
         history: the last 100 changes, latest last.
-        rules: mode of the Model's rules in the server, which a rollback keeps.
-        table, cache_rows: table of predictions that servers answer from first, and rows that they cache, which a
-            rollback keeps; "" and 0 for none.
-        log_share: fraction of the predicted rows that servers log, which a rollback keeps.
-        traffic: percentage of the requests by version.
+        rules, table, cache_rows, log_share: as of `ServerOptions`.
+        traffic: percentage of the requests by version; by default, all for the live version.
         epoch: number of the last change of the traffic.
-        registry: the registry that the versions come from; "" if unknown.
-        bad: versions that must not go live again.
-        pending: a deployment or a rollback under way, or one that was killed.
-        rollout: a canary under way; None for none.
-        port: of the router of a local endpoint, for its life; 0 before it has one, and for other endpoints.
+        registry: name of the registry that the versions come from; "" if it is unknown.
+        bad: marks by version, of versions that must not go live again.
+        pending: a deployment, a promotion or a rollback that is under way or was killed; None if there is none.
+        rollout: the canary under way; None if there is none.
+        port: port of a local endpoint's router, which never changes; 0 before it has one, and for other endpoints.
         stopped: whether a local endpoint was stopped.
 
     Raises:
@@ -132,12 +130,12 @@ class EndpointState:
 
     @property
     def canary(self) -> str | None:
-        """The version that is tried, with or without traffic yet; None for none."""
+        """The version that the canary tests, with or without traffic yet; None if there is no canary."""
         return None if self.rollout is None else self.rollout.canary.canary
 
     @property
     def url(self) -> str | None:
-        """The address of a local endpoint's router; None before it has one."""
+        """The URL of a local endpoint's router; None if it has no port."""
         return f"http://127.0.0.1:{self.port}" if self.port else None
 
     def __post_init__(self) -> None:
@@ -153,7 +151,7 @@ class EndpointState:
             )
 
     def switched(self, version: str, action: Action, by: Origin, *, previous: str | None) -> EndpointState:
-        """The state after all traffic went to `version`; a deployment or a rollback to it is done, or becomes so."""
+        """The state after `version` got all traffic. It ends a canary and a pending deployment."""
         after = self._shifted({version: 100}, version, action, by, live=version, previous=previous, rollout=None)
         return after.settled("deploy")
 
@@ -168,7 +166,7 @@ class EndpointState:
         return after.settled("deploy")
 
     def withdrawn(self, by: Origin) -> EndpointState:
-        """The state after the live version got the canary's traffic back, without a mark on the canary."""
+        """The state after the live version got the canary's traffic back. The canary is not marked as bad."""
         if self.canary is None:
             return self
         after = self._shifted({self.live: 100}, self.canary, "withdraw", by, rollout=None)
@@ -182,18 +180,17 @@ class EndpointState:
         return replace(self, traffic=traffic, epoch=change.epoch, history=history, **fields)
 
     def begun(self, pending: PendingChange) -> EndpointState:
-        """The state with an intent, before its first effect. A rollback marks the version that it leaves as bad."""
+        """The state with an intent, before its first effect. A rollback also marks its version `bad` as bad."""
         if pending.action != "rollback":
             return replace(self, pending=pending)
         return replace(self, pending=pending).marked_bad(pending.bad, Origin(pending.who, pending.at, pending.why))
 
     def settled(self, action: Literal["deploy", "promote", "rollback"]) -> EndpointState:
-        """The state after the last step of an action; a pending one of another kind stays."""
+        """The state after the last step of an action: removes it from `pending`, unless that is another action."""
         return self if self.pending is None or self.pending.action != action else replace(self, pending=None)
 
     def marked_bad(self, version: str, by: Origin) -> EndpointState:
-        """The state in which `version` must not go live again; a mark that is there stays, and `previous` does not
-        name the version."""
+        """The state in which `version` must not go live again, and is not `previous`. An existing mark is retained."""
         bad = {**self.bad, version: self.bad.get(version, Mark(by.who, by.at, by.why))}
         return replace(self, bad=bad, previous=None if self.previous == version else self.previous)
 
@@ -207,10 +204,13 @@ class EndpointState:
         return {"format": FORMAT, **asdict(replace(self, rollout=None)), "rollout": rollout, "url": self.url}
 
     def before(self, unusable: Collection[str] = ()) -> str | None:
-        """The version that a rollback goes to: `previous`, or the last one in the history that is not bad.
+        """The version that a rollback returns to: `previous`, or the last one in the history that is not bad.
 
         Args:
-            unusable: versions that the registry marks as bad, or archived.
+            unusable: versions that the registry marks as bad or archived.
+
+        Returns:
+            The version; None if there is none.
         """
         barred = {self.live, *self.bad, *unusable}
         if self.previous is not None and self.previous not in barred:
@@ -219,11 +219,11 @@ class EndpointState:
 
 
 def state_of(content: Any, where: str) -> EndpointState:
-    """The state in endpoint.json, also of format 1, which had no traffic, epochs or registry.
+    """The state in endpoint.json, of format 2, or of format 1, which has no traffic, epochs or registry.
 
     Args:
-        content: of the file.
-        where: its URI, for messages.
+        content: JSON value of the file.
+        where: URI of the file, for an error.
 
     Raises:
         DataError: the file is damaged, or of a later format.

@@ -1,4 +1,4 @@
-"""Refusals of a change: a rollback or a canary of the endpoint is not finished, or the version is marked as bad."""
+"""Checks before a change of traffic: no rollback or canary is unfinished, and the version is not marked as bad."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from headrace.core.errors import GateRefused, PlatformError
 
 
 def refuse_unfinished(where: str, state: EndpointState, version: str) -> None:
-    """Refuses a change of the traffic while a rollback is not finished, or another version is tried.
+    """Refuses a change of the traffic while a rollback is unfinished or a canary of another version is under way.
 
     Args:
-        where: the endpoint.
-        state: of the endpoint.
-        version: the canary, which may be changed; "" for none.
+        where: the endpoint, for errors.
+        state: state of the endpoint.
+        version: the canary whose traffic may be changed; "" for none.
 
     Raises:
         PlatformError: a rollback is not finished, or a canary of another version is under way.
@@ -38,15 +38,15 @@ def refuse_unfinished(where: str, state: EndpointState, version: str) -> None:
 
 
 def refuse_marked(where: str, state: EndpointState, version: str) -> None:
-    """Refuses a version that is marked as bad at the endpoint.
+    """Refuses a version that the endpoint marks as bad.
 
     Args:
-        where: the endpoint.
-        state: of the endpoint.
-        version: that is to get traffic.
+        where: the endpoint, for errors.
+        state: state of the endpoint.
+        version: the version to get traffic.
 
     Raises:
-        GateRefused: it is marked.
+        GateRefused: the version is marked as bad.
     """
     mark = state.bad.get(version)
     if mark is not None:

@@ -1,6 +1,6 @@
 """Catalog of spans: every version of every span that arrived, with its verdict, in one file.
 
-The file is changed by compare-and-set. It holds the manifests of accepted spans, so that a window is made without
+The file is changed by compare-and-set. It contains the manifests of accepted spans, so that a window is built without
 reading a file of each span.
 """
 
@@ -28,20 +28,20 @@ class SpanVersion:
 
     Attributes:
         span: name of the span.
-        data: where the data is.
-        data_version: fingerprint of the data, as it was announced.
+        data: URI or path of the data.
+        data_version: fingerprint of the data in the announcement.
         at: time of the announcement, ISO 8601 in UTC. Of two versions of a span, the one announced later is newer.
-        version: of the data in the ledger.
+        version: data version in the ledger.
         csv: options of reading CSV, as NAME=VALUE.
         schema: digest of the Problem's schema.
-        measured: fingerprint of the data when it was preprocessed, as headrace measures it; "" before.
-        verdict: whether its rows may be in a window; None before it was judged.
-        judged: fingerprint of the statistics that it was compared with; "" if none.
-        rows_in: rows read.
-        rows_quarantined: of these, rows in quarantine: all of them if the span is.
-        why: the error of a quarantined span.
+        measured: fingerprint of the data that headrace measured when it was first preprocessed; "" before that.
+        verdict: whether its rows may be in a window; None before it is judged.
+        judged: fingerprint of the statistics that it was compared with; "" if there were none.
+        rows_in: number of rows read.
+        rows_quarantined: number of rows in quarantine; `rows_in` if the whole span is quarantined.
+        why: the error of a quarantined span; "" for others.
         manifest: content of the manifest of an accepted span; None for others.
-        label: of an accepted span, the label's entry in its statistics.json without its quantiles; None without train
+        label: the label's entry in the statistics.json of an accepted span, without quantiles; None if it has no train
             rows.
     """
 
@@ -69,12 +69,12 @@ class SpanVersion:
 
     @property
     def folder(self) -> str:
-        """The folder of its Examples, relative to that of all spans."""
+        """The folder of its Examples, relative to the folder of all spans."""
         return f"{self.span}/{self.key}"
 
     @property
     def source(self) -> tuple[str, str, tuple[str, ...]]:
-        """What it has in common with itself for another declaration of the Problem."""
+        """The span, its data and its CSV options: the same for every declaration of the Problem."""
         return self.span, self.data_version, self.csv
 
     def examples(self, where: str) -> Manifest:
@@ -93,17 +93,17 @@ class Catalog:
     """The catalog in the folder of spans.
 
     Args:
-        uri: of the folder, on a disk, gs:// or s3://.
+        uri: URI of the folder, on a disk, gs:// or s3://.
     """
 
     def __init__(self, uri: str) -> None:
         self.folder = uri
         # No span's name begins with an underscore.
         self.uri = storage.join(uri, SPANS.state)
-        # By schema; a scale never changes once there is one.
+        # By schema. The scale of a schema never changes.
         self._known_scales: dict[str, Mapping[str, int]] = {}
-        # The content that was read last, as bytes, as JSON and as versions: a year of spans takes longer to parse than
-        # a day takes to preprocess in part.
+        # The content that was read last, as bytes, as JSON and as versions, because parsing a year of spans takes long
+        # compared with preprocessing a day.
         self._last: tuple[bytes, Any, Mapping[str, SpanVersion]] = (b"", None, {})
 
     def read(self) -> dict[str, SpanVersion]:
@@ -116,13 +116,11 @@ class Catalog:
         return dict(self._versions(self._now()))
 
     def put(self, versions: Sequence[SpanVersion]) -> None:
-        """Adds or replaces versions.
-
-        Of a version that is there, the first announcement stays.
+        """Adds versions, and replaces those with the same key.
 
         Raises:
             DataError: the file is damaged.
-            UsageError: it cannot be written.
+            UsageError: the file cannot be written.
             PlatformError: the disk or the service failed; putting them again is safe.
         """
 
@@ -133,7 +131,7 @@ class Catalog:
         update_json(self.uri, change, parse=self._parse)
 
     def scale(self, schema: str) -> Mapping[str, int] | None:
-        """The exponents by column of all spans of a schema, see `core.values.scaling`; None before there is a span.
+        """The exponents by column of all spans of a schema, see `core.values.scaling`; None if there is no span yet.
 
         Raises:
             DataError: the file is damaged.
@@ -147,7 +145,7 @@ class Catalog:
         return self._known_scales[schema]
 
     def decide_scale(self, schema: str, exponents: Mapping[str, int]) -> Mapping[str, int]:
-        """Records the exponents of the first span of a schema; returns those that were recorded first.
+        """Records the exponents of the first span of a schema, and returns the recorded ones: those of the first call.
 
         Raises the errors of `put`.
         """
@@ -163,7 +161,7 @@ class Catalog:
 
     def _scale(self, content: Any, schema: str) -> Mapping[str, int] | None:
         accepted = (v.schema == schema and v.verdict == "accepted" for v in self._versions(content).values())
-        # A catalog of an earlier release has spans without exponents only.
+        # All spans of a catalog that an earlier release wrote have no exponents.
         return _scales(content).get(schema, {} if any(accepted) else None)
 
     def _now(self) -> Any:
@@ -171,14 +169,14 @@ class Catalog:
         return None if found is None else self._parse(found.content, self.uri)
 
     def _parse(self, content: bytes, uri: str) -> Any:
-        """The JSON value in the content of the file; nobody changes it."""
+        """The JSON value of the file's content. It is shared, and must not be changed."""
         if content != self._last[0]:
             value = json_of(content, uri)
             self._last = (content, value, self._parsed(value))
         return self._last[1]
 
     def _versions(self, content: Any) -> Mapping[str, SpanVersion]:
-        """The versions in a value of `_parse`; none where there is no file."""
+        """The versions in a value of `_parse`; empty if the file does not exist."""
         return {} if content is None else self._last[2]
 
     def _parsed(self, content: Any) -> dict[str, SpanVersion]:

@@ -1,4 +1,4 @@
-"""Options of ingest, and the places that it reads and writes."""
+"""Options of ingest, and the checks of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ class IngestConfig:
     """Options of ingest.
 
     Args:
-        arrivals: the spans that arrived. Without any, the window is written again, such as after a withdrawal.
-        root: URI of the pipeline root; spans are below it.
-        output: the folder of the window's Examples; an earlier window is replaced.
-        window: which spans the window has.
-        withdrawn: names of spans, or versions of arrivals, that are left out of the window.
-        half_life: number of spans after which a row counts half in training; 0 where all rows count the same.
+        arrivals: the spans that arrived. If empty, the window is written again, such as after a withdrawal.
+        root: URI of the pipeline root; spans are stored below it.
+        output: folder of the window's Examples; an earlier window is replaced.
+        window: limit of the window; all spans by default.
+        withdrawn: names of spans, or versions of arrivals, that are excluded from the window.
+        half_life: number of spans after which the weight of a row in training is halved; 0 for equal weights.
         baseline: statistics that new spans are compared with: a Model such as the champion, Examples, or a
             statistics.json. "" compares nothing.
         csv: options of reading CSV, as NAME=VALUE.
         runner: the Beam runner and its options.
 
     Raises:
-        UsageError: an arrival has no span or data version, or a span that the window's limit does not fit.
+        UsageError: the root is empty, the half-life is not positive, an arrival has no span or data version, the name
+            of its span does not begin with a day although the window is a number of days, or the runner cannot read
+            its data.
     """
 
     arrivals: tuple[Arrival, ...]
@@ -66,16 +68,16 @@ class IngestConfig:
             self.runner.check_places(arrival.data, self.root)
 
     def check(self, file: ProblemFile) -> None:
-        """Checks, before anything is written, that all outputs may be.
+        """Checks that all outputs may be written; writes nothing.
 
         Raises:
-            UsageError: the output, the root or the folder of spans holds something else, or is an input.
+            UsageError: the output, the root or the folder of spans contains something else, or is an input.
             PlatformError: the disk or the service failed.
         """
         inputs = {f"data of span {arrival.span}": arrival.data for arrival in self.arrivals}
         inputs |= {"--problem": file.path, "--baseline": self.baseline}
         folder = spans_uri(self.root, file.problem.name)
-        # These checks list a folder, which in a bucket takes as long as there are spans.
+        # These checks list a folder, which in a bucket takes time in proportion to the number of spans.
         if not is_remote(self.root):
             check_output(self.root, ROOT, option="--root", inputs=inputs)
         if not exists(join(folder, SPANS.state)):
@@ -86,6 +88,6 @@ class IngestConfig:
 
 
 def _is_window(output: str) -> bool:
-    """Whether Examples are of a window, whose shards are elsewhere; nothing else of a year's manifest is parsed."""
+    """Whether Examples are those of a window, whose shards are elsewhere. It does not parse the whole manifest."""
     found = read_json(marker_of("Examples", output))
     return isinstance(found, dict) and bool(found.get("files_in"))

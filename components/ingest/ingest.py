@@ -1,8 +1,8 @@
 """Ingest: adds the spans that arrived, and writes the Examples of the window over all spans.
 
-A span's Examples are made once for each version of its data and each declaration of the Problem, below
-ROOT/spans/PROBLEM/SPAN/KEY. They are never changed, so whoever is killed or overtaken does no harm: the next call finds
-what is complete, and makes the rest.
+A span is preprocessed once for each version of its data and each declaration of the Problem, into
+ROOT/spans/PROBLEM/SPAN/KEY. These Examples are never changed, so a killed or superseded run does no damage: the next
+call reuses what is complete, and preprocesses the rest.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class QuarantinedSpan:
     """A span that is quarantined as a whole.
 
     Attributes:
-        span: its name.
-        version: of its data in the ledger.
+        span: name of the span.
+        version: its data version in the ledger.
         rows: number of its rows that could be read.
-        why: the error, in words.
+        why: the error, as text.
         quarantine: URI of its rows, for `headrace quarantine show`.
     """
 
@@ -58,20 +58,20 @@ class IngestResult:
     """Result of ingest.
 
     Attributes:
-        trainable: whether a window was written, and the arrivals changed it: one of them is in it, or there were none.
-        identity: of the window's Examples; "" if none was written, because no span is left.
+        trainable: whether a window was written, and an arrival is in it or there were no arrivals.
+        identity: identity (cache key) of the window's Examples; "" if no window was written, because no span is left.
         spans: names of the spans in the window, oldest first.
-        newest: the newest span that has rows; "" if there is none.
+        newest: name of the newest span that has rows; "" if there is none.
         added: names of the arrived spans that are in the window.
-        others: the outcome of arrivals that differs from that of the run, by version, as `Ledger.end` accepts it.
-        quarantined: spans that were judged by this call and quarantined as a whole.
-        withdrawn: names of known spans that are left out because they are withdrawn.
-        not_compared: columns that the baseline lacks or has in another form: the schema changed.
-        rows_in: rows read, of all spans in the window.
-        rows_out: rows of the window, over all splits.
-        rows_quarantined: rows of these spans that broke a rule.
-        splits: rows by split.
-        newest_test: test rows of the newest span.
+        others: outcomes of arrivals that differ from that of the run, by version, as `Ledger.end` accepts them.
+        quarantined: spans that are quarantined as a whole, and arrived or were judged in this call.
+        withdrawn: names of the spans with a withdrawn version, which is excluded from the window.
+        not_compared: columns that the baseline lacks or has in another form, because the schema changed.
+        rows_in: number of rows read, of all spans in the window.
+        rows_out: number of rows of the window, over all splits.
+        rows_quarantined: number of rows of these spans that broke a rule.
+        splits: number of rows by split.
+        newest_test: number of test rows of the newest span.
     """
 
     trainable: bool
@@ -99,19 +99,19 @@ def ingest(
 ) -> IngestResult:
     """Adds arrivals to the spans, and writes the Examples of the window.
 
-    Of each span, the version that was announced last counts, of those that are neither quarantined nor withdrawn. Where
-    the Problem's declaration changed, spans of the window are preprocessed again from their data, once.
+    For each span, the window uses the version that was announced last and is neither quarantined nor withdrawn. If the
+    Problem's declaration changed, the spans of the window are preprocessed again from their data, once.
 
     Args:
         file: the Problem file.
         config: the arrivals and options.
-        report: called with the progress.
-        launched: called with each Beam job when it has started.
+        report: receives progress.
+        launched: called with each Beam job after it has started.
 
     Raises:
-        DataError: a split of the window has no rows or a column no value, or a file of an earlier run is damaged. Bad
-            data of a span is no error.
-        UsageError: a withdrawn span is not known, or a place cannot be read or written.
+        DataError: a split of the window has no rows, a column has no value, or a file of an earlier run is damaged.
+            Bad data of a span does not raise: the span is quarantined.
+        UsageError: a withdrawn span is unknown, or an input or output cannot be read or written.
         PlatformError: the disk or the service failed; calling again is safe.
     """
     problem = file.problem
@@ -121,7 +121,7 @@ def ingest(
         report(f"not compared with the baseline, as it differs there: {listed(baseline.without)}", lasting=True)
     folder = spans_uri(config.root, problem.name)
     catalog = Catalog(folder)
-    # It marks the folder before any span is there.
+    # It marks the folder before a span is written.
     catalog.put([])
     maker = SpanMaker(file, catalog, baseline, config.runner, report, launched)
     book = _Book(catalog, maker, problem.schema_digest)
@@ -148,7 +148,7 @@ class _Book:
     """The versions of spans during one call.
 
     Attributes:
-        known: by key.
+        known: versions by key.
         judged: keys of the versions that this call judged.
     """
 
@@ -165,7 +165,7 @@ class _Book:
         return self._maker.baseline.without
 
     def arrive(self, arrival: Arrival, csv: Sequence[str]) -> SpanVersion:
-        """The version of an arrival. One that is known already, and is announced again, is the newest of its span."""
+        """The version of an arrival. A known version that is announced again becomes the newest of its span."""
         new = SpanVersion(
             span=arrival.span,
             data=arrival.data,
@@ -184,7 +184,7 @@ class _Book:
         return new
 
     def current(self) -> list[SpanVersion]:
-        """Every version under the present declaration of the Problem, also if it is not judged yet."""
+        """All versions, for the current declaration of the Problem, including those that are not judged yet."""
         found: dict[tuple[str, str, tuple[str, ...]], SpanVersion] = {}
         for version in self.known.values():
             if version.schema == self._schema:
@@ -210,7 +210,7 @@ class _Book:
         """The span of each withdrawn version, by key.
 
         Raises:
-            UsageError: a name is not known.
+            UsageError: a name is unknown.
         """
         found: dict[str, str] = {}
         for name in names:
@@ -229,21 +229,21 @@ class _Book:
         return {known.version for known in self.known.values() if known.source == version.source}
 
     def keep(self, version: SpanVersion) -> None:
-        """Stores a version without a verdict. It is judged if it is not withdrawn any more."""
+        """Stores a version without a verdict. It is judged when it is no longer withdrawn."""
         self._catalog.put([version])
 
     def judge(self, version: SpanVersion, *, again: bool = False) -> Verdict:
-        """The verdict on a version, which is made if there is none.
+        """The verdict on a version. It is judged if it has no verdict.
 
         Args:
-            version: of a span.
-            again: whether the verdict is made again if it may be another now: with another baseline, or where the data
-                could not be used. Examples that are gone are then made again.
+            version: version of a span.
+            again: whether to judge it again if the verdict may differ now: it was quarantined, the baseline changed, or
+                its Examples are gone.
         """
         version = self.known.get(version.key, version)
         if version.verdict is None or (again and self._may_change(version)):
             version = self._maker.judged(version)
-            # Others may have added spans since; this call's window has those that it read.
+            # Other processes may have added spans since; the window uses those that this call read.
             self._catalog.put([version])
             self.known[version.key] = version
             self.judged.append(version.key)

@@ -1,9 +1,10 @@
 """Merged statistics of a window, from those of its spans, so that adding a span reads few files.
 
-The spans, in order, are the leaves of a tree whose shape follows from their names: a group ends with a span whose hash
-ends in enough zero bits, one in four on each level. The same spans therefore have the same tree, whatever the window
-was before, and the same bytes of statistics. Groups within the window are the same for its neighbours: they are stored
-when they are first merged. Those at both ends, of about four members on each level, are merged each time.
+The spans, in order, are the leaves of a tree whose shape depends only on their names: a group ends with a span whose
+hash ends in enough zero bits, one in four on each level. The same spans therefore have the same tree and the same bytes
+of statistics, whatever the earlier windows were. Groups in the middle of the window are shared with adjacent windows,
+and stored when they are first merged. The groups at both ends, of about four members on each level, are merged each
+time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from headrace.core.statistics.file import from_bytes, to_bytes
 from headrace.core.statistics.measure import TableStatistics, merge_all
 from headrace.core.steps.step import identity
 
-# Of the stored files. No span's name begins with an underscore.
+# Folder of the stored files. No span's name begins with an underscore.
 _FOLDER = "_statistics"
 _FORMAT = 1
 # One span in 2^2 ends a group of the first level, one in 2^4 a group of the second, and so on.
@@ -37,10 +38,10 @@ class Leaf:
     """A span with train rows.
 
     Attributes:
-        span: its name.
+        span: name of the span.
         key: identity of its Examples.
-        uri: of its Examples.
-        manifest: of its Examples.
+        uri: URI of its Examples.
+        manifest: manifest of its Examples.
     """
 
     span: str
@@ -51,7 +52,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class _Node:
-    """Merged statistics: the digest of what they are of, the name of the last span, and a function that reads them."""
+    """Merged statistics: the digest of their parts, the name of the last span, and a function that reads them."""
 
     digest: str
     last: str
@@ -84,7 +85,7 @@ def _level(folder: str, nodes: Sequence[_Node], level: int) -> list[_Node]:
         groups[-1].append(node)
         if _ends_group(node.last, level):
             groups.append([])
-    # The last group is closed where it is followed by an empty one; the first may have begun before the window.
+    # The last group is closed if an empty one follows it; the first may have begun before the window.
     closed = len(groups) - 1
     return [_group(folder, group, stored=0 < place < closed) for place, group in enumerate(groups) if group]
 
@@ -110,7 +111,7 @@ def _group(folder: str, nodes: Sequence[_Node], *, stored: bool) -> _Node:
 def _read(nodes: Sequence[_Node], *, at_once: bool) -> list[TableStatistics]:
     if not at_once:
         return [node.read() for node in nodes]
-    # Each object takes a request, and its answer some time.
+    # Each object needs a request, whose latency dominates.
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda node: node.read(), nodes))
 
@@ -121,7 +122,7 @@ def _ends_group(span: str, level: int) -> bool:
 
 
 def _stored(where: str) -> TableStatistics | None:
-    """The statistics in a file; None if it is missing or damaged, as they can be merged again."""
+    """The statistics in a file; None if it is missing or damaged, because they can be merged again."""
     try:
         content = storage.read_bytes(where)
         return from_bytes(content[4:]) if content[:4] == _checksum(content[4:]) else None

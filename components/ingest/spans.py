@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from apache_beam.runners.runner import PipelineResult
 
 
-# What weights of spans are added up from.
+# Members of the label's statistics from which the weighted statistics of a window are computed.
 _OF_LABEL = ("kind", "count", "mean", "vocabulary", "weighted")
 
 
@@ -42,8 +42,8 @@ class BaselineStatistics:
 
     Attributes:
         statistics: content of statistics.json; None compares nothing.
-        version: their fingerprint; "" for none.
-        without: columns that are not compared, because the baseline has them in another form, or not.
+        version: fingerprint of the statistics; "" if there are none.
+        without: columns that are not compared, because the baseline lacks them or has them in another form.
     """
 
     statistics: Mapping[str, Any] | None
@@ -52,10 +52,10 @@ class BaselineStatistics:
 
     @classmethod
     def read(cls, path: str, problem: Problem) -> BaselineStatistics:
-        """The statistics of a Model, of Examples, or in a statistics.json; none if the path is "".
+        """Reads the statistics of a Model, of Examples, or of a statistics.json; an empty path compares nothing.
 
         Raises:
-            DataError: it is not a statistics file.
+            DataError: the file does not contain statistics.
         """
         statistics = read_baseline(path)
         if statistics is None:
@@ -69,11 +69,11 @@ class SpanMaker:
 
     Attributes:
         file: the Problem file.
-        catalog: of the spans.
-        baseline: what their statistics are compared with.
+        catalog: catalog of the spans.
+        baseline: statistics that spans are compared with.
         runner: the Beam runner.
-        report: of the progress.
-        launched: called with each Beam job when it has started.
+        report: receives progress.
+        launched: called with each Beam job after it has started.
     """
 
     file: ProblemFile
@@ -84,11 +84,11 @@ class SpanMaker:
     launched: Callable[[PipelineResult], None] | None = None
 
     def judged(self, version: SpanVersion) -> SpanVersion:
-        """The version with its verdict. Its Examples are made, unless they are there.
+        """The version with its verdict. It is preprocessed unless its Examples exist.
 
         A version is quarantined if its data is gone or changed, lacks a column, has more bad rows than the quarantine
-        budget allows, or exceeds another limit of the Problem, such as `drift`. Its rows are then in the quarantine
-        next to its Examples.
+        budget allows, or exceeds another limit of the Problem, such as `drift`. Its rows, if they can be read, are then
+        in the quarantine next to its Examples.
 
         Raises:
             UsageError: the folder cannot be written, or access to the data is denied.
@@ -126,7 +126,7 @@ class SpanMaker:
             verdict="accepted",
             rows_in=made.rows_in,
             rows_quarantined=made.rows_quarantined,
-            # As it is read back, so that putting it again changes nothing.
+            # In the form in which JSON is read back, so that storing it again changes nothing.
             manifest=json.loads(json.dumps(made.to_json())),
             label=label,
         )
@@ -135,7 +135,7 @@ class SpanMaker:
         if made and version.measured:
             return version
         measured = ""
-        # Data that is gone is not needed any more.
+        # The data is not needed if its Examples exist.
         with contextlib.suppress(DataError) if made else contextlib.nullcontext():
             measured = measure_version(list_paths(version.data), CsvDialect.parse(version.csv))
         if not made and version.measured and measured != version.measured:

@@ -47,7 +47,7 @@ def run(
             "half_life": half_life,
         }
         versions = [arrival.version for arrival in arrived]
-        # The record is named by the request, so that an exit task finds it by the same parameters.
+        # The record's name depends on the parameters, so that an exit task with the same parameters finds it.
         step.identity = lineage.ingest_identity(file, versions, baseline, options, **limits)
         chosen = runner_of(runner, os.environ)
         resources.write_none(gcp_resources)

@@ -1,4 +1,4 @@
-"""Quarantine of a whole span: all rows that can be read, those that break a rule with their own faults."""
+"""Quarantine of a whole span: all readable rows. Rows that break a rule have their own faults."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _BATCH_ROWS = 8192
 def quarantine_span(problem: Problem, data: str, csv: CsvDialect, span: str, error: DataError) -> int:
     """Writes all rows of a span to its quarantine, atomically.
 
-    Rows of files that cannot be read are left out.
+    Files that cannot be read are left out.
 
     Args:
-        problem: names the columns to keep, of which the data may lack some.
-        data: the rows.
+        problem: names the columns to store; the data may lack some.
+        data: URI, path or glob of the rows.
         csv: dialect of CSV files.
-        span: the span's Examples, if it was preprocessed, or where they would be. The quarantine is next to them, as of
-            `set_aside`; one that is there has the rows that break a rule, and is replaced.
-        error: why the span is quarantined; it is the fault of each row that breaks no rule itself.
+        span: URI of the span's Examples, which exist if it was preprocessed. The quarantine is written next to them, as
+            of `set_aside`. An existing one contains the rows that break a rule, and is replaced.
+        error: the reason for the quarantine. It is the fault of every row that breaks no rule.
 
     Returns:
-        Number of rows.
+        Number of rows in the quarantine.
     """
     counted = 0
 
@@ -50,7 +50,7 @@ def quarantine_span(problem: Problem, data: str, csv: CsvDialect, span: str, err
 
 
 def _faulty(span: str) -> Iterator[bytes]:
-    """The lines of the rows that break a rule, in the order of files and rows."""
+    """The quarantine lines of the rows that break a rule, in the order of files and rows."""
     place = span if is_there("Examples", span) else outputs_of(span).get("quarantined", "")
     for file in quarantine_files(place) if place else ():
         with storage.open_input(file) as found:
@@ -58,7 +58,7 @@ def _faulty(span: str) -> Iterator[bytes]:
 
 
 def _with_own_faults(rows: Iterator[QuarantinedRow], faulty: Iterator[bytes]) -> Iterator[bytes]:
-    """All rows as lines. Both have one order, so that one row of each is in memory."""
+    """All rows as lines. Both inputs have the same order, so only one row of each is in memory."""
     line = next(faulty, None)
     at = None if line is None else _position(line)
     for row in rows:
@@ -85,7 +85,7 @@ def _rows(problem: Problem, data: str, csv: CsvDialect, fault: Fault) -> Iterato
         try:
             yield from _rows_of(part, wanted, fault)
         except DataError:
-            # Such a file is damaged, or has no columns.
+            # The file is damaged, or has no columns.
             continue
 
 

@@ -1,4 +1,4 @@
-"""Window of spans: which spans training reads, by their names."""
+"""Window of spans: selects the spans that training reads, by their names."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Window:
     """The newest spans by name; all of them by default.
 
     Args:
-        last_spans: number of spans that have rows; 0 for no limit.
-        last_days: number of days, counted back from the newest one. The names of spans then begin with their day, as in
-            2026-11-20 and 2026-11-20T05. 0 for no limit.
+        last_spans: maximum number of spans with rows, 0 or more; 0 for no limit.
+        last_days: number of days, 0 or more, counted back from the newest one; 0 for no limit. If given, the names of
+            spans must begin with their day, as in 2026-11-20 and 2026-11-20T05.
 
     Raises:
-        UsageError: a number is below 0, or both are given.
+        UsageError: a number is below 0, or both are above 0.
     """
 
     last_spans: int = 0
@@ -49,7 +49,7 @@ class Window:
         """Checks that the name of a span fits the limit.
 
         Raises:
-            UsageError: the limit is in days, and the name does not begin with one.
+            UsageError: the limit is in days, and the name does not begin with a day.
         """
         if self.last_days:
             day_of(span)
@@ -59,13 +59,13 @@ class Window:
     ) -> list[tuple[str, Item]]:
         """The spans of the window, oldest first, each with the version of its data that is used.
 
-        Of each span, the newest version that is not quarantined is used. One without rows hides earlier versions, and
-        is not a span of the window.
+        For each span, the newest version that is not quarantined is used. If that version has no rows, the span is not
+        in the window, whatever its earlier versions are.
 
         Args:
-            spans: the names of all spans.
-            candidates: from the name of a span to its versions, newest first.
-            judge: from a version to its verdict. Only versions that may be in the window are judged.
+            spans: names of all spans.
+            candidates: maps the name of a span to its versions, newest first.
+            judge: maps a version to its verdict. Only versions that may be in the window are judged.
         """
         found: list[tuple[str, Item]] = []
         first_day = None
@@ -87,7 +87,7 @@ class Window:
 
 
 def span_order(span: str) -> tuple[list[tuple[int, int, str]], str]:
-    """The key by which spans are sorted: digits in a name count as numbers, so that 9 is before 10."""
+    """The sort key of a span's name. Digits are compared as numbers, so that 9 is before 10."""
     pieces = _NUMBER.split(span)
     return [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in pieces if piece], span
 
@@ -96,7 +96,7 @@ def day_of(span: str) -> datetime.date:
     """The day with which the name of a span begins.
 
     Raises:
-        UsageError: it does not begin with a day.
+        UsageError: the name does not begin with a day.
     """
     if found := _DAY.match(span):
         try:

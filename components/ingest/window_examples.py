@@ -36,18 +36,20 @@ def write_window(
     The same spans give the same bytes. No shard is read or copied.
 
     Args:
-        problem: of the spans.
+        problem: the Problem of the spans.
         folder: URI of the folder of all spans.
         versions: the spans of the window, oldest first: one or more, all accepted.
-        output: where the Examples are written.
+        output: URI of the Examples.
         catalog: URI of the catalog, for an error.
-        half_life: number of spans by which a span is older than another one whose rows count twice as much; 0 where all
-            rows count the same.
-        scale: the exponents of the spans' numbers, by column.
+        half_life: number of spans after which the weight of a row is halved; 0 for equal weights.
+        scale: exponents of the spans' numbers, by column.
+
+    Returns:
+        The manifest of the window.
 
     Raises:
-        DataError: a split of the window has no rows, or a column no value; or a file of a span is damaged.
-        UsageError: the output cannot be written, or holds something else.
+        DataError: a split of the window has no rows, a column has no value, or a file of a span is damaged.
+        UsageError: the output cannot be written, or contains something else.
         PlatformError: the disk or the service failed.
     """
     place = folder if storage.is_remote(folder) else str(storage.resolve(folder))
@@ -77,7 +79,7 @@ def write_window(
     if half_life and statistics is not None:
         weights = {v.span: 0.5 ** (age / half_life) for age, v in enumerate(reversed(versions))}
         statistics["columns"][problem.label.name]["weighted"] = _weighted(problem.label.name, versions, weights)
-    # Each span has boundaries of its own where they are fractions in time.
+    # Every span has its own split boundaries if the splits are fractions in time.
     merged = dataclasses.replace(merged, files_in=place, newest=_newest(versions, merged), span_weights=weights)
     with publishing(output, EXAMPLES) as temporary:
         storage.write_json(str(temporary / "schema.json"), Schema.of(problem).to_json())
@@ -87,7 +89,7 @@ def write_window(
 
 
 def _weighted(label: str, versions: Sequence[SpanVersion], weights: Mapping[str, float]) -> dict[str, Any]:
-    """The entry "weighted" of the label, from those of the spans."""
+    """The entry "weighted" of the label's statistics, from the statistics of the spans."""
     parts = [WeightedLabel.of_entry(label, v.label, weights[v.span]) for v in versions if v.label is not None]
     return functools.reduce(WeightedLabel.merge, parts).to_json()
 

@@ -1,4 +1,4 @@
-"""Columns of spans: what a Problem reads of a message, and the value that a Parquet file and a table store of it."""
+"""Columns of spans: the fields of a message that a Problem reads, and their values in Parquet files and tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headrace.core.saved_model.json.messages import kind_of, shown
 from headrace.core.values.scalars import number_of, text_of
 from headrace.core.values.spellings import spellings
 
-# The column that holds the id of each message, so that a span knows which messages it has.
+# The column with the id of each message, by which a span detects repeated messages.
 MESSAGE_ID = "headrace_message_id"
 Kind = Literal["number", "text"]
 Value = float | str | None
 
 
 class NotStorable(ValueError):
-    """A value that the column cannot hold; the message says what was expected and received."""
+    """A value that the column cannot store; the text names the column, what is expected and what was received."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MessageColumn:
     """A column of spans.
 
     Attributes:
-        name: of the field in messages, and of the column.
+        name: name of the field in messages, and of the column.
         kind: number (float64) or text.
         spellings: the category that spells a boolean or a number, by its text; see `values.spellings`.
         missing: texts that stand for a missing number.
@@ -39,10 +39,11 @@ class MessageColumn:
     missing: tuple[str, ...] = ()
 
     def value(self, value: Any) -> Value:
-        """The value to store for a JSON value; None where it is missing. Rules of the Problem are not applied.
+        """The value to store for a JSON value; None if it is missing. The Problem's rules are not applied.
 
         Raises:
-            NotStorable: a number is expected, or the value is an array or an object.
+            NotStorable: the column is numeric and the value is not a number; or the column is text, and the value is an
+                array, an object, or a text with an unpaired surrogate.
         """
         if value is None or value != value:
             return None
@@ -71,7 +72,7 @@ def columns_of(problem: Problem) -> tuple[MessageColumn, ...]:
 
     Raises:
         UsageError: the Problem has a prepare function, whose input columns have no declared type, or a column with the
-            name that spans use themselves.
+            name that is reserved for message ids.
     """
     if problem.reads:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Options of a messages trigger: where messages come from, their windows, and where spans and dead letters go."""
+"""Options of a messages trigger: the subscription, the windows, and the destinations of spans and dead letters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from headrace.core.cloud.pubsub import check_subscription
 from headrace.core.errors import UsageError
 from headrace.core.storage import join
 
-# An attribute of a message, as Pub/Sub limits it.
+# The name of a message attribute, within Pub/Sub's limits.
 _ATTRIBUTE = re.compile(r"[^\x00-\x1f]{1,256}\Z")
 _STREAM = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
-# Of a column in BigQuery that every form of SQL can name.
+# The name of a BigQuery column that needs no quoting in SQL.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}\Z")
 
 
@@ -25,18 +25,18 @@ class MessagesConfig:
     """Options of a messages trigger.
 
     Args:
-        stream: name, such as the Problem's; part of the ids of load jobs.
-        subscription: projects/PROJECT/subscriptions/NAME. A subscription belongs to one job.
-        output: URI of a folder of the stream's own, for spans/ and dead-letters/.
-        columns: of spans.
-        windows: of time.
+        stream: name of the stream, such as the Problem's: 1 to 64 letters, digits, - and _. Part of load jobs' ids.
+        subscription: projects/PROJECT/subscriptions/NAME. Only one job may read it.
+        output: URI of the stream's folder, for spans/ and dead-letters/; no other stream may use it.
+        columns: columns of spans, one or more.
+        windows: windows of time.
         id_attribute, time_attribute: as of `Decoder`.
-        duplicates_seconds: how long the id of a message is remembered over all windows, where `id_attribute` is given;
-            in the span of its own window a message is never twice, however late it comes again.
-        settle_seconds: how long a window stays open after its last message, once its time is over. 0 relies on the
-            runner's watermark alone.
-        table: bigquery://PROJECT.DATASET.TABLE that spans are loaded into; "" for none.
-        dead_letter_table: bigquery://PROJECT.DATASET.TABLE that dead letters are loaded into; "" for none.
+        duplicates_seconds: seconds for which the id of a message is remembered across windows, 1 to 86,400; used only
+            with `id_attribute`. The span of a window contains a message once, however late it is repeated.
+        settle_seconds: seconds that a window whose time is over stays open after its last message, 0 to 86,400. 0 uses
+            only the runner's watermark.
+        table: bigquery://PROJECT.DATASET.TABLE that spans are loaded into; "" loads none.
+        dead_letter_table: bigquery://PROJECT.DATASET.TABLE that dead letters are loaded into; "" loads none.
 
     Raises:
         UsageError: a value is not valid.
@@ -113,7 +113,7 @@ class MessagesConfig:
 
     @property
     def pending(self) -> str:
-        """URI of the file of spans that training was not requested for yet."""
+        """URI of the file that lists the spans for which training was not requested yet."""
         return join(self.output, "pending.json")
 
     def span_uri(self, span: str) -> str:

@@ -1,6 +1,6 @@
 """Dead letters: messages that are in no span, with the reason, as JSON lines and in a table.
 
-A file's name has the digest of its content, so that a worker that is tried again writes the same file again.
+The digest of the content is part of the file's name, so that a retried worker writes the same file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headrace.components.messages.config import MessagesConfig
 from headrace.core import storage
 from headrace.core.storage import join
 
-# In the order of the table.
+# In the order of the table's columns.
 FIELDS = ("id", "message_id", "published", "reason", "message", "data", "base64", "attributes")
 _SCHEMA = pa.schema([(name, pa.timestamp("us", "UTC") if name == "published" else pa.string()) for name in FIELDS])
 
@@ -27,9 +27,9 @@ def write_dead_letters(config: MessagesConfig, window: str, letters: Iterable[Ma
     """Writes the dead letters of a window as one file of JSON lines.
 
     Args:
-        config: has the folder.
-        window: of their publication.
-        letters: one or more.
+        config: names the folder.
+        window: name of the window in which the messages were published.
+        letters: one or more letters, as JSON objects with the members of `FIELDS`.
 
     Returns:
         URI of the file, and its content.
@@ -38,7 +38,7 @@ def write_dead_letters(config: MessagesConfig, window: str, letters: Iterable[Ma
         UsageError: the folder cannot be written.
         PlatformError: the disk or the service failed; writing again is safe.
     """
-    # In the order of publication, and the same whatever order they come in.
+    # Sorted, so that the content does not depend on the order of the letters.
     texts = [(one["published"], json.dumps({name: one[name] for name in FIELDS if name in one})) for one in letters]
     lines = [text for _, text in sorted(texts)]
     content = "".join(f"{line}\n" for line in lines).encode()
@@ -48,7 +48,7 @@ def write_dead_letters(config: MessagesConfig, window: str, letters: Iterable[Ma
 
 
 def as_parquet(content: bytes) -> bytes:
-    """The content of a file of dead letters, for a load job."""
+    """The content of a file of dead letters (JSON lines) as Parquet, for a load job."""
     letters = [json.loads(line) for line in content.splitlines()]
     columns: dict[str, list[Any]] = {name: [letter.get(name) for letter in letters] for name in FIELDS}
     columns["attributes"] = [json.dumps(value) for value in columns["attributes"]]

@@ -16,7 +16,7 @@ from headrace.core.saved_model.json.messages import kind_of, shown
 
 Reason = Literal["malformed", "late", "duplicate"]
 REASONS: tuple[Reason, ...] = ("malformed", "late", "duplicate")
-# Clocks of publishers may be fast, but not by more: a wrong time would open a window that never closes.
+# Maximum by which publishers' clocks may be ahead: a wrong time would open a window that never closes.
 FUTURE_SECONDS = 300
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}\Z")
 
@@ -26,10 +26,10 @@ class Message:
     """A message as Pub/Sub delivers it.
 
     Attributes:
-        data: of the message.
-        attributes: of the message.
-        id: that Pub/Sub gave it.
-        published: when, in UTC.
+        data: payload of the message.
+        attributes: attributes of the message.
+        id: id that Pub/Sub assigned.
+        published: time of publication, with a time zone.
     """
 
     data: bytes
@@ -42,10 +42,10 @@ class Row(NamedTuple):
     """A row of a span.
 
     Attributes:
-        span: of its window.
-        id: of the message: the attribute that identifies it, or Pub/Sub's id.
-        values: by column.
-        message: the message as a dead letter would have it, without a reason: kept until the span is written.
+        span: name of its window's span.
+        id: id of the message: the attribute that identifies it, or Pub/Sub's id.
+        values: one value per column of the decoder.
+        message: the dead letter of the message without a reason, for a message that the span does not accept.
     """
 
     span: str
@@ -54,12 +54,12 @@ class Row(NamedTuple):
     message: Mapping[str, Any]
 
     def encode(self) -> bytes:
-        """The row for a runner, as JSON."""
+        """The row as JSON, the form in which a runner passes it."""
         return json.dumps(self).encode()
 
     @staticmethod
     def decode(content: bytes) -> Row:
-        """The row of `encode`."""
+        """The row from the result of `encode`."""
         return Row(*json.loads(content))
 
 
@@ -68,10 +68,10 @@ class Decoder:
     """Decodes messages.
 
     Args:
-        columns: of spans.
-        windows: of time.
-        id_attribute: attribute that identifies a message, whoever publishes it again; "" for Pub/Sub's id alone.
-        time_attribute: attribute with the time of the row, in milliseconds since 1970 or in RFC 3339; "" for the time
+        columns: columns of spans.
+        windows: windows of time.
+        id_attribute: attribute that identifies a message if it is published repeatedly; "" uses only Pub/Sub's id.
+        time_attribute: attribute with the time of the row, in milliseconds since 1970 or in RFC 3339; "" uses the time
             of publication.
     """
 
@@ -81,7 +81,7 @@ class Decoder:
     time_attribute: str = ""
 
     def decode(self, message: Message) -> Row | dict[str, Any]:
-        """The row of a message, or its dead letter."""
+        """The row of a message, or its dead letter: the members of `letter_of`, `reason` and `message`."""
         identity = message.attributes.get(self.id_attribute) or message.id
         letter = letter_of(message, identity)
         try:
@@ -129,7 +129,7 @@ class Decoder:
 
 
 def letter_of(message: Message, identity: str) -> dict[str, Any]:
-    """A message as JSON values: its data as text, or as base64 where it is not UTF-8."""
+    """A message as JSON values: `id`, `message_id`, `published`, `attributes`, and `data`, or `base64` if not UTF-8."""
     try:
         data = {"data": message.data.decode()}
     except UnicodeDecodeError:

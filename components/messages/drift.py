@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpanDrift:
-    """Compares spans with a reference; it is sent to workers.
+    """Compares spans with a reference. Runners serialize it and send it to workers.
 
     Args:
-        problem: URI of the Problem file, whose `monitor` has the thresholds. A span of fewer rows than its
+        problem: URI of the Problem file, whose `monitor` declares the thresholds. A span of fewer rows than its
             `minimum_rows` raises no alarm.
-        reference: Examples, a Model or a statistics.json.
+        reference: URI of Examples, a Model or a statistics.json.
     """
 
     problem: str
     reference: str
 
     def of(self, span: str) -> str:
-        """The first alarm of a span's features, in words; "" if there is none.
+        """The first alarm of a span's features, as text; "" if there is none.
 
         Args:
-            span: URI of its file.
+            span: URI of the span's file.
 
         Raises:
             DataError: the reference is damaged, or does not fit the Problem.
@@ -52,7 +52,7 @@ class SpanDrift:
 
 @functools.lru_cache(maxsize=4)
 def _opened(drift: SpanDrift) -> tuple[ProblemFile, Reference]:
-    """The Problem and the reference, read once by each process."""
+    """The Problem and the reference, read once per process."""
     from headrace.components.monitor.reference import open_reference
     from headrace.core.problem.file import load_problem
     from headrace.core.sources.csv_dialect import RFC_4180

@@ -1,4 +1,4 @@
-"""Loads of spans and dead letters into BigQuery, by jobs whose ids are made of the window."""
+"""Loads of spans and dead letters into BigQuery, by jobs whose ids depend on the window, so that none runs twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.core.sources.bigquery_load import create_table, load_once
 
 
 def create_tables(config: MessagesConfig) -> None:
-    """Creates the tables that do not exist, and checks the columns of those that do; errors as of `create_table`."""
+    """Creates missing tables, and checks the columns of existing ones. Raises the errors of `create_table`."""
     if config.table:
         kinds = {pa.float64(): "FLOAT", pa.string(): "STRING"}
         create_table(config.table, [(field.name, kinds[field.type]) for field in schema_of(config.columns)], "--table")
@@ -21,17 +21,17 @@ def create_tables(config: MessagesConfig) -> None:
 
 
 def load_span(config: MessagesConfig, span: str) -> bool:
-    """Loads the file of a span; returns whether this call did, and not an earlier one; errors as of `load_once`."""
+    """Loads the file of a span; returns False if an earlier call loaded it. Raises the errors of `load_once`."""
     return load_once(config.table, f"headrace-{config.stream}-{span}", config.span_uri(span))
 
 
 def load_dead_letters(config: MessagesConfig, uri: str, parquet: bytes) -> bool:
-    """Loads dead letters; returns and errors as of `load_span`.
+    """Loads dead letters; returns False if an earlier call loaded them. Raises the errors of `load_once`.
 
     Args:
         config: names the table.
-        uri: of their file, whose name makes the job's id.
-        parquet: its content as Parquet.
+        uri: URI of their file; its name is part of the job's id.
+        parquet: content of the file, as Parquet.
     """
     name = uri.rpartition("/")[2].removesuffix(".jsonl")
     return load_once(config.dead_letter_table, f"headrace-{config.stream}-dead-{name}", parquet)

@@ -29,10 +29,10 @@ def aggregate(
 
     Args:
         messages: PCollection of PubsubMessage.
-        config: options.
-        rule: when training is requested.
-        training: the training.
-        drift: compares each span with a reference; None for no comparison.
+        config: options of the trigger.
+        rule: rule by which training is requested.
+        training: the dynamic training of the spans.
+        drift: compares each span with a reference; None compares nothing.
     """
     decoded = messages | "decode" >> _split(stages.Decode(config))
     dead = [decoded[stages.DEAD]]
@@ -51,7 +51,7 @@ def aggregate(
     (
         written.main
         | "load" >> beam.ParDo(stages.LoadSpan(config))
-        # One key: requests are made one after the other.
+        # One key, so that requests are made one after another.
         | "together" >> beam.Map(_together).with_output_types(tuple[str, Any])
         | "request training" >> beam.ParDo(stages.RequestTraining(config, rule, training, drift))
     )

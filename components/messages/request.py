@@ -1,8 +1,8 @@
-"""Requests of training: when enough rows, time or drift has come since the last one.
+"""Training requests: made when the pending spans have enough rows, are old enough, or have drifted.
 
-Spans that no training was requested for are in pending.json, which is changed by compare-and-set. They are added to the
-ledger's inbox first, then training is started, and only then they are taken off the file: whoever is killed in between
-makes the same request again, which the ledger knows.
+pending.json lists the spans for which training was not requested yet; it is changed by compare-and-set. A request adds
+them to the ledger's inbox, then starts training, and only then removes them from the file. If the process is killed in
+between, the next one repeats the request, and the ledger recognizes it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class RequestRule:
-    """When training is requested: as soon as one of these holds.
+    """Rule by which training is requested: as soon as one of its conditions holds.
 
     Args:
-        rows: rows of the pending spans, 1 or more; None for no such rule.
-        seconds: age of the oldest pending span, in seconds, above 0; None for no such rule.
-        drift: whether a span that has drifted requests it at once.
+        rows: number of rows of all pending spans, 1 or more; None disables the condition.
+        seconds: age of the oldest pending span in seconds, above 0; None disables the condition.
+        drift: whether a drifted span requests training at once.
 
     Raises:
-        UsageError: a value is outside its range, or there is no rule.
+        UsageError: a value is outside its range, or all conditions are disabled.
     """
 
     rows: int | None = 10_000
@@ -49,14 +49,14 @@ class RequestRule:
 
 @dataclass(frozen=True)
 class PendingSpan:
-    """A span that training was not requested for yet.
+    """A span for which training was not requested yet.
 
     Attributes:
         span: its name.
         data: URI of its file.
-        rows: of it.
-        at: when it was added, in UTC.
-        drift: the first alarm of drift, in words; "" if there is none.
+        rows: number of its rows.
+        at: time at which it was added, with a time zone.
+        drift: the first alarm of drift, as text; "" if there is none.
     """
 
     span: str
@@ -67,24 +67,25 @@ class PendingSpan:
 
 
 class SpanTraining(Protocol):
-    """The dynamic training that spans are for; it is sent to workers."""
+    """The dynamic training that reads the spans. Runners serialize it and send it to workers."""
 
     def arrive(self, span: str, data: str, reason: str, now: datetime) -> None:
-        """Adds a span to the ledger's inbox; one that is there already stays."""
+        """Adds a span to the ledger's inbox; an existing one is left unchanged."""
 
     def pump(self, now: datetime) -> str:
-        """Starts the run that is due, and returns in words what it did."""
+        """Starts the run that is due, and returns what it did, as text."""
 
 
 @dataclass(frozen=True)
 class RequestResult:
-    """What became of the pending spans.
+    """Result of `request_training`.
 
     Attributes:
-        reason: rows, time or drift; "" where training is not requested yet.
-        spans: that it was requested for.
-        did: what the training did, in words.
-        next: when a request becomes due if nothing else comes; None where time is no rule, or nothing is pending.
+        reason: "rows", "time" or "drift"; "" if training is not due.
+        spans: names of the spans for which training was requested.
+        did: what the training did, as text.
+        next: time at which training becomes due if no further span arrives; None if training was requested, nothing is
+            pending, or the rule has no `seconds`.
     """
 
     reason: str
@@ -94,11 +95,11 @@ class RequestResult:
 
 
 def add_pending(uri: str, span: PendingSpan) -> None:
-    """Adds a span. One that is pending already stays.
+    """Adds a span. A span that is already pending is left unchanged.
 
     Raises:
         UsageError: the file cannot be written.
-        DataError: it is damaged.
+        DataError: the file is damaged.
         PlatformError: the disk or the service failed; adding again is safe.
     """
     entry = {"data": span.data, "rows": span.rows, "at": span.at.astimezone(UTC).isoformat(), "drift": span.drift}
@@ -106,7 +107,12 @@ def add_pending(uri: str, span: PendingSpan) -> None:
 
 
 def pending(uri: str) -> list[PendingSpan]:
-    """The pending spans, by name; errors as of `add_pending`."""
+    """The pending spans, sorted by name.
+
+    Raises:
+        DataError: the file is damaged.
+        PlatformError: the disk or the service failed.
+    """
     found = read_with_token(uri)
     spans = _spans(None if found is None else json_of(found.content, uri), uri)
     try:
@@ -119,7 +125,7 @@ def pending(uri: str) -> list[PendingSpan]:
 
 
 def reason_of(rule: RequestRule, spans: list[PendingSpan], now: datetime) -> str:
-    """Why training is due for some spans: "drift", "rows" or "time"; "" where it is not."""
+    """The condition by which training is due for some spans: "drift", "rows" or "time"; "" if it is not due."""
     if not spans:
         return ""
     if rule.drift and any(span.drift for span in spans):
@@ -134,13 +140,13 @@ def request_training(uri: str, rule: RequestRule, training: SpanTraining, now: d
     """Requests training for the pending spans, if it is due.
 
     Args:
-        uri: of the pending spans.
-        rule: when it is due.
-        training: that they are for.
-        now: the time, with its zone.
+        uri: URI of the file of pending spans.
+        rule: rule by which training is due.
+        training: the dynamic training that reads the spans.
+        now: current time, with a time zone.
 
     Raises:
-        HeadraceError: those of `training`; the spans stay pending, and calling again is safe.
+        HeadraceError: as of `training`, or of `add_pending`. The spans stay pending, and calling again is safe.
     """
     spans = pending(uri)
     reason = reason_of(rule, spans, now)
@@ -189,5 +195,5 @@ def _damaged(uri: str, error: Exception) -> DataError:
         where=uri,
         expected=f"pending spans of format {_FORMAT}",
         received=f"{type(error).__name__}: {error}",
-        fix="Remove it: spans that it held are announced by hand with `headrace dynamic`",
+        fix="Remove it, and announce its spans with `headrace dynamic`",
     )

@@ -1,7 +1,7 @@
-"""Spans of windows: one Parquet file for each window, named by it, and created once.
+"""Spans of windows: one Parquet file per window, named after the window, and created once.
 
-The file says which messages it has. Whoever comes after it was created - a worker that is tried again, or a message
-that is delivered late or again - changes nothing: messages that it has are duplicates, and others are late.
+The file contains the ids of its messages. It is never changed, neither by a retried worker nor by a message that is
+delivered late or repeatedly: messages that it contains are duplicates, and other messages are late.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from headrace.core.storage.compare_and_set import create_if_absent
 
 @dataclass(frozen=True)
 class WindowResult:
-    """What became of the rows of a window.
+    """Result of writing the rows of a window.
 
     Attributes:
-        span: its name.
-        rows: of the span's file.
+        span: name of the span.
+        rows: number of rows of the span's file.
         created: whether this call created the file.
-        dead: dead letters: duplicates, and messages that came after the file was there.
+        dead: dead letters: duplicates, and messages delivered after the file was created.
     """
 
     span: str
@@ -46,16 +46,16 @@ def schema_of(columns: Iterable[MessageColumn]) -> pa.Schema:
 
 
 def write_span(config: MessagesConfig, span: str, rows: Iterable[Row]) -> WindowResult:
-    """Creates the file of a window's span, with each message once, unless it is there.
+    """Creates the file of a window's span, with each message once, unless it exists.
 
     Args:
-        config: has the folder and the columns.
-        span: its name.
-        rows: of the window; in any order, perhaps with repetitions. One or more.
+        config: names the folder and the columns.
+        span: name of the span.
+        rows: rows of the window: one or more, in any order, possibly repeated.
 
     Raises:
         UsageError: the folder cannot be written.
-        DataError: the file that is there is not a span.
+        DataError: the existing file is not a span.
         PlatformError: the disk or the service failed; writing again is safe.
     """
     distinct: dict[str, Row] = {}
@@ -66,13 +66,13 @@ def write_span(config: MessagesConfig, span: str, rows: Iterable[Row]) -> Window
         else:
             distinct[row.id] = row
     uri = config.span_uri(span)
-    # Sorted, so that the same messages are the same bytes, however they came.
+    # Sorted, so that the same messages give the same bytes in whatever order they arrived.
     ordered = [distinct[name] for name in sorted(distinct)]
     if create_if_absent(uri, _content(config, ordered)):
         return WindowResult(span, len(ordered), True, tuple(dead))
     there = _ids(uri)
     if there == distinct.keys():
-        # The answer of an earlier attempt was lost.
+        # An earlier attempt created the file, and its response was lost.
         return WindowResult(span, len(there), False, tuple(dead))
     for row in ordered:
         if row.id in there:

@@ -23,10 +23,10 @@ from headrace.components.messages.request import PendingSpan, RequestRule, SpanT
 from headrace.components.messages.spans import write_span
 from headrace.core.errors import HeadraceError
 
-# Beam's metrics of the job are counters of this namespace: messages, rows, spans, loads, requests, and dead letters by
-# their reason: malformed, late, duplicate.
+# Namespace of the job's Beam counters: messages, rows, spans, loads, requests, failed_requests, and dead letters by
+# reason: malformed, late, duplicate.
 METRICS = "headrace.messages"
-# The tag of dead letters.
+# The output tag of dead letters.
 DEAD = "dead"
 _RETRY_SECONDS = 60
 _log = logging.getLogger("headrace.messages")
@@ -38,7 +38,7 @@ def now() -> datetime:
 
 
 class Decode(beam.DoFn):
-    """PubsubMessage -> row, encoded; dead letters under the tag DEAD."""
+    """PubsubMessage -> encoded row; dead letters have the output tag DEAD."""
 
     def __init__(self, config: MessagesConfig) -> None:
         self._decoder = config.decoder
@@ -56,25 +56,25 @@ class Decode(beam.DoFn):
 
 
 class RepeatedToDeadLetter(beam.DoFn):
-    """Row that came again -> its dead letter."""
+    """Repeated row -> its dead letter."""
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
 
     def process(self, row: bytes) -> Iterator[bytes]:
-        """Gives the reason."""
-        said = f"a message of this id came within {self._seconds:,} s"
-        yield json.dumps({**Row.decode(row).message, "reason": "duplicate", "message": said}).encode()
+        """Converts a row to a dead letter with the reason."""
+        reason = f"a message of this id came within {self._seconds:,} s"
+        yield json.dumps({**Row.decode(row).message, "reason": "duplicate", "message": reason}).encode()
 
 
 class WriteSpan(beam.DoFn):
-    """(span, rows) -> (span, its number of rows), once its file is there; dead letters under the tag DEAD."""
+    """(span, rows) -> (span, number of rows), after its file is written; dead letters have the output tag DEAD."""
 
     def __init__(self, config: MessagesConfig) -> None:
         self._config = config
 
     def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
-        """Writes the file, unless it is there."""
+        """Writes the file, unless it exists."""
         span, rows = element
         written = write_span(self._config, span, map(Row.decode, rows))
         if written.created:
@@ -83,25 +83,25 @@ class WriteSpan(beam.DoFn):
             _log.info("span %s: %s rows", span, f"{written.rows:,}")
         for letter in written.dead:
             yield _dead(letter)
-        # Also if it was there: the worker that wrote it may not have come any further.
+        # Also if the file existed: the worker that wrote it may have failed before the next stage.
         yield span, written.rows
 
 
 class LoadSpan(beam.DoFn):
-    """(span, rows) -> the same, once it is in the table."""
+    """(span, number of rows) -> the same, after the span is loaded into the table."""
 
     def __init__(self, config: MessagesConfig) -> None:
         self._config = config
 
     def process(self, element: tuple[str, int]) -> Iterator[tuple[str, int]]:
-        """Loads the file, unless it was loaded."""
+        """Loads the file, unless it is already loaded."""
         if self._config.table and load_span(self._config, element[0]):
             _count("loads")
         yield element
 
 
 class WriteDeadLetters(beam.DoFn):
-    """(window of publication, dead letters) -> a file, and rows of the table."""
+    """(window of publication, dead letters) -> a file, and rows of the table if there is one."""
 
     def __init__(self, config: MessagesConfig) -> None:
         self._config = config
@@ -116,14 +116,14 @@ class WriteDeadLetters(beam.DoFn):
         reasons = [letter["reason"] for letter in plain]
         for reason in sorted(set(reasons)):
             _count(reason, reasons.count(reason))
-        said = ", ".join(f"{reasons.count(reason):,} {reason}" for reason in sorted(set(reasons)))
-        _log.warning("%s dead letters (%s): %s", f"{len(plain):,}", said, uri)
+        by_reason = ", ".join(f"{reasons.count(reason):,} {reason}" for reason in sorted(set(reasons)))
+        _log.warning("%s dead letters (%s): %s", f"{len(plain):,}", by_reason, uri)
 
 
 class RequestTraining(beam.DoFn):
-    """(any key, (span, rows)) -> requests of training, when they are due.
+    """(any key, (span, number of rows)) -> requests of training, when they are due.
 
-    Where the training's ledger or platform fails, spans go on being written, and the request is made again.
+    If the training's ledger or platform fails, spans are still written, and the request is retried after 60 s.
     """
 
     LATER = TimerSpec("later", TimeDomain.REAL_TIME)
@@ -137,7 +137,7 @@ class RequestTraining(beam.DoFn):
         self._drift = drift
 
     def process(self, element: tuple[str, tuple[str, int]], later: Any = beam.DoFn.TimerParam(LATER)) -> None:
-        """Adds a span to those that are pending, and requests training if it is due."""
+        """Adds a span to the pending ones, and requests training if it is due."""
         span, rows = element[1]
         uri = self._config.span_uri(span)
         drifted = "" if self._drift is None else self._drift.of(uri)
@@ -146,7 +146,7 @@ class RequestTraining(beam.DoFn):
 
     @on_timer(LATER)
     def is_later(self, later: Any = beam.DoFn.TimerParam(LATER)) -> None:
-        """The time of a request may have come."""
+        """Requests training if it is due by now."""
         self._request(later)
 
     def _request(self, later: Any) -> None:
@@ -154,7 +154,7 @@ class RequestTraining(beam.DoFn):
             requested = request_training(self._config.pending, self._rule, self._training, now())
         except HeadraceError as error:
             _count("failed_requests")
-            _log.error("training could not be requested, and will be in %d s: %s", _RETRY_SECONDS, error.paragraph)
+            _log.error("the training request failed, and is retried in %d s: %s", _RETRY_SECONDS, error.paragraph)
             later.set(Timestamp.now() + _RETRY_SECONDS)
             return
         if requested.next is not None:

@@ -1,1 +1,1 @@
-"""Monitoring: skew, drift, metrics of late labels and staleness of a model's requests, window by window."""
+"""Monitoring: skew, drift, metrics on late labels and staleness of a model's requests, by window of time."""

@@ -1,4 +1,4 @@
-"""Alarms: values above the thresholds of the Problem, as events whose id follows from their content."""
+"""Alarms: events of values above the thresholds of the Problem. The id of an alarm depends only on its content."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ FILE = "alarms.jsonl"
 
 @dataclass(frozen=True)
 class Alarm:
-    """An event.
+    """An alarm event.
 
     Attributes:
-        id: of the problem, the reference, kind, feature, window and threshold: the same when they are measured again.
+        id: digest of the problem, the reference, kind, feature, window and threshold, so that a repeated measurement
+            has the same id.
         kind: skew, drift, prediction_drift, missing, unknown, invalid, metric, metric_loss, data_age or model_age.
-        feature: the column, or the metric; "" for ages.
-        value: what was measured, without its sampling error.
-        threshold: that it is above (of a metric, where higher is better: below).
-        window: begin and end, in UTC; None for ages, and for rows without times.
-        at: the end of the window, or the time of the measurement, in UTC.
+        feature: name of the column or the metric; "" for ages.
+        value: measured value; for columns, after the subtraction of the sampling error.
+        threshold: the exceeded threshold; for metrics that should be high, the value is below it.
+        window: begin and end, ISO 8601 in UTC; None for ages, and for rows without times.
+        at: end of the window, or the time of the measurement, ISO 8601 in UTC.
     """
 
     id: str
@@ -47,7 +48,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Alarms:
-    """Makes alarms of one measurement.
+    """Creates the alarms of one measurement.
 
     Args:
         problem: name of the Problem.
@@ -68,9 +69,10 @@ class Alarms:
         window: tuple[str, str] | None = None,
         about: str = "",
     ) -> Alarm:
-        """An alarm; arguments as the attributes of `Alarm`.
+        """An alarm. Arguments as the attributes of `Alarm`, and:
 
-        Without a window, `about` tells apart what was measured: the data, or the time whose age it is.
+        Args:
+            about: without a window, the part of the id that identifies the data, or the time whose age is measured.
         """
         facts: dict[str, Any] = {"kind": kind, "feature": feature, "threshold": threshold, "window": window or about}
         name = identity("alarm", problem=self.problem, reference=self.reference, **facts)
@@ -87,11 +89,11 @@ class Alarms:
         """The alarms of a window's columns.
 
         Args:
-            reports: by column.
-            outputs: those of them that are predictions.
+            reports: reports by column.
+            outputs: names of the columns that are predictions.
             monitor: the thresholds.
-            window: its begin and end; None for rows without times.
-            about: the data, where there is no window.
+            window: begin and end of the window; None for rows without times.
+            about: version of the data, for rows without times.
         """
         found: list[Alarm] = []
         predicted = frozenset(outputs)

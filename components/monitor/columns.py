@@ -1,4 +1,4 @@
-"""Monitored columns: how values of a column are counted in the cells of the reference."""
+"""Monitored columns: count the values of a column in the cells of the reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.core.rules.column import NumberRule
 from headrace.core.statistics.binned import Bins, CategoryCounts, Counts, NumberCounts, named
 from headrace.core.values.columns import blank, texts
 
-# So many categories of a column have a cell of their own: those with the most rows in the reference.
+# Maximum categories of a column with their own cells: those with the most rows in the reference.
 LISTED = 1000
 
 SINGLE_MAXIMUM = float(np.finfo(np.float32).max)
@@ -30,9 +30,9 @@ class NumberColumn:
     """A column of numbers.
 
     Attributes:
-        declared: its declaration.
-        bins: its cells.
-        missing: rows of the reference without a value; its rows with one are in `bins`.
+        declared: declaration of the column.
+        bins: cells of the column, with the rows of the reference that have a value.
+        missing: number of rows of the reference without a value.
         blanks: texts that stand for a missing value.
     """
 
@@ -50,11 +50,14 @@ class NumberColumn:
 
         Args:
             column: [rows] values.
-            windows: [rows] the window of each row, ascending from 0.
-            number: of windows.
+            windows: [rows] int64 index of the window of each row, ascending from 0.
+            number: number of windows.
+
+        Returns:
+            [number] counts.
 
         Raises:
-            DataError: the type holds neither numbers nor text.
+            DataError: the type of the column is neither numeric nor text.
         """
         name = self.declared.name
         try:
@@ -87,12 +90,12 @@ class CategoryColumn:
     """A column of categories.
 
     Attributes:
-        declared: its declaration.
-        listed: categories with a cell of their own.
-        rows: [listed + 2] rows of the reference, also of all other known categories; 0 for new ones.
-        others: known categories without a cell.
-        judges_new: whether every known category is listed or in `others`, so that a new one is recognized.
-        missing: rows of the reference without a value.
+        declared: declaration of the column.
+        listed: categories with their own cells.
+        rows: [listed + 2] int64 rows of the reference by cell; the last two are other known categories and new ones.
+        others: known categories without their own cells.
+        judges_new: whether every known category is in `listed` or `others`, so that new categories are recognized.
+        missing: number of rows of the reference without a value.
         blanks: texts that stand for a missing value.
     """
 
@@ -113,11 +116,11 @@ class CategoryColumn:
         return CategoryCounts(np.zeros(len(self.listed) + 2, np.int64))
 
     def count(self, column: pa.Array, windows: Counts, number: int) -> list[CategoryCounts]:
-        """The counts of each window; arguments and errors as of `NumberColumn.count`."""
+        """The counts of each window. Arguments and errors as of `NumberColumn.count`."""
         coded = _coded(self.declared.name, column)
         values, bad = category_texts(self.declared, blank(coded.dictionary, self.blanks))
         spelled = values.to_pylist()
-        # A category's cell; then those of missing values, and of bytes that are no text.
+        # The cell of each category; after these, the cells of missing values and of bytes that are not text.
         missing, invalid = len(self.listed) + 2, len(self.listed) + 3
         cells = np.array(
             [*(invalid if wrong else self._cell(t) for t, wrong in zip(spelled, bad.tolist(), strict=True)), missing],
@@ -150,18 +153,18 @@ def category_column(
     """A column of categories.
 
     Args:
-        problem: has the texts for missing values.
-        declared: its declaration; a declared vocabulary is known.
-        rows: of each category in the reference; of the most frequent ones only where it is not complete.
-        count: rows of the reference that have a value.
-        missing: rows of the reference that have none.
-        complete: whether `rows` has every category.
+        problem: declares the texts of missing values.
+        declared: declaration of the column. The categories of a declared vocabulary are known.
+        rows: rows of the reference by category; only of the most frequent ones if it is not complete.
+        count: number of rows of the reference with a value.
+        missing: number of rows of the reference without a value.
+        complete: whether `rows` contains every category of the reference.
     """
     ordered = sorted(rows, key=lambda text: (-rows[text], text))
     vocabulary = declared.vocabulary
     known = ordered + [text for text in vocabulary or () if text not in rows]
     if vocabulary is not None:
-        # What is not in the vocabulary is new, whatever the reference holds.
+        # Categories outside the vocabulary are new, even if the reference contains them.
         known = [text for text in known if text in set(vocabulary)]
     listed = tuple(known[:LISTED])
     of_listed = np.array([rows.get(text, 0) for text in listed], np.int64)

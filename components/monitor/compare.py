@@ -1,4 +1,4 @@
-"""Comparison of windows: of each column with the reference (skew) and with the window before (drift)."""
+"""Comparison of the columns of a window with the reference (skew) and with the previous window (drift)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class ColumnReport:
     """A column in one window.
 
     Attributes:
-        rows: of the window.
-        count: rows that have a value.
-        distances: those that are defined, by measure: the divergences, and increases of fractions of rows.
-        facts: JSON values to show: quantiles, or the most frequent categories; new and missing categories.
+        rows: number of rows of the window.
+        count: number of rows with a value.
+        distances: defined distances by measure: divergences (skew, drift), and increases of fractions of rows.
+        facts: JSON values for the page: quantiles, or the most frequent, new and missing categories.
     """
 
     rows: int
@@ -62,10 +62,10 @@ def compare(
     """Compares the counts of a window.
 
     Args:
-        column: its cells, and the reference.
-        counts: of the window.
-        rows: of the window.
-        before: counts of the window before; None without one.
+        column: cells of the column, with the counts of the reference.
+        counts: counts of the window.
+        rows: number of rows of the window.
+        before: counts of the previous window; None if there is none.
     """
     distances: dict[Measure, Distance] = {}
     known = _reference_rows(column)
@@ -98,7 +98,7 @@ def _skew(column: MonitoredColumn, counts: ColumnCounts) -> Distance:
 
 
 def _cells(column: MonitoredColumn, cells: Counts) -> Counts:
-    """The cells that can be compared: without a complete reference, new and other categories cannot be told apart."""
+    """The comparable cells. If the reference is not complete, new and other categories are one cell."""
     if isinstance(column, CategoryColumn) and not column.judges_new:
         return np.append(cells[:-2], cells[-2:].sum())
     return cells
@@ -118,7 +118,7 @@ def _category_facts(column: CategoryColumn, counts: CategoryCounts) -> dict[str,
     listed = counts.cells[: len(column.listed)]
     top = sorted(range(len(listed)), key=lambda at: (-listed[at], column.listed[at]))[:_TOP]
     reference = max(int(column.rows.sum()), 1)
-    # What a category of the reference has in none of so many rows by chance.
+    # Probability that a category of the reference occurs in none of the window's rows by chance.
     with np.errstate(divide="ignore"):
         chance = (1 - column.rows[: len(column.listed)] / reference) ** max(counts.count, 0)
     gone = [column.listed[at] for at in np.flatnonzero((listed == 0) & (chance < SIGNIFICANCE)).tolist()]

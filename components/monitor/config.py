@@ -20,12 +20,12 @@ def period(text: str, where: str, units: str = "mhdw") -> int:
     """A period such as "6h" or "1d" in seconds; d is 24 hours.
 
     Args:
-        text: a whole number and a unit.
-        where: it was given, for messages.
-        units: that are allowed, of s, m, h, d and w.
+        text: a whole number, 1 to 999,999, and a unit.
+        where: name of the option, for an error.
+        units: valid units, of s, m, h, d and w.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text is not a period.
     """
     found = _PERIOD.match(text)
     if not found or found[2] not in units:
@@ -39,10 +39,10 @@ def period(text: str, where: str, units: str = "mhdw") -> int:
 
 
 def seconds_of(text: str, where: str) -> float:
-    """A time in ISO 8601, without an offset in UTC, in seconds since 1970.
+    """A time in ISO 8601 as seconds since 1970; without an offset, the time is UTC.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text is not a time in ISO 8601.
     """
     try:
         found = datetime.fromisoformat(text)
@@ -58,24 +58,24 @@ class MonitorConfig:
     """Inputs, output and options of a measurement.
 
     Args:
-        reference: URI that the rows are compared with: Examples, a Model, an endpoint's folder, a statistics.json, an
-            earlier Monitoring, or rows.
-        data: rows to measure: a request log, or a table of features, predictions and times.
+        reference: URI of the reference: Examples, a Model, an endpoint's folder, a statistics.json, an earlier
+            Monitoring, or rows.
+        data: URI of the rows to measure: a request log, or a table of features, predictions and times.
         output: URI of the Monitoring, a folder; an existing one is replaced.
         now: time of the measurement, in seconds since 1970.
         identity: cache key of the Monitoring.
-        data_version: fingerprint of the data; alarms of rows without times are told apart by it.
-        labels: table of keys and labels, which may come late; "" without.
-        evaluation: URI of the model's Evaluation, whose metric is compared; "" without.
-        time: column of the time of a row: a time, or seconds since 1970; "" for "time" of a request log, and without
-            windows for other tables.
-        label_time: column of the time when a label came, in the table of labels; "" without.
+        data_version: fingerprint of the data, which is part of the ids of alarms of rows without times.
+        labels: URI of a table of keys and labels, which may arrive late; "" without labels.
+        evaluation: URI of the model's Evaluation, whose metric is compared; "" for no comparison.
+        time: column of the time of a row: a time, or seconds since 1970. "" uses "time" of a request log; other tables
+            then have no windows.
+        label_time: column of the time at which a label arrived, in the table of labels; "" without such a column.
         prediction: column of the prediction.
-        version: of the model whose rows are measured; "" for all rows.
-        window: length of a window, in seconds; windows begin at multiples of it since 1970.
-        label_wait: how long a label is waited for, in seconds.
-        joined_rows: maximum predictions that are held to be joined with labels; of more, a sample by key.
-        trained: time when the model was trained or registered, in seconds since 1970; None if unknown.
+        version: version of the model whose rows are measured; "" for all rows.
+        window: length of a window, in seconds, 60 or more; windows begin at multiples of it since 1970.
+        label_wait: maximum time between a prediction and its label, in seconds, 1 or more.
+        joined_rows: maximum predictions in memory for the join with labels, 2 or more; more are sampled by key.
+        trained: time at which the model was trained or registered, in seconds since 1970; None if it is unknown.
         csv: dialect of CSV files.
 
     Raises:
@@ -113,10 +113,10 @@ class MonitorConfig:
                 raise UsageError(f"{name} is not a time", where="monitor", expected="seconds", received=repr(value))
 
     def check_output(self, problem: str = "") -> None:
-        """Checks that `output` is unused or holds a Monitoring, and holds no input.
+        """Checks that `output` is unused or contains a Monitoring, and does not contain an input.
 
         Raises:
-            UsageError: it holds something else, or an input.
+            UsageError: it contains something else, or an input.
         """
         read = {
             "--problem": problem,

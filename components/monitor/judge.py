@@ -1,4 +1,4 @@
-"""Judgement of metrics and ages against the bounds of the gate and the thresholds of monitoring."""
+"""Alarms of metrics and ages, by the bounds of the gate and the thresholds of monitoring."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ _HOUR, _DAY = 3600.0, 86_400.0
 
 @dataclass(frozen=True)
 class JudgedMetric:
-    """The metric that is judged, and its value at evaluation; None if unknown."""
+    """The judged metric.
+
+    Attributes:
+        metric: name of the metric.
+        evaluated: its value in the Evaluation; None if it is unknown.
+    """
 
     metric: str
     evaluated: float | None
 
     def to_json(self, gate: Gate | None) -> dict[str, Any]:
-        """The metric, and what it is compared with."""
+        """The metric, its value in the Evaluation, and the bounds of the gate."""
         bounds: dict[str, float | None] = {"at_most": None, "at_least": None}
         if gate is not None:
             bounds = {"at_most": gate.at_most, "at_least": gate.at_least}
@@ -30,7 +35,7 @@ class JudgedMetric:
 
 
 def metric_of(problem: Problem) -> str:
-    """The metric of the gate, or the first one of the task."""
+    """The metric of the gate; without a gate, the first metric of the task."""
     if problem.gate is None:
         return next(iter(METRICS[problem.task]))
     return problem.gate.of(problem.task, problem.threshold).metric
@@ -45,16 +50,16 @@ def judge_metric(
     window: tuple[str, str] | None,
     about: str = "",
 ) -> list[Alarm]:
-    """The alarms of a window's metric: where the whole confidence interval is on the wrong side of a bound.
+    """The alarms of a window's metric: its whole confidence interval is on the wrong side of a bound.
 
     Args:
-        maker: of the alarms.
+        maker: creates the alarms.
         judged: the metric.
         measured: metrics of the window.
-        problem: has the gate and its bounds.
-        thresholds: has the allowed loss.
-        window: its begin and end; None for rows without times.
-        about: the data, where there is no window.
+        problem: declares the gate and its bounds.
+        thresholds: declares the allowed loss, and the minimum number of rows.
+        window: begin and end of the window; None for rows without times.
+        about: version of the data, for rows without times.
     """
     value, interval = measured.values[judged.metric], measured.intervals[judged.metric]
     if value is None or interval is None or measured.rows < thresholds.minimum_rows:
@@ -82,13 +87,13 @@ def judge_metric(
 def judge_ages(
     maker: Alarms, thresholds: Monitor, config: MonitorConfig, newest: float | None
 ) -> tuple[Mapping[str, Any], list[Alarm]]:
-    """The ages of the data and of the model, and their alarms.
+    """The ages of the data in hours and of the model in days, as JSON values, and their alarms.
 
     Args:
-        maker: of the alarms.
-        thresholds: maximum ages.
-        config: has the time of the measurement, and that of the training.
-        newest: time of the newest row, in seconds since 1970; None without times.
+        maker: creates the alarms.
+        thresholds: declares the maximum ages.
+        config: contains the times of the measurement and of the training.
+        newest: time of the newest row, in seconds since 1970; None if rows have no times.
     """
     found = []
     ages: dict[str, Any] = {"newest_row": None, "data_age_hours": None, "trained": None, "model_age_days": None}

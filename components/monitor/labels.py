@@ -1,10 +1,10 @@
 """Late labels: predictions and labels joined by key, in bounded memory, with the same result in any order.
 
-More predictions than the bound are sampled by key: those whose fingerprint is below 2^64 / 2^n, with the smallest n
-that keeps within the bound. Which these are does not depend on the order of rows, and a key is in with all of its rows
-(threshold sampling of keys: E. Cohen and H. Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
+If there are more predictions than the bound, they are sampled by key: those whose fingerprint is below 2^64 / 2^n, with
+the smallest n that satisfies the bound. The sample does not depend on the order of rows, and contains all rows of its
+keys (threshold sampling of keys: E. Cohen and H. Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
 
-Of the labels of a key that came in time, the latest counts; later ones are as if they had not come.
+Of the labels of a key that arrived in time, the latest is used. Labels that arrived too late are ignored.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ Prints = npt.NDArray[np.uint64]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-# Time of a label that has none: before all others.
+# Time of a row without a time; it is before all others.
 NEVER = np.iinfo(np.int64).min
 _BITS = 64
-# Differing values of one key and time that are kept: two show that they contradict each other.
+# Maximum stored values of one key and time: two are enough to show that they contradict each other.
 _KEPT = 2
 
 
 @dataclass(frozen=True)
 class JoinCounts:
-    """What became of predictions and labels.
+    """Numbers of predictions and labels of a join.
 
     Attributes:
-        predictions: with a key and a valid prediction.
-        sampled: of these, the ones that were joined: all of them up to the bound.
+        predictions: rows with a key and a valid prediction.
+        sampled: those of them in the sample; all of them up to the bound.
         joined: sampled predictions with a label.
-        waiting: sampled predictions without a label that may still come.
-        expired: sampled predictions for which a label came too late, or not in time.
-        contradicting: sampled predictions whose key has labels that differ, and none of which is the latest.
+        waiting: sampled predictions without a label, which may still arrive in time.
+        expired: sampled predictions whose label arrived too late, or can no longer arrive in time.
+        contradicting: sampled predictions whose key has several different labels at its latest time.
         invalid_predictions: rows without a key, or without a valid prediction.
-        labels: with a key and a valid value.
+        labels: rows with a key and a valid label.
         invalid_labels: rows without a key, or without a valid label.
     """
 
@@ -62,8 +62,8 @@ class LabelledPredictions:
     """Predictions with labels.
 
     Attributes:
-        counts: of all of them.
-        times: [joined] of the predictions, in microseconds since 1970; 0 without times.
+        counts: counts of the join.
+        times: [joined] int64 times of the predictions, in microseconds since 1970, ascending; 0 without times.
         outcomes: [joined] labels and predictions.
     """
 
@@ -77,10 +77,10 @@ class LabelJoin:
     """A join under way: first all predictions are added, then labels.
 
     Args:
-        task: of the Problem.
-        classes: the label's vocabulary; empty for regression.
-        most: maximum predictions that are held.
-        wait: how long a label is waited for, in microseconds.
+        task: task of the Problem.
+        classes: vocabulary of the label; empty for regression.
+        most: maximum predictions in memory.
+        wait: maximum time between a prediction and its label, in microseconds.
         now: time of the measurement, in microseconds since 1970.
     """
 
@@ -104,10 +104,10 @@ class LabelJoin:
         """Adds valid predictions.
 
         Args:
-            keys: [rows] fingerprints.
-            times: [rows] microseconds since 1970; NEVER without.
-            prediction: [rows] the value, or the index of the class.
-            probability: [rows] of the positive class, or [rows, classes]; [rows, 0] for regression.
+            keys: [rows] uint64 fingerprints.
+            times: [rows] int64 microseconds since 1970; NEVER without a time.
+            prediction: [rows] float64 value, or index of the class.
+            probability: float64: [rows] of the positive class, [rows, classes], or [rows, 0] for regression.
         """
         self.predictions += len(keys)
         self._hold(keys, times, prediction, probability)
@@ -129,12 +129,12 @@ class LabelJoin:
         return keys >> np.uint64(_BITS - self._shift) == 0 if self._shift else np.ones(len(keys), np.bool_)
 
     def add_labels(self, keys: Prints, times: Times, values: Floats) -> None:
-        """Adds valid labels; those of other keys are counted only.
+        """Adds valid labels. Those whose key has no sampled prediction are only counted.
 
         Args:
-            keys: [rows] fingerprints.
-            times: [rows] when they came, in microseconds since 1970; NEVER without.
-            values: [rows] the value, or the index of the class.
+            keys: [rows] uint64 fingerprints.
+            times: [rows] int64 times of arrival, in microseconds since 1970; NEVER without a time.
+            values: [rows] float64 value, or index of the class.
         """
         self.labels += len(keys)
         known, last = self._predicted()
@@ -202,13 +202,13 @@ class LabelJoin:
 
 
 def subset(outcomes: Outcomes, rows: slice) -> Outcomes:
-    """Some of the rows."""
+    """The outcomes of a slice of rows."""
     probability = None if outcomes.probability is None else outcomes.probability[rows]
     return Outcomes(outcomes.task, outcomes.classes, outcomes.label[rows], outcomes.prediction[rows], probability)
 
 
 def _latest(parts: list[tuple[Prints, Times, Floats]]) -> tuple[Prints, Times, Floats]:
-    """The labels of the latest time of each key, each value once, in the order of keys; two of those that differ."""
+    """The labels of the latest time of each key, sorted by key: distinct values, at most two per key."""
     nothing = (np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0))
     keys, times, values = (np.concatenate(each) for each in zip(nothing, *parts, strict=True))
     order = np.lexsort((values, -(times + 1), keys))

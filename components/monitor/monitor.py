@@ -32,7 +32,7 @@ from headrace.core.steps.identity import release
 from headrace.core.steps.step import identity
 from headrace.core.storage.output import check_writable, publishing
 
-# Renders the page of a Monitoring from the content of monitoring.json and its alarms.
+# From the content of monitoring.json and its alarms to the HTML of the page.
 Render = Callable[[Mapping[str, Any], list[Mapping[str, Any]]], str]
 PAGE = "monitoring.html"
 
@@ -42,11 +42,11 @@ class MonitorResult:
     """Result of a measurement.
 
     Attributes:
-        rows: measured, with those without a time.
-        windows: of time that have rows.
-        alarms: in the order of windows; ages last.
-        absent: features that the data does not have.
-        labels: what became of the labels; None without.
+        rows: number of measured rows, including those without a time.
+        windows: number of windows of time with rows.
+        alarms: alarms in the order of windows; ages last.
+        absent: features that the data does not contain.
+        labels: counts of the join with labels; None without labels.
     """
 
     rows: int
@@ -63,17 +63,17 @@ def monitor(
     render: Render | None = None,
     reference: Reference | None = None,
 ) -> MonitorResult:
-    """Measures rows, writes monitoring.json and alarms.jsonl, and returns the alarms, which are no error.
+    """Measures rows, writes monitoring.json and alarms.jsonl, and returns the alarms. An alarm raises no error.
 
     Args:
-        problem_file: the user's loaded Problem file.
+        problem_file: the loaded Problem file.
         config: inputs, output and options.
-        report: called with the progress.
+        report: receives progress.
         render: renders monitoring.html; None for no page.
-        reference: that of the configuration, if it was opened before.
+        reference: the reference of `config`; None opens it.
 
     Raises:
-        DataError: the rows, the reference or the labels are damaged, or do not fit the Problem.
+        DataError: there are no rows, or the rows, the reference or the labels are damaged or do not fit the Problem.
         UsageError: an input does not exist, or the output cannot be written.
         PlatformError: the disk is full, or the service failed.
     """
@@ -157,12 +157,12 @@ def identified(
     """The configuration with the version of the data and its identity, and its reference.
 
     Args:
-        problem_file: the user's loaded Problem file.
+        problem_file: the loaded Problem file.
         config: inputs, output and options.
         csv: options of reading CSV, as NAME=VALUE.
 
     Raises:
-        DataError: there are no files, or none of a supported format.
+        DataError: the data has no files of a supported format, or the reference or the Evaluation is damaged.
         UsageError: an input does not exist, or access is denied.
         PlatformError: the service failed.
     """
@@ -233,7 +233,7 @@ def _batches(problem: Problem, rows: MonitoredRows, join: LabelJoin | None) -> I
 def _reports(
     columns: Mapping[str, MonitoredColumn], windows: MonitoredWindows, thresholds: Monitor
 ) -> Iterator[tuple[int, dict[str, ColumnReport]]]:
-    """The reports of each window's columns; a window is compared with the last one that had enough rows."""
+    """The reports of each window's columns. A window is compared with the last earlier window with enough rows."""
     before = None
     for number, window in windows.counts.items():
         yield (
@@ -252,7 +252,7 @@ def _reports(
 def _totals(
     columns: Mapping[str, MonitoredColumn], outputs: Mapping[str, MonitoredColumn], windows: MonitoredWindows
 ) -> dict[str, Any]:
-    """The counts of all windows: what a later measurement is compared with."""
+    """The counts of all windows, so that this Monitoring can be the reference of a later one."""
     total = windows.total(dict(columns) | dict(outputs))
     found: dict[str, Any] = {}
     for name, column in (*columns.items(), *outputs.items()):

@@ -33,20 +33,26 @@ _RESAMPLES = 500
 _SEED = 1
 _MICROSECONDS = 1_000_000
 _EVALUATION = "evaluation.json"
-# Splits are made of the same fingerprints: a sample of the lowest ones would be of the train split.
+# Splits use the same fingerprints, so without mixing, a sample of the lowest ones would be rows of the train split.
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """Metrics of the predictions of one window that have a label: values, and intervals at CONFIDENCE."""
+    """Metrics of the predictions of one window that have a label.
+
+    Attributes:
+        rows: number of these predictions.
+        values: value by metric; None if it is undefined.
+        intervals: confidence interval by metric, at CONFIDENCE; None if it is undefined.
+    """
 
     rows: int
     values: Mapping[str, float | None]
     intervals: Mapping[str, Interval]
 
     def to_json(self) -> dict[str, Any]:
-        """The metrics as in evaluation.json."""
+        """The metrics as JSON values, in the form of evaluation.json."""
         found: dict[str, Any] = {}
         for name, value in self.values.items():
             low, high = self.intervals[name] or (None, None)
@@ -69,7 +75,7 @@ def add_predictions(problem: Problem, join: LabelJoin, batch: MonitoredBatch) ->
     """Adds the predictions of a batch to a join.
 
     Raises:
-        DataError: probabilities are not those of the classes.
+        DataError: the probabilities are not lists.
     """
     valid, keys, times, prediction, probability = prediction_rows(problem, batch)
     join.invalid_predictions += int((~valid).sum())
@@ -77,17 +83,18 @@ def add_predictions(problem: Problem, join: LabelJoin, batch: MonitoredBatch) ->
 
 
 def prediction_rows(problem: Problem, batch: MonitoredBatch) -> tuple[Mask, Prints, Times, Floats, Floats]:
-    """The predictions of a batch as a join holds them.
+    """The predictions of a batch in the form that a join uses.
 
     Args:
-        problem: that they are of.
-        batch: with `key`, `prediction`, and where the task has them `probability` or `probabilities`.
+        problem: the Problem of the predictions.
+        batch: rows with the outputs `key` and `prediction`; for a binary task `probability`, and for a multiclass task
+            `probabilities`.
 
     Returns:
-        Which rows are valid, and the arguments of `LabelJoin.add_predictions`, each [rows].
+        [rows] bool: whether each row is valid; and the arguments of `LabelJoin.add_predictions`, each [rows].
 
     Raises:
-        DataError: probabilities are not those of the classes.
+        DataError: the probabilities are not lists.
     """
     keys, has_key = _keys(batch.outputs["key"])
     prediction, valid = _values(problem, "prediction", batch.outputs["prediction"])
@@ -106,14 +113,14 @@ def prediction_rows(problem: Problem, batch: MonitoredBatch) -> tuple[Mask, Prin
 
 
 def label_rows(problem: Problem, keys: pa.Array, values: pa.Array) -> tuple[Mask, Prints, Floats]:
-    """Labels as a join holds them: which rows are valid, fingerprints of their keys, and their values, each [rows]."""
+    """Labels in the form that a join uses, each [rows]: whether a row is valid, fingerprints of keys, and values."""
     prints, valid = _keys(keys)
     found, proper = _values(problem, problem.label.name, values)
     return valid & proper, prints, found
 
 
 def classes_of(problem: Problem) -> tuple[str, ...]:
-    """The label's vocabulary; empty for regression."""
+    """The vocabulary of the label; empty for regression."""
     return tuple(problem.label.vocabulary or ()) if isinstance(problem.label, Categorical) else ()
 
 
@@ -149,7 +156,12 @@ def add_labels(problem: Problem, join: LabelJoin, config: MonitorConfig, report:
 
 
 def by_window(joined: LabelledPredictions, seconds: int) -> dict[int, WindowMetrics]:
-    """The metrics of each window of predictions with a label, by its number since 1970."""
+    """The metrics of the predictions with a label, by number of the window since 1970.
+
+    Args:
+        joined: predictions with a label, ascending by time.
+        seconds: length of a window.
+    """
     windows = joined.times // (seconds * _MICROSECONDS)
     numbers, first = np.unique(windows, return_index=True)
     bounds = itertools.pairwise([*first.tolist(), len(windows)])
@@ -160,17 +172,17 @@ def by_window(joined: LabelledPredictions, seconds: int) -> dict[int, WindowMetr
 
 
 def measure_rows(outcomes: metrics.Outcomes) -> WindowMetrics:
-    """The metrics of some rows, one or more."""
+    """The metrics of one or more rows, with bootstrap intervals."""
     resamples = bootstrap.draw(outcomes.rows, resamples=_RESAMPLES, seed=_SEED)
     intervals = bootstrap.intervals(outcomes, resamples, confidence=CONFIDENCE)
     return WindowMetrics(outcomes.rows, metrics.measure(outcomes), intervals)
 
 
 def evaluated_metric(uri: str, metric: str) -> float | None:
-    """The value of a metric in an Evaluation; None without one.
+    """The value of a metric in an Evaluation; None for the URI "", or if the value is undefined.
 
     Raises:
-        DataError: the folder holds no Evaluation, or it lacks the metric.
+        DataError: the folder contains no Evaluation, or the Evaluation lacks the metric.
     """
     if not uri:
         return None
@@ -198,7 +210,7 @@ def _one_of(declared: list[str], names: list[str], what: str, path: str) -> str:
 
 
 def _keys(column: pa.Array) -> tuple[Prints, Mask]:
-    """Fingerprints of keys, and which rows have one."""
+    """[rows] fingerprints of keys, and [rows] bool: whether a row has a key."""
     text, bad = texts(column)
     valid = text.is_valid().to_numpy(zero_copy_only=False) & ~bad
     filled = text.fill_null("")
@@ -207,7 +219,7 @@ def _keys(column: pa.Array) -> tuple[Prints, Mask]:
 
 
 def _values(problem: Problem, name: str, column: pa.Array) -> tuple[Floats, Mask]:
-    """The values of labels or predictions, or the indices of their classes; and which are valid."""
+    """[rows] values of labels or predictions, or indices of their classes; and [rows] bool: whether each is valid."""
     label, present = problem.label, blank(column, problem.missing)
     if isinstance(label, Numeric):
         rule = NumberRule(label if name == label.name else Numeric("predicted"))

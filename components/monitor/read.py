@@ -1,7 +1,7 @@
 """Monitored rows: the columns of a request log or of a plain table, by their names in the Problem, in batches.
 
-A request log holds the columns and the predictions of a row in structs `columns` and `predictions`, beside `time` and
-`version`; in a table they are columns of their own. A file that lacks a column has no values of it.
+A request log stores the columns and the predictions of a row in the structs `columns` and `predictions`, with the
+columns `time` and `version`. In a plain table, all are columns. If a file lacks a column, its values are missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headrace.core.values.columns import Mask, logical, texts
 
 # The structs of a request log.
 COLUMNS, PREDICTIONS, TIME = "columns", "predictions", "time"
-# Of the model that predicted, in a request log and in Predictions.
+# Columns with the version of the model, in a request log and in Predictions.
 _VERSION = "version"
 _VERSIONS = (_VERSION, "model_version")
 BATCH_ROWS = 1 << 16
@@ -33,21 +33,21 @@ _MICROSECONDS = 1_000_000
 # The years 1 to 9999, which ISO 8601 writes in four digits.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
-# A column of a file, and the field of it; "" for the whole column.
+# A column of a file, and a field of its struct; "" for the whole column.
 Place = tuple[str, str]
 Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class MonitoredBatch:
-    """Some rows.
+    """A batch of rows.
 
     Attributes:
-        rows: how many.
-        columns: by name in the Problem, [rows].
-        outputs: key, prediction, and probability or probabilities, as far as they are there, [rows].
-        times: [rows] microseconds since 1970 in UTC; None without a column of times.
-        timed: [rows] which rows have a time.
+        rows: number of rows.
+        columns: [rows] values by name in the Problem.
+        outputs: [rows] values of those of key, prediction, probability and probabilities that the data contains.
+        times: [rows] int64 microseconds since 1970 in UTC; None without a column of times.
+        timed: [rows] bool: whether a row has a time; None without a column of times.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class MonitoredBatch:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the columns of a file are: those of the Problem by name, and key, time, prediction, probabilities."""
+    """Places of a file's columns: columns of the Problem by name, and outputs: key, time, version and predictions."""
 
     columns: Mapping[str, Place] = field(default_factory=dict)
     outputs: Mapping[str, Place] = field(default_factory=dict)
@@ -71,12 +71,12 @@ class MonitoredRows:
 
     Attributes:
         problem: declares the columns.
-        parts: of the input.
-        places: by file, where each column is.
-        features: columns that are measured: features that the data has, and derived ones that it lacks nothing for.
-        absent: features that are not.
-        outputs: outputs that the data has: key, time, prediction, probability, probabilities.
-        version: of the model whose rows are measured; "" for all.
+        parts: parts of the input.
+        places: places of the columns by file.
+        features: measured columns: features in the data, and derived features whose inputs are all in the data.
+        absent: names of the other features.
+        outputs: outputs in the data: key, time, prediction, probability, probabilities; and version, if it is selected.
+        version: version of the model whose rows are measured; "" for all rows.
     """
 
     problem: Problem
@@ -103,14 +103,14 @@ class MonitoredRows:
         Args:
             problem: declares the columns.
             data: a file, folder, glob, table or query.
-            csv: the dialect of CSV files.
-            time: column of times; "" for the one of a request log.
+            csv: dialect of CSV files.
+            time: column of times; "" for that of a request log.
             prediction: column of predictions.
-            version: of the model whose rows are measured; "" for all.
+            version: version of the model whose rows are measured; "" for all rows.
 
         Raises:
-            DataError: no file has a feature, or the column of times or of versions; or a file is damaged.
-            UsageError: a name or the query is wrong, or access is denied.
+            DataError: no file contains a feature, the column of times or the column of versions; or a file is damaged.
+            UsageError: a name or the query is not valid, or access is denied.
             PlatformError: the service failed.
         """
         parts = list_parts(data, csv=csv)
@@ -190,10 +190,10 @@ class MonitoredRows:
 
 
 def times_of(column: pa.Array) -> tuple[Times, Mask]:
-    """The times of a column, in microseconds since 1970 in UTC, and which of its values are times.
+    """[rows] int64 times of a column, in microseconds since 1970 in UTC, and [rows] bool: whether a value is a time.
 
     Args:
-        column: times, without a zone in UTC; text of such; or seconds since 1970.
+        column: [rows] timestamps or dates (without a time zone in UTC), texts of them, or seconds since 1970.
     """
     kind = logical(pa.nulls(0, column.type)).type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -243,7 +243,7 @@ def _places(problem: Problem, path: str, csv: CsvDialect, time: str, prediction:
 
 
 def _first(names: Mapping[str, Sequence[str]], places: Mapping[str, Place]) -> dict[str, Place]:
-    """Where each column is, by the first of its names that is there."""
+    """The place of each column, by the first of its names that exists; without columns that do not exist."""
     return {
         name: next(places[n] for n in among if n in places) for name, among in names.items() if set(among) & set(places)
     }

@@ -1,4 +1,4 @@
-"""Reference: the distribution that monitored rows are compared with, read from whatever holds it."""
+"""Reference: the distribution that monitored rows are compared with, read from any of several artifacts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMAT = 1
 _PROBABILITIES = [step / 20 for step in range(21)]
 _MERGED = 64
 PROBABILITY = Numeric("predicted_probability", minimum=0.0, maximum=1.0)
-# References that may hold predictions.
+# Kinds of references that may contain predictions.
 _WITH_OUTPUTS = ("Monitoring", "rows")
 
 
@@ -51,10 +51,10 @@ class Reference:
 
     Attributes:
         kind: Examples, Model, statistics, Monitoring or rows.
-        uri: where it is.
-        digest: of what it holds, 16 hexadecimal digits.
-        columns: what is known of each column, in the form of statistics.json or of monitoring.json; sketches where
-            there are any.
+        uri: URI of the reference.
+        digest: digest of its content, 16 hexadecimal digits.
+        columns: statistics by column: sketches if there are any, else in the form of statistics.json or
+            monitoring.json.
     """
 
     kind: str
@@ -63,10 +63,10 @@ class Reference:
     columns: Mapping[str, Mapping[str, Any] | ColumnStatistics]
 
     def column(self, problem: Problem, declared: Numeric | Categorical) -> MonitoredColumn:
-        """How a feature is counted.
+        """The monitored column of a feature.
 
         Raises:
-            DataError: the reference lacks it, or has values of another kind.
+            DataError: the reference lacks the feature, or has values of another kind.
         """
         found = self.columns.get(declared.name)
         numeric = isinstance(declared, Numeric)
@@ -84,7 +84,7 @@ class Reference:
         return _categories(problem, declared, found)
 
     def prediction(self, problem: Problem) -> MonitoredColumn:
-        """How predictions are counted: compared with earlier ones, and else in the cells of the label."""
+        """The monitored column of predictions: with earlier predictions if there are any, else in the label's cells."""
         label, known = problem.label, self.columns.get("prediction")
         declared = predicted(problem)
         blanks = tuple(problem.missing)
@@ -101,7 +101,7 @@ class Reference:
         return NumberColumn(declared, Bins.fixed(edges.tolist()), 0, blanks)
 
     def probability(self, problem: Problem) -> NumberColumn:
-        """How probabilities are counted."""
+        """The monitored column of probabilities."""
         known = self.columns.get("probability")
         if known is not None and _is_numeric(known) and self.kind in _WITH_OUTPUTS:
             return _numbers(problem, PROBABILITY, known)
@@ -109,20 +109,21 @@ class Reference:
 
 
 def predicted(problem: Problem) -> Numeric | Categorical:
-    """The prediction as a column."""
+    """The declaration of the prediction as a column."""
     label = problem.label
-    # Features have no name that outputs have.
+    # Not "prediction", because a declaration cannot have the name of an output.
     return Numeric("predicted") if isinstance(label, Numeric) else Categorical("predicted", vocabulary=label.vocabulary)
 
 
 def open_reference(problem: Problem, uri: str, csv: CsvDialect) -> Reference:
     """The reference at `uri`: Examples, a Model, an endpoint's folder, a Monitoring, a statistics.json, or rows.
 
-    Examples have sketches, from which single numbers are known. From a Model or a statistics.json the quantiles are.
+    Examples have sketches, which also represent single frequent numbers. A Model or a statistics.json has only
+    quantiles.
 
     Raises:
-        DataError: it is damaged, or holds no feature of the Problem.
-        UsageError: there is no such path.
+        DataError: the reference is damaged, or contains no feature of the Problem.
+        UsageError: the path does not exist.
     """
     endpoint = storage.join(uri, "endpoint.json")
     if storage.exists(endpoint):
@@ -164,7 +165,7 @@ def _monitoring(problem: Problem, uri: str) -> Reference:
 
 
 def _rows(problem: Problem, uri: str, csv: CsvDialect) -> Reference:
-    """Measures rows, which need not be Examples."""
+    """Measures rows that are not Examples."""
     rows = MonitoredRows.open(problem, uri, csv)
     outputs = {"prediction": predicted(problem), "probability": PROBABILITY}
     declared = {column.name: column for column in rows.features}

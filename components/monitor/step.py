@@ -1,4 +1,4 @@
-"""Monitoring step of a pipeline."""
+"""Pipeline step of monitoring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.core.problem.file import load_problem
 from headrace.core.sources.csv_dialect import CsvDialect, options_of
 from headrace.core.steps.step import running
 
-# Alarms in the run's summary.
+# Maximum alarms in the run's summary.
 _SUMMARIZED = 20
 
 
@@ -31,13 +31,12 @@ def run(
     reference: Any,
     monitoring: Any,
 ) -> bool:
-    """Implements `component.monitor`.
+    """Implements `component.monitor`, whose docstring describes the other arguments.
 
     Args:
-        problem, problem_digest, root, data, labels, evaluation, model_version, csv, reference, monitoring: as there.
-        columns: those of the time, of the label's time, and of the prediction.
-        periods: the window, and how long a label is waited for.
-        times: of the training, and of the measurement.
+        columns: `time`, `label_time` and `prediction`.
+        periods: `window` and `label_wait`.
+        times: `trained_at` and `now`.
     """
     with running("monitor", root=root) as step:
         file = load_problem(problem, digest=problem_digest)

@@ -1,4 +1,4 @@
-"""Windows of time: the counts of all columns in each, measured in one pass over the rows."""
+"""Windows of time: counts of all columns per window, measured in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True)
 class WindowCounts:
-    """Rows of a window, and the counts of their columns."""
+    """The number of rows of a window, and the counts by column."""
 
     rows: int
     columns: Mapping[str, ColumnCounts]
@@ -36,9 +36,9 @@ class MonitoredWindows:
     """All windows with rows.
 
     Attributes:
-        counts: by the number of the window since 1970, ascending; of 0 alone where rows have no times.
-        untimed: rows without a time, which are in no window.
-        newest: time of the newest row, in seconds since 1970; None without times.
+        counts: counts by number of the window since 1970, ascending; only window 0 if the data has no times.
+        untimed: number of rows without a time, which are in no window.
+        newest: time of the newest row, in seconds since 1970; None if no row has a time.
     """
 
     counts: Mapping[int, WindowCounts]
@@ -46,7 +46,7 @@ class MonitoredWindows:
     newest: float | None = None
 
     def total(self, columns: Mapping[str, MonitoredColumn]) -> WindowCounts:
-        """The counts of all windows."""
+        """The sum of the counts of all windows."""
         found = WindowCounts(0, {name: column.empty() for name, column in columns.items()})
         for counts in self.counts.values():
             found = found.merge(counts)
@@ -63,14 +63,14 @@ def measure(
     """Counts rows by window.
 
     Args:
-        batches: of rows.
-        columns: features, and outputs, by name.
-        seconds: length of a window.
-        data: where the rows are, for messages.
-        report: called with the progress.
+        batches: batches of rows.
+        columns: features and outputs by name.
+        seconds: length of a window, in seconds.
+        data: URI of the rows, for an error.
+        report: receives progress.
 
     Raises:
-        DataError: there are too many windows, or a column holds other values than declared.
+        DataError: there are more than 1,000 windows, or the type of a column does not fit its declaration.
     """
     found: dict[int, WindowCounts] = {}
     untimed, rows = 0, 0
@@ -107,7 +107,10 @@ def measure(
 def _windows(
     batch: MonitoredBatch, seconds: int
 ) -> tuple[list[int], pa.Array | None, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """The windows of a batch, the order of its rows by window (None: as they are), and each one's place among these."""
+    """Numbers of the windows of a batch, indices that sort its rows by window (None if sorted), and each row's window.
+
+    The window of a row is an index into the numbers. Rows without a time are left out.
+    """
     if batch.times is None or batch.timed is None:
         return [0], None, np.zeros(batch.rows, np.int64)
     windows = batch.times // (seconds * _MICROSECONDS)

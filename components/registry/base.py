@@ -19,10 +19,11 @@ class ModelRegistry(ABC):
     """Versions of one problem's model, safe for concurrent processes and threads.
 
     Args:
-        where: the registry, for messages.
-        who: makes the changes; "" for the user of this process.
+        where: name of the registry, for errors.
+        who: author of the changes; "" for the user of this process.
         clock: returns the time of a change.
-        claim: of the run that makes the changes, which are refused once it was overtaken; None for no such run.
+        claim: claim of the run that makes the changes; None for a run outside dynamic training. Changes are refused
+            after another run superseded it.
     """
 
     def __init__(self, where: str, *, who: str = "", clock: Clock = utc_now, claim: Claim | None = None) -> None:
@@ -43,19 +44,19 @@ class ModelRegistry(ABC):
 
     @abstractmethod
     def path(self, version: str) -> str:
-        """The URI of a registered version's Model.
+        """The path or URI of a registered version's Model.
 
         Raises:
             UsageError: the version does not exist.
-            DataError: its record was damaged.
+            DataError: its record is damaged.
         """
 
     @abstractmethod
     def _change(self, change: Transition, why: str) -> RegistryState:
-        """Makes a change, again whenever another process made one in between, and returns the state after it."""
+        """Applies a change, and again if another process changed the state in between. Returns the new state."""
 
     def differences(self) -> list[str]:
-        """What another system shows otherwise than the state, as sentences; a later change corrects it."""
+        """Differences between a service and the state, as sentences, which the next change corrects."""
         return []
 
     def versions(self) -> list[str]:
@@ -63,11 +64,11 @@ class ModelRegistry(ABC):
         return sorted(self.state().versions)
 
     def record(self, version: str) -> dict[str, Any]:
-        """The record of a version: Problem, metrics, data, parent and files; errors as of `path`."""
+        """The record of a version: Problem, metrics, data, parent and files. Raises the errors of `path`."""
         return read_record(self.path(version))
 
     def aliases(self) -> dict[str, str]:
-        """The version of each alias; errors as of `state`."""
+        """Versions by alias. Raises the errors of `state`."""
         return dict(self.state().aliases)
 
     def set_aliases(self, changes: Mapping[str, str | None], *, why: str = "") -> dict[str, str]:
@@ -82,7 +83,7 @@ class ModelRegistry(ABC):
         return dict(self._change(lambda now, by: now.with_aliases(changes, by), why).aliases)
 
     def promote(self, version: str, *, why: str = "", approve: bool = False) -> dict[str, str]:
-        """Makes a version the champion, and the former champion `previous`, after all its files were verified.
+        """Verifies all files of a version, and makes it the champion; the former champion becomes `previous`.
 
         Promoting the champion changes nothing. Arguments and errors as of `RegistryState.promoted`.
 
@@ -100,18 +101,18 @@ class ModelRegistry(ABC):
         return dict(self._change(lambda now, by: now.promoted(version, by, approve=approve), why).aliases)
 
     def archive(self, version: str, *, why: str = "") -> RegistryState:
-        """Takes a version out of use; its files stay. Errors as of `RegistryState.archived`."""
+        """Archives a version; its files are not removed. Raises the errors of `RegistryState.archived`."""
         check_version(version, self.where)
         return self._change(lambda now, by: now.archived(version, by), why)
 
     def mark_bad(self, version: str, *, successor: str | None = None, why: str = "") -> RegistryState:
-        """Marks a version as bad, and moves the champion's alias; as `RegistryState.marked_bad`."""
+        """Marks a version as bad, and moves the alias champion; see `RegistryState.marked_bad`."""
         for name in (version, *([] if successor is None else [successor])):
             check_version(name, self.where)
         return self._change(lambda now, by: now.marked_bad(version, by, successor=successor), why)
 
     def restore(self, version: str, *, why: str = "") -> RegistryState:
-        """Makes an archived or bad version usable again. Errors as of `RegistryState.restored`."""
+        """Makes an archived or bad version usable again. Raises the errors of `RegistryState.restored`."""
         check_version(version, self.where)
         return self._change(lambda now, by: now.restored(version, by), why)
 
@@ -125,7 +126,7 @@ class ModelRegistry(ABC):
         verify(self.path(version))
 
     def _check_claim(self) -> None:
-        """Refuses a change of a run that was overtaken: called between reading and writing the state."""
+        """Refuses the change of a superseded run. It is called between the read and the write of the state."""
         check(self._claim)
 
     def _origin(self, why: str) -> Origin:

@@ -1,4 +1,4 @@
-"""Registry opening, by name: a folder on a disk, gs:// or s3://, or an entry of Vertex AI's Model Registry."""
+"""Opening of registries by name: a folder on a disk, gs:// or s3://, or an entry of Vertex AI's Model Registry."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _ENTRY = re.compile(r"projects/[^/@]+/locations/[^/@]+/models/[A-Za-z0-9_-]+\Z")
 
 
 def open_registry(name: str, *, who: str = "", claim: Claim | None = None, new: bool = False) -> ModelRegistry:
-    """Opens a registry that exists.
+    """Opens an existing registry.
 
     Args:
         name: a folder on a disk, gs:// or s3://, or projects/PROJECT/locations/REGION/models/ID.
-        who, claim: of the changes, as of `ModelRegistry`.
-        new: also one that does not exist yet, and has no version.
+        who, claim: author and claim of the changes, as of `ModelRegistry`.
+        new: whether to accept a folder that does not exist yet, as an empty registry. A registry at Vertex AI is never
+            checked for existence.
 
     Raises:
-        UsageError: no registry is there.
+        UsageError: the folder contains no registry.
     """
     if _ENTRY.match(name):
         from headrace.components.registry.vertex.registry import VertexRegistry

@@ -15,32 +15,32 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The time now, in UTC."""
+    """The current time, in UTC."""
     return datetime.now(UTC)
 
 
 def steady_clock() -> Clock:
-    """A clock that is right now, and that nobody sets: for durations within one process."""
+    """A clock that starts with the current time and ignores later clock changes, for durations within one process."""
     start, begun = utc_now(), time.monotonic()
     return lambda: start + timedelta(seconds=time.monotonic() - begun)
 
 
 def this_user() -> str:
-    """USER@HOST of this process; a user without a name is a number."""
+    """USER@HOST of this process; USER is the user id if the user has no name."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        # A container may run as a number that no file names.
+        # A container may run under a user id that /etc/passwd does not name.
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 
 def origin(why: str = "", *, who: str = "", clock: Clock = utc_now) -> Origin:
-    """The origin of a change that is made now.
+    """The origin of a change at the current time.
 
     Args:
-        why: in words.
-        who: an account; "" for `this_user`.
+        why: the reason, as text.
+        who: name of an account; "" for `this_user`.
         clock: returns the time.
     """
     return Origin(who or this_user(), clock().isoformat(timespec="seconds"), why)

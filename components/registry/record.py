@@ -1,4 +1,4 @@
-"""Version record: a Model's facts in a registry: its Problem, metrics, data, parent, approval and files."""
+"""Version record: facts about a registered Model: its Problem, metrics, data, parent, approval and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_evaluation(evaluation_dir: str, version: str) -> bytes:
     """The content of the evaluation.json of a version.
 
     Raises:
-        DataError: it is missing or damaged, or belongs to another model.
+        DataError: the file is missing or damaged, or belongs to another model.
     """
     where = storage.join(evaluation_dir, EVALUATION)
     evaluation = storage.read_json(where)
@@ -33,16 +33,16 @@ def read_evaluation(evaluation_dir: str, version: str) -> bytes:
 
 
 def facts_of(model_dir: str, evaluation: bytes | None) -> dict[str, Any]:
-    """The facts about a version that its record holds besides its files.
+    """The facts in the record of a version, without its files.
 
     Args:
-        model_dir: the Model.
-        evaluation: content of its evaluation.json, or None.
+        model_dir: path or URI of the Model.
+        evaluation: content of its evaluation.json; None without one.
 
     Returns:
-        The version; the Problem's name, the digest of its file, and the task; `data`, the identity of the Examples;
-        `parent`, the version that it was warm started from, or None; the metrics' values; and `approval`: "blessed",
-        "refused" or "pending".
+        The members `version`; `problem`, `problem_digest` and `task`; `data`, the identity of the Examples; `parent`,
+        the version of the warm start, or None; `metrics`, values by name; and `approval`: "blessed", "refused" or
+        "pending".
 
     Raises:
         DataError: the Model's training.json is missing or damaged.

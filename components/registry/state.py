@@ -1,8 +1,8 @@
-"""Registry state: versions, aliases and the history of changes, as one value that each change replaces.
+"""Registry state: versions, aliases and the history of changes, as one immutable value.
 
-A version is `registered`, `archived` or `bad`. A bad version never becomes usable by a rerun or a schedule: it is not
-registered or promoted again until somebody restores it. Every change has an epoch, one more than that of the change
-before it, who made it, when, and why. The functions here are pure: a change that is made again changes nothing.
+A version is `registered`, `archived` or `bad`. A rerun or a schedule never makes a bad version usable: it is not
+registered or promoted again until a person restores it. Every change records its author, its time, its reason and its
+epoch, which is one more than that of the previous change. The functions are pure, and a repeated change has no effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Status = Literal["registered", "archived", "bad"]
 Action = Literal["register", "promote", "alias", "archive", "mark bad", "restore"]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-# The history is part of a small file that each change writes anew.
+# Maximum length of the history, because each change writes the whole file.
 _HISTORY = 1000
 _FORMAT = 1
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
@@ -26,12 +26,12 @@ _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 @dataclass(frozen=True)
 class Origin:
-    """Who makes a change, when and why.
+    """Author, time and reason of a change.
 
     Attributes:
-        who: a user and a machine, or an account.
+        who: USER@HOST, or the name of an account.
         at: time, ISO 8601 in UTC.
-        why: in words; "" if not given.
+        why: the reason, as text; "" if it is not given.
     """
 
     who: str
@@ -44,11 +44,11 @@ class RegistryChange:
     """A change of the registry.
 
     Attributes:
-        epoch: its number, from 1.
-        action: what was done.
-        version: with which version.
+        epoch: number of the change, from 1.
+        action: one of `Action`.
+        version: the version that was changed; several names with commas for aliases.
         who, at, why: as of `Origin`.
-        champion: the champion after it, "" for none, if it is another one than before; None if it is the same.
+        champion: the new champion if the change replaced it, "" if it removed it; None if it did not change it.
     """
 
     epoch: int
@@ -60,7 +60,7 @@ class RegistryChange:
     champion: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The change in the history of registry.json."""
+        """The change as an entry of the history in registry.json."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -69,11 +69,11 @@ class Version:
     """A registered version.
 
     Attributes:
-        place: of its Model's folder, relative to the registry.
-        digest: SHA-256 of its record, in hexadecimal.
-        approval: "blessed" by the gate, "refused" by it, "approved" by a promotion, or "pending" without an Evaluation.
+        place: folder of its Model, relative to the registry; at Vertex AI, the version's number.
+        digest: SHA-256 of its record, in hexadecimal; "" if it has no record.
+        approval: "blessed" or "refused" by the gate, "approved" by a promotion, or "pending" without an Evaluation.
         status: registered, archived or bad.
-        epoch: of its registration.
+        epoch: epoch of its registration; 0 if it is not recorded.
     """
 
     place: str
@@ -88,10 +88,10 @@ class RegistryState:
     """Content of registry.json.
 
     Attributes:
-        where: the registry, for messages.
-        epoch: number of the last change; 0 where there was none.
+        where: name of the registry, for errors.
+        epoch: number of the last change; 0 if there was none.
         aliases: version by alias.
-        versions: by name.
+        versions: versions by name.
         history: the last 1,000 changes, latest last.
     """
 
@@ -105,7 +105,7 @@ class RegistryState:
         """A registered version.
 
         Raises:
-            UsageError: it does not exist.
+            UsageError: the version does not exist.
         """
         if version not in self.versions:
             raise UsageError(
@@ -120,8 +120,8 @@ class RegistryState:
         """A registered version that is neither archived nor bad.
 
         Raises:
-            UsageError: it does not exist, or is archived.
-            GateRefused: it is marked as bad.
+            UsageError: the version does not exist, or is archived.
+            GateRefused: the version is marked as bad.
         """
         found = self.get(version)
         if found.status == "registered":
@@ -138,19 +138,19 @@ class RegistryState:
 
     @property
     def champion_change(self) -> RegistryChange | None:
-        """The last change of the champion; None where the history has none."""
+        """The last change of the champion; None if it is not in the history."""
         moved = next((change for change in reversed(self.history) if change.champion is not None), None)
         if moved is not None and moved.champion == self.aliases.get(CHAMPION, ""):
             return moved
-        # An earlier release did not record it.
+        # Earlier releases did not record the champion of a change.
         return next((c for c in reversed(self.history) if c.action in ("promote", "mark bad", "alias")), None)
 
     def last(self, version: str, *actions: Action) -> RegistryChange | None:
-        """The last change of a version by one of some actions; None where the history has none."""
+        """The last change of a version by one of some actions; None if it is not in the history."""
         return next((c for c in reversed(self.history) if c.version == version and c.action in actions), None)
 
     def registered(self, version: str, place: str, digest: str, approval: str, origin: Origin) -> RegistryState:
-        """The state after a registration; a known version stays as it is.
+        """The state after a registration; a known version does not change.
 
         Raises:
             GateRefused: the version is marked as bad.
@@ -169,13 +169,13 @@ class RegistryState:
         A promoted challenger loses the alias challenger. Promoting the champion changes nothing.
 
         Args:
-            version: to promote.
-            origin: of the change.
-            approve: also a version that the gate refused.
+            version: version to promote.
+            origin: origin of the change.
+            approve: whether to promote a version that the gate refused.
 
         Raises:
             UsageError: the version does not exist, or is archived.
-            GateRefused: it is marked as bad, or the gate refused it.
+            GateRefused: the version is marked as bad, or the gate refused it and `approve` is False.
         """
         found = self.usable(version)
         if found.approval == "refused" and not approve:
@@ -207,8 +207,8 @@ class RegistryState:
         """The state after some aliases were set to versions, or removed by None; others do not change.
 
         Raises:
-            UsageError: an alias that is not a valid name, or a version that does not exist or is archived.
-            GateRefused: a version that is marked as bad.
+            UsageError: an alias is not a valid name, or a version does not exist or is archived.
+            GateRefused: a version is marked as bad.
         """
         for alias, version in changes.items():
             if not isinstance(alias, str) or not _ALIAS.match(alias):
@@ -227,11 +227,11 @@ class RegistryState:
         return self._changed("alias", named, origin, aliases=after)
 
     def archived(self, version: str, origin: Origin) -> RegistryState:
-        """The state after a version was taken out of use; its files stay.
+        """The state after a version was archived; its files are not removed.
 
         Raises:
             UsageError: the version does not exist, or has an alias.
-            GateRefused: it is marked as bad.
+            GateRefused: the version is marked as bad.
         """
         found = self.get(version)
         if found.status == "archived":
@@ -249,13 +249,13 @@ class RegistryState:
         return self._with_status("archive", version, "archived", origin)
 
     def marked_bad(self, version: str, origin: Origin, *, successor: str | None = None) -> RegistryState:
-        """The state after a version was marked as bad: it loses all aliases, and is never promoted again.
+        """The state after a version was marked as bad. It loses all aliases, and is not promoted until it is restored.
 
-        Where it was the champion, `successor` becomes the champion, or else the alias `previous` names it; without
-        either there is no champion. A second call changes nothing.
+        If it was the champion, `successor` becomes the champion; by default, the version with the alias `previous`. If
+        there is neither, the registry has no champion. A second call changes nothing.
 
         Raises:
-            UsageError: a version does not exist, or the successor is archived or the version itself.
+            UsageError: a version does not exist, or the successor is archived or equal to the version.
             GateRefused: the successor is marked as bad.
         """
         found = self.get(version)
@@ -273,7 +273,7 @@ class RegistryState:
         return self._with_status("mark bad", version, "bad", origin, aliases=dict(sorted(aliases.items())))
 
     def restored(self, version: str, origin: Origin) -> RegistryState:
-        """The state after an archived or bad version became usable again; it gets no alias.
+        """The state after an archived or bad version became usable again, without an alias.
 
         Raises:
             UsageError: the version does not exist.
@@ -314,9 +314,9 @@ class RegistryState:
         """The state in registry.json; None is an empty registry.
 
         Args:
-            content: of the file.
-            where: the registry, for messages.
-            uri: of the file.
+            content: JSON value of the file.
+            where: name of the registry, for errors.
+            uri: URI of the file, for an error.
 
         Raises:
             DataError: the file is damaged.

@@ -1,1 +1,1 @@
-"""Rollout of a version by a canary: staged, a part of the traffic, then promoted or rolled back, by itself."""
+"""Rollout of a version by a canary: it is staged, gets part of the traffic, and is then promoted or rolled back."""

@@ -29,7 +29,7 @@ def deploy(
         root: pipeline root, where the run's records are stored; "" for no records.
         rules: enforce refuses rows that break the rules of the Model's Problem; warn predicts and counts those whose
             values are out of bounds or unknown.
-        claim: output of `claim`, for a run of dynamic training, which changes nothing if it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run changes nothing.
         canary: settings of the canary; {} sends all traffic to the model at once.
         log_share: fraction of the predicted rows that a new endpoint logs; below 0 for no log.
         must_hold: whether the task fails if the canary is rolled back; otherwise a rollback is a result, not an error.
@@ -61,7 +61,7 @@ def canary(
     problem: str = "",
     problem_digest: str = "",
 ) -> str:
-    """Runs one step of a canary at Vertex AI or KServe, and ends; a schedule repeats it until the canary ends.
+    """Runs one step of a canary on Vertex AI or KServe; a schedule repeats it until the canary ends.
 
     It completes the step of a killed task, reads the servers' counts, decides, records the decision, and applies it.
     With a request log, both versions score the logged requests of the canary, and the decision reads the differences.
@@ -117,7 +117,7 @@ def renew(
     root: str = "",
     request_log: str = "",
 ) -> bool:
-    """Runs the first step of a canary at Vertex AI or KServe, for dynamic training; ticks run the other steps.
+    """Runs the first step of a canary on Vertex AI or KServe, for dynamic training; ticks run the other steps.
 
     On an endpoint without another version, the model receives all traffic at once, and becomes the champion.
 
@@ -126,7 +126,7 @@ def renew(
         endpoint: projects/PROJECT/locations/REGION/endpoints/ID, or kserve://NAMESPACE/NAME.
         traffic_log: where the servers of both versions write their counts.
         registry: the versions' registry.
-        claim: output of `claim`, for a run that changes nothing if it was overtaken.
+        claim: output of `claim`. A superseded run changes nothing.
         canary: fields of `CanarySettings`.
         root: pipeline root, where the run's records are stored; "" for no records.
         request_log: where the servers of both versions log requests, which both versions score if `canary` requires

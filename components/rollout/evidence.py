@@ -1,4 +1,4 @@
-"""Evidence of a rollout: counts by version, of a router or of servers, as the canary's decision reads them."""
+"""Evidence of a rollout: counts by version, from a router or from servers, in the form that the decision reads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def first_evidence() -> Evidence:
-    """The evidence of a canary that had no traffic yet, with the router's latency edges."""
+    """The evidence of a canary without traffic yet, with the router's latency edges in seconds."""
     return Evidence(edges=BOUNDS)
 
 
 def counts_of(report: Mapping[str, Any], *versions: str) -> dict[str, VersionTraffic]:
-    """The counts of some versions in a router's report; none of a version that had no request."""
+    """The counts of some versions in a router's report; zero for a version without requests."""
     counts = {}
     for version in versions:
         one = report["versions"].get(version)
@@ -41,12 +41,12 @@ def traffic_of(counts: VersionCounts) -> VersionTraffic:
 def evidence_of(
     rollout: Rollout, counts: Mapping[str, VersionTraffic], replayed: ReplayEvidence | None = None
 ) -> Evidence:
-    """All evidence about a canary: its earlier steps, the present one, and what was replayed.
+    """All evidence about a canary: its earlier steps, the current step, and the replay.
 
     Args:
-        rollout: the canary, with the counts at the beginning of the present step.
-        counts: of both versions since they began.
-        replayed: logged requests that both versions scored; None for none.
+        rollout: the canary, with the counts at the beginning of the current step.
+        counts: counts of both versions since they began.
+        replayed: logged requests that both versions scored; None for no replay.
     """
     canary, evidence = rollout.canary, rollout.evidence
     if canary.stage == "canary":

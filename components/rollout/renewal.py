@@ -1,7 +1,7 @@
-"""Renewal at a service: the version of a run of dynamic training, tried by a canary until it is the champion or goes.
+"""Renewal at a service: a canary of the version of a dynamic training run, until it is promoted or withdrawn.
 
-Each call takes one step: the first is a task of the run, the others are ticks. The version is deployed, with or without
-traffic.
+Each call runs one step: a task of the run runs the first step, and ticks run the others. The version is already
+deployed, with or without traffic.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ def renew(
     replayed: Callable[[str, str, datetime], ReplayEvidence] | None = None,
     now: Clock = utc_now,
 ) -> RolloutStep:
-    """Takes a step of the canary of a run's version, and makes it the champion where it has all traffic.
+    """Runs a step of the canary of a run's version, and makes the version the champion if it has all traffic.
 
-    On an endpoint without another version it has all traffic at once. Once it was rolled back, further calls say so.
+    If the endpoint has no other version, this one already has all traffic. If the version was rolled back, further
+    calls return that outcome.
 
     Args:
-        endpoint: of the service.
-        config: of the canary.
-        claim: of the run.
+        endpoint: endpoint of the service.
+        config: options of the canary.
+        claim: claim of the run.
         report: receives progress.
         replayed: as of `advance`.
-        now: the time.
+        now: clock of the step; returns the time in UTC.
 
     Raises:
-        Overtaken: another run took the place of this one.
+        Overtaken: another run superseded this one.
         UsageError, DataError, PlatformError: as of `advance`.
     """
     claim.check()

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from headrace.components.deploy.canary.replay import Losses, ReplayEvidence, ReplaySession
     from headrace.core.scoring.online.model import OnlineModel
 
-# Of one call: what is in the log is scored, however much it is.
+# Maximum rows of one call, which is no limit in practice: all rows of the log are scored.
 _MAXIMUM_ROWS = 1 << 40
 
 
 def check_logged(folder: EndpointFolder, state: EndpointState) -> None:
-    """Refuses an endpoint whose requests are not logged.
+    """Checks that an endpoint logs requests.
 
     Raises:
-        UsageError: they are not.
+        UsageError: the endpoint logs no requests.
     """
     if not state.log_share:
         raise UsageError(
@@ -101,12 +101,12 @@ def read_losses(labels: str, problem: str, digest: str = "") -> Losses | None:
 
 
 class ServiceReplay:
-    """The replay of a canary at a service; a new one, in another process, reads the log again and finds the same.
+    """The replay of a canary on a service. It stores nothing: another process reads the log again, with equal results.
 
     Args:
-        registry: of both versions.
-        request_log: folder, or prefix on gs:// or s3://, that the servers of both versions write.
-        losses: of labelled rows; None without labels.
+        registry: registry of both versions.
+        request_log: folder, or prefix on gs:// or s3://, to which the servers of both versions write.
+        losses: losses of labelled rows; None without labels.
         report: receives progress.
     """
 
@@ -120,6 +120,11 @@ class ServiceReplay:
 
     def __call__(self, stable: str, canary: str, since: datetime) -> ReplayEvidence:
         """All logged requests of a canary since a time, scored by both versions.
+
+        Args:
+            stable: the version that the canary is compared with.
+            canary: the version that the canary tests.
+            since: time at which the canary was staged, with a time zone.
 
         Raises:
             UsageError: a version is not in the registry, or cannot score the logged columns.
@@ -150,11 +155,11 @@ class ServiceReplay:
 
 
 def endpoint_replay(folder: EndpointFolder, losses: Losses | None, report: Progress) -> Callable[[], ReplayEvidence]:
-    """Loads both versions, and returns what scores the requests that were logged since the last call.
+    """Loads both versions. The returned function scores the requests logged since its last call, and returns the total.
 
     Args:
-        folder: of an endpoint with a canary.
-        losses: of labelled rows; None without labels.
+        folder: folder of an endpoint with a canary.
+        losses: losses of labelled rows; None without labels.
         report: receives progress.
 
     Raises:

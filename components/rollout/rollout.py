@@ -1,7 +1,7 @@
-"""Rollout of a version on a local endpoint: a canary that is watched until it is promoted or goes back, by itself.
+"""Rollout of a version on a local endpoint: watches a canary until it is promoted, rolled back or withdrawn.
 
-The state machine and the decision are those of `components/deploy/canary`; here its decisions get effects. Each step is
-one compare-and-set of endpoint.json, which the router follows. A killed rollout is resumed by the same command.
+The state machine and the decision are those of `components/deploy/canary`; this module carries the decisions out. Each
+step is one compare-and-set of endpoint.json, which the router follows. The same command resumes a killed rollout.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ class RolloutConfig:
     """Options of a rollout.
 
     Args:
-        deploy: of the deployment.
-        settings: of the canary.
-        poll_s: seconds between two looks at the evidence.
-        once: whether to look at it once and return, as the next call goes on; else the call lasts until the end.
+        deploy: options of the deployment.
+        settings: settings of the canary.
+        poll_s: seconds between two checks of the evidence.
+        once: whether to run one step and return, so that the next call resumes; otherwise, the call watches the canary
+            until it ends.
     """
 
     deploy: LocalDeployConfig
@@ -62,12 +63,12 @@ class RolloutResult:
     """Result of a rollout.
 
     Attributes:
-        version: that was tried.
-        outcome: under way, where a call takes one step; promoted; rolled back, on evidence, and marked as bad;
-            withdrawn, without enough evidence at the deadline; or live, where it had all traffic already or the
-            endpoint had no version to compare it with.
-        live: the version that has all traffic.
-        url: of the endpoint.
+        version: version that the canary tests.
+        outcome: under way, if the call runs only one step; promoted; rolled back by evidence, and marked as bad;
+            withdrawn, because the deadline passed without enough evidence; or live, because it already had all traffic
+            or the endpoint had no other version.
+        live: the live version, which has all traffic unless the canary is under way.
+        url: URL of the endpoint.
         reasons: sentences, the deciding one first.
     """
 
@@ -87,22 +88,23 @@ def roll_out(
     now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutResult:
-    """Tries a Model on a part of the traffic, and watches it until it is promoted or goes back, or takes one step.
+    """Tests a Model on part of the traffic, and watches it until the canary ends; with `once`, runs one step.
 
     Args:
-        config: of the rollout.
+        config: options of the rollout.
         report: receives progress.
-        replayed: scores logged requests with both versions, and returns all of it so far; None for the endpoint's
-            request log where the settings require replayed rows, and else for no replay.
-        losses: of labelled rows, for the endpoint's request log; None without labels.
-        now: the time; by default of `steady_clock`.
-        sleep: waits for seconds.
+        replayed: scores logged requests with both versions, and returns all results so far. None replays the endpoint's
+            request log if the settings require it or there are `losses`.
+        losses: losses of labelled rows of the endpoint's request log; None without labels.
+        now: clock; None for `steady_clock`.
+        sleep: waits for a number of seconds.
 
     Raises:
         UsageError: as of `deploy`, or the endpoint was stopped.
         GateRefused: the version is marked as bad.
         DataError: the Model is damaged.
-        PlatformError: as of `deploy`; another process watches a canary of the endpoint, or another version is tried.
+        PlatformError: as of `deploy`; or another process watches a canary of the endpoint, or the endpoint has a canary
+            of another version.
     """
     options, now = config.deploy, now or steady_clock()
     check_output(options.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": options.model})
@@ -128,7 +130,7 @@ def roll_out(
 def _ended_before(
     config: RolloutConfig, folder: EndpointFolder, version: str, report: Progress
 ) -> RolloutResult | None:
-    """The result of a rollout that was killed after its decision, once its last steps are done; None for others."""
+    """Completes a rollout that was killed after its decision, and returns its result; None for other rollouts."""
     state = folder.existing()
     pending = state.pending
     if pending is not None and pending.action == "rollback" and pending.bad == version:
@@ -144,7 +146,7 @@ def _ended_before(
 
 
 def _stage(config: RolloutConfig, folder: EndpointFolder, version: str, report: Progress, now: Clock) -> None:
-    """Stages the canary: its process runs and has answered its golden rows. One with traffic is left as it is."""
+    """Stages the canary: starts its process and checks its golden rows. A canary with traffic is left unchanged."""
     options, by = config.deploy, origin(config.deploy.why)
     registry = options.registry or registries.registry_of(options.model)
     usable = registries.refuse_bad(registry, version)
@@ -193,7 +195,7 @@ def _check_unchanged(options: LocalDeployConfig, state: EndpointState) -> None:
 
 
 class _Watch:
-    """Looks at the evidence again and again, and carries the decisions out."""
+    """Checks the evidence in a loop, and carries the decisions out."""
 
     def __init__(
         self,
@@ -214,7 +216,7 @@ class _Watch:
         self._sleep = sleep
 
     def run(self) -> RolloutResult:
-        """Watches until the end, or takes one step."""
+        """Watches the canary until it ends, or runs one step."""
         while True:
             check(self._folder.claim)
             state = self._folder.existing()
@@ -233,7 +235,7 @@ class _Watch:
             self._sleep(self._config.poll_s)
 
     def _router(self, state: EndpointState) -> Mapping[str, Any] | None:
-        """The router's report; a router that died is started again."""
+        """The router's report; None if the router died, after it is restarted."""
         found = control.report_at(self._folder, state.port)
         if found is None:
             with locked(self._folder.uri, timeout_s=self._config.deploy.lock_timeout_s):
@@ -241,7 +243,7 @@ class _Watch:
         return found
 
     def _act(self, rollout: Rollout, router: Mapping[str, Any]) -> tuple[RolloutResult | None, tuple[str, ...]]:
-        """Decides and carries the decision out; returns the result at the end, and the reasons."""
+        """Decides and carries the decision out. Returns the result, None if the canary continues, and the reasons."""
         canary, now = rollout.canary, self._now()
         counts = counts_of(router, canary.stable, canary.canary)
         evidence = evidence_of(rollout, counts, self._replayed() if self._replayed is not None else None)

@@ -1,7 +1,8 @@
-"""Rollout at Vertex AI or KServe: one step of a canary per call, which a schedule or a pipeline calls again.
+"""Rollout on Vertex AI or KServe: one step of a canary per call, repeated by a schedule or a pipeline.
 
-Nothing waits for evidence here: each call finishes what an earlier one intended, reads the counts that the servers
-wrote, decides, writes what it intends, and does it. The state machine and the decision are those of a local endpoint.
+No call waits for evidence. Each call completes an unfinished change of an earlier call, reads the counts that the
+servers wrote, decides, records the intended change, and applies it. The state machine and the decision are those of a
+local endpoint.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ if TYPE_CHECKING:
     from headrace.components.deploy.canary.replay import ReplayEvidence
 
 Outcome = Literal["under way", "promoted", "rolled back", "withdrawn", "live"]
-# Changes after which a version without traffic is not tried again by itself.
+# Changes after which the canary of a version without traffic is not started again, except with `again`.
 _ENDED = ("canary", "withdraw")
 
 
 @dataclass(frozen=True)
 class ServiceRolloutConfig:
-    """Options of a canary at a service.
+    """Options of a canary on a service.
 
     Args:
-        version: that is tried; it is deployed, with or without traffic.
-        traffic_log: where the servers of both versions write their counts.
-        settings: of the canary.
-        registry: of the versions; "" for the one that the endpoint knows.
-        again: whether a version whose canary was withdrawn is tried again.
-        why: for the history.
+        version: version that the canary tests. It must be deployed, with or without traffic.
+        traffic_log: URI to which the servers of both versions write their counts.
+        settings: settings of the canary.
+        registry: registry of the versions; "" for the one that the endpoint records.
+        again: whether to retry a version whose canary was withdrawn.
+        why: reason for the history.
     """
 
     version: str
@@ -60,14 +61,15 @@ class ServiceRolloutConfig:
 
 @dataclass(frozen=True)
 class RolloutStep:
-    """Where a canary is after one step.
+    """State of a canary after one step.
 
     Attributes:
-        version: that is tried.
-        outcome: under way: call again; promoted; rolled back, on evidence, and marked as bad; withdrawn, without enough
-            evidence at the deadline, or by a person; or live, where it had all traffic before.
+        version: version that the canary tests.
+        outcome: under way, so that further calls are needed; promoted; rolled back by evidence, and marked as bad;
+            withdrawn, at the deadline without enough evidence or by a person; or live, because it already had all
+            traffic.
         live: the version that other versions are compared with.
-        traffic: percentage of the requests by version, as the service gives it.
+        traffic: percentage of the requests by version, as reported by the service.
         reasons: sentences, the deciding one first.
     """
 
@@ -86,17 +88,17 @@ def advance(
     replayed: Callable[[str, str, datetime], ReplayEvidence] | None = None,
     now: Clock = utc_now,
 ) -> RolloutStep:
-    """Takes one step of a canary: stages it, widens it, promotes it, rolls it back, or leaves it as it is.
+    """Runs one step of a canary: stages, widens, promotes, withdraws or rolls it back, or leaves it unchanged.
 
-    A call that was killed is finished by the next one. Of two calls at once, one is refused.
+    The next call completes a call that was killed. Of two concurrent calls, one raises a PlatformError.
 
     Args:
-        endpoint: of the service.
-        config: of the canary.
+        endpoint: endpoint of the service.
+        config: options of the canary.
         report: receives progress.
         replayed: returns all logged requests that both versions scored, given the stable version, the canary and the
             time at which it was staged; None for no replay.
-        now: the time.
+        now: clock; returns the time in UTC.
 
     Raises:
         UsageError: the endpoint serves no version, or the version is not deployed.
@@ -124,11 +126,11 @@ class _Step:
         self._replayed = replayed
         self._now = now
         self._registry = config.registry or endpoint.registry()
-        # Whether the registry has the version, and does not mark it.
+        # Whether the registry contains the version, and it is not marked as bad or archived.
         self._usable = False
 
     def take(self) -> RolloutStep:
-        """Takes the step."""
+        """Runs the step."""
         state = self._endpoint.state()
         ended = self._ended(state)
         if ended is not None:
@@ -145,7 +147,7 @@ class _Step:
         return self._decide(state, state.rollout)
 
     def _ended(self, state: EndpointState) -> RolloutStep | None:
-        """The end of a canary that was decided before, once its last steps are done; None while it is not decided."""
+        """Completes a canary that was decided before, and returns its result; None if it is not decided yet."""
         version, pending = self._config.version, state.pending
         if pending is not None and pending.action == "rollback" and pending.bad == version:
             return self._roll_back((pending.why,))
@@ -164,7 +166,7 @@ class _Step:
         return None
 
     def _stage(self, state: EndpointState) -> EndpointState:
-        """Writes the intent to try the version; it must be deployed, and no third one may have traffic."""
+        """Records the intent to test the version, which must be deployed. A third version must not have traffic."""
         version, where, usable = self._config.version, self._endpoint.where, self._usable
         others = {one: percent for one, percent in state.traffic.items() if one not in (state.live, version)}
         if others:
@@ -180,7 +182,7 @@ class _Step:
         return self._endpoint.state()
 
     def _carry_out(self, state: EndpointState) -> EndpointState:
-        """Gives the versions the traffic that the canary's state intends, and notes that it is done."""
+        """Applies the traffic of the canary's state to the service, and records that it is applied."""
         rollout, pending = state.rollout, state.pending
         if rollout is None or pending is None or rollout.canary.stage == "staged":
             return state
@@ -195,7 +197,7 @@ class _Step:
         return self._endpoint.state()
 
     def _begin_step_again(self, state: EndpointState, rollout: Rollout) -> EndpointState:
-        """Gives a canary its part again after somebody changed it; its step begins anew, as its counts are of both."""
+        """Restores the traffic of a canary that somebody changed; restarts its step, whose counts mix both splits."""
         others = set(state.traffic) - {rollout.canary.stable, rollout.canary.canary}
         if others:
             raise PlatformError(
@@ -231,13 +233,13 @@ class _Step:
         return self._result(state, outcome, decision.reasons)
 
     def _intend(self, state: EndpointState, rollout: Rollout, reasons: tuple[str, ...]) -> EndpointState:
-        """Writes a step as the intent, and carries it out."""
+        """Records a step as the intent, and applies it."""
         pending = _intent(rollout.canary.canary, origin(" ".join(reasons)))
         self._endpoint.write(replace(state, rollout=rollout, pending=pending), state)
         return self._carry_out(self._endpoint.state())
 
     def _traffic(self, rollout: Rollout) -> Traffic:
-        # Where the clock was set back, or is of another machine, no counts are read that are older than the baseline.
+        # A clock that was set back, or that of another machine, must not read counts older than the baseline.
         until = max(counted_until(self._now.timestamp()), rollout.counted)
         versions = (rollout.canary.stable, rollout.canary.canary)
         return read_traffic(self._config.traffic_log, versions, until, self._endpoint.deployments())
@@ -264,7 +266,7 @@ def _by_version(traffic: Traffic) -> dict[str, VersionTraffic]:
 
 
 def _begun(canary: CanaryState, evidence: Evidence, traffic: Traffic) -> Rollout:
-    """A canary whose present step begins with the traffic so far."""
+    """The rollout of a canary whose current step begins with the traffic so far."""
     return Rollout(canary, evidence, _by_version(traffic), traffic.until)
 
 
@@ -280,8 +282,8 @@ def raise_for_step(step: RolloutStep, where: str) -> None:
     """Raises the error of a canary that ended without being promoted.
 
     Raises:
-        GateRefused: it was rolled back.
-        PlatformError: it was withdrawn.
+        GateRefused: the canary was rolled back.
+        PlatformError: the canary was withdrawn.
     """
     received = " ".join(step.reasons)
     if step.outcome == "rolled back":

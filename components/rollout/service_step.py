@@ -1,4 +1,4 @@
-"""Step of a canary at Vertex AI or KServe as a step of a pipeline: of its own, or the first one of a renewal."""
+"""Pipeline steps of a canary on Vertex AI or KServe: a step of a canary, and the first step of a renewal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(
     problem: str = "",
     problem_digest: str = "",
 ) -> str:
-    """Runs the step; arguments and the result as of `component.canary`."""
+    """Implements `component.canary`, whose docstring describes the arguments and the result."""
     with running("canary", root=root) as this:
         this.identity = steps.identity("canary", endpoint=endpoint, version=version)
         config = ServiceRolloutConfig(version, traffic_log, settings_of(settings), registry, again, why)
@@ -68,8 +68,8 @@ def renewal(
     step: Any,
     request_log: str = "",
 ) -> bool:
-    """Runs the step; arguments as of `component.renew`."""
-    # The deployment's record: the task that deployed without traffic wrote its first half.
+    """Implements `component.renew`, whose docstring describes the arguments."""
+    # The record of the deployment. The task that deployed without traffic wrote its first part.
     with running("deploy", root=root) as this:
         version = identity.model_version_of(storage.place_of(model))
         this.identity = identity.publish_identity("deploy", version, endpoint)

@@ -1,4 +1,4 @@
-"""Watch of a canary at Vertex AI or KServe: its steps one after another, in one process, until it ends."""
+"""Watch of a canary on Vertex AI or KServe: runs its steps one after another, in one process, until it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfi
 from headrace.core.errors import PlatformError
 from headrace.core.progress import Progress, silent
 
-# A service that fails for longer ends the watch, not the canary: the next call continues it.
+# Number of consecutive failures that end the watch, but not the canary: the next call resumes it.
 _ATTEMPTS = 5
 
 
@@ -28,23 +28,23 @@ def watch(
     now: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RolloutStep:
-    """Takes steps of a canary until it is promoted, rolled back or withdrawn; killed and called again, it continues.
+    """Runs steps of a canary until it is promoted, rolled back or withdrawn. Another call resumes a killed watch.
 
     Args:
-        endpoint: of the service.
-        config: of the canary.
+        endpoint: endpoint of the service.
+        config: options of the canary.
         every_s: seconds between two steps.
         report: receives progress.
         observe: called with each step that changed the outcome, the traffic or the reasons.
         replayed: as of `advance`.
-        now: the time; by default of `steady_clock`.
-        sleep: waits for seconds.
+        now: clock; None for `steady_clock`.
+        sleep: waits for a number of seconds.
 
     Returns:
         The last step.
 
     Raises:
-        PlatformError: the service failed five times in a row, or another change was under way for as long.
+        PlatformError: five consecutive steps failed, because of the service or another change under way.
         UsageError, GateRefused, DataError: as of `advance`.
     """
     now = now or steady_clock()
@@ -65,6 +65,6 @@ def watch(
             if step.outcome != "under way":
                 return step
             last = step
-            # A canary that is withdrawn from now on is not tried again.
+            # A canary that is withdrawn from now on is not retried.
             config = replace(config, again=False)
         sleep(every_s)

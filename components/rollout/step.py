@@ -1,4 +1,4 @@
-"""Rollout as a step of a pipeline: a canary, its watch, and the champion's alias."""
+"""Pipeline step of a rollout: deploys a version, by a canary if one is configured, and promotes it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(
     deployment: Any,
     by_ticks: bool = False,
 ) -> bool:
-    """Runs the step; arguments as of `component.deploy`."""
+    """Implements `component.deploy`, whose docstring describes the arguments."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
         settings = settings_of(canary) if canary else None
@@ -52,7 +52,7 @@ def run(
             registry=registry or registries.registry_of(model) or "",
             why="dynamic training" if claim else "",
             claim=held,
-            # An endpoint that exists keeps what it has.
+            # The setting of an existing endpoint does not change.
             log_share=log_share if log_share >= 0 and there is None else None,
         )
         left = time_left(held, identity.model_version_of(model), there, settings)
@@ -87,20 +87,20 @@ def deploy_or_roll_out(
     poll_s: float = 1.0,
     once: bool = False,
 ) -> RolloutResult:
-    """Deploys a registered version, by a canary where there are settings, and makes it the champion if it holds.
+    """Deploys a registered version, by a canary if there are settings, and makes it the champion if it is live.
 
-    A second call finishes what a killed one began; once the version is the champion, nothing changes.
+    Another call completes a killed one. If the version is already the champion, nothing changes.
 
     Args:
-        config: of the deployment; without a registry, no champion is named.
-        settings: of the canary; None for none.
+        config: options of the deployment. Without a registry, no champion is set.
+        settings: settings of the canary; None deploys without a canary.
         report: receives progress.
         now, sleep: as of `roll_out`.
-        poll_s: seconds between two looks at the evidence.
-        once: whether to take one step of a canary, and return.
+        poll_s: seconds between two checks of the evidence.
+        once: whether to run one step of a canary and return.
 
     Raises:
-        Overtaken: another run took the place of the one that deploys.
+        Overtaken: another run superseded the one that deploys.
         UsageError, DataError, PlatformError: as of `roll_out`.
     """
     version = identity.model_version_of(config.model)
@@ -120,13 +120,13 @@ def deploy_or_roll_out(
     if registry is None or result.outcome not in _HOLDS:
         return result
     registry.promote(version, why=" ".join(result.reasons))
-    # The reason of the promotion, which an earlier call may have made.
+    # The recorded reason of the promotion, because an earlier call may have promoted it.
     promoted = registry.state().last(version, "promote")
     return result if promoted is None else replace(result, reasons=(promoted.why,))
 
 
 def _leave_other(folder: EndpointFolder, version: str, report: Progress) -> None:
-    """Takes the traffic from a canary of another version, whose run was given up: nobody decides about it any more."""
+    """Withdraws a canary of another version, whose run was given up, because no process decides about it any more."""
     state = folder.read() if folder.path.is_dir() else None
     if folder.claim is None or state is None or state.canary in (None, version):
         return
@@ -134,5 +134,5 @@ def _leave_other(folder: EndpointFolder, version: str, report: Progress) -> None
         state = folder.existing()
         if state.canary in (None, version):
             return
-        report(f"the canary {state.canary} of an earlier run is left")
+        report(f"withdrawing the canary {state.canary} of an earlier run")
         folder.write(state.withdrawn(origin("its run was given up")), state)

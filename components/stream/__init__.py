@@ -1,1 +1,1 @@
-"""Stream scoring: predictions on records as they arrive, by models that arrive as events."""
+"""Stream scoring: predicts records as they arrive, with models that model events name."""

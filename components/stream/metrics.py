@@ -1,4 +1,4 @@
-"""Metrics of a scorer in Prometheus' text format: records, latency, lag, batches, rules, and models."""
+"""Metrics of a scorer in the text format of Prometheus: records, latency, lag, batches, rules and models."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 _HELP = {
     "records_total": "Records by application and result: predicted, or the reason why a record has no prediction.",
     "rule_rows_total": "Rows that broke a rule of the Model, by result: refused, or predicted nevertheless.",
-    "model_events_total": "Model events by application and what became of them.",
-    "retries_total": "Deliveries, commits and batches that were tried again, and offsets that were not committed.",
-    "lag_seconds": "Age of the oldest record of the last batch when it was read; 0 once all records are scored.",
+    "model_events_total": "Model events by application and result.",
+    "retries_total": "Retries of deliveries, commits and batches, and offsets that were not committed.",
+    "lag_seconds": "Age of the oldest record of the last batch when it was read; 0 if all records are scored.",
     "lag_records": "Records that are not scored yet, by the broker's high watermark.",
     "held_records": "Records that are held until the first model is loaded.",
     "model_info": "The model in use.",
@@ -28,11 +28,11 @@ _COUNTERS = ("records_total", "rule_rows_total", "model_events_total", "retries_
 
 
 class StreamMetrics:
-    """Counters since the start of a scorer; written by its loop, read by any thread.
+    """Metrics since the start of a scorer. Its loop writes them; any thread may read them.
 
     Args:
-        in_use: returns the model in use of each application.
-        clock: in seconds.
+        in_use: returns the model in use by application, None without one.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StreamMetrics:
 
     @property
     def ready(self) -> bool:
-        """Whether records are read, and each application has a model."""
+        """Whether the scorer reads records, and each application has a model."""
         return self.taking and all(loaded is not None for loaded in self._in_use().values())
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
@@ -80,7 +80,7 @@ class StreamMetrics:
             self._gauges.pop(name, None)
 
     def batch(self, records: int, seconds: float) -> None:
-        """Counts a batch and the time that its scoring took."""
+        """Counts a batch and the duration of its scoring."""
         with self._lock:
             self._batch_records.add(records)
             self._batch_seconds.add(seconds)
@@ -89,8 +89,8 @@ class StreamMetrics:
         """Counts the time from each record's creation to the delivery of its result.
 
         Args:
-            created_ms: of the records, in milliseconds since 1970.
-            now: in seconds since 1970.
+            created_ms: creation times of the records, in milliseconds since 1970.
+            now: current time, in seconds since 1970.
         """
         with self._lock:
             for created in created_ms:
@@ -104,11 +104,11 @@ class StreamMetrics:
                     self.count("rule_rows_total", rows, app=app, result=result, rule=rule, field=field)
 
     def model(self, outcome: ModelOutcome) -> None:
-        """Counts what became of a model event."""
+        """Counts the outcome of a model event."""
         self.count("model_events_total", app=outcome.app, result=outcome.kind)
 
     def text(self) -> str:
-        """All metrics."""
+        """All metrics, in the text format of Prometheus."""
         in_use = [
             _labels({"app": app, "version": one.version, **({} if one.epoch is None else {"epoch": str(one.epoch)})})
             for app, one in self._in_use().items()

@@ -10,22 +10,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.core.errors import UsageError
 
-# A loop that hangs for so long is not healthy; loading a model does not block it.
+# A loop that hangs for this long is not healthy. Loading a model does not block it.
 _HANGING_S = 60.0
 _TIMEOUT_S = 10.0
 
 
 @contextmanager
 def monitor_port(host: str, port: int, metrics: StreamMetrics) -> Iterator[str]:
-    """Answers GET /health, /ready and /metrics in a thread, and yields the URL.
+    """Serves GET /health, /ready and /metrics in a thread, and yields the URL.
 
-    /health is 200 while the loop is alive, and 503 once it hangs; /ready is 200 while records are read and each
-    application has a model.
+    /health returns 200 while the loop is alive, and 503 if it hangs for 60 s. /ready returns 200 while the scorer reads
+    records and each application has a model, and 503 otherwise.
 
     Args:
         host: address to listen on.
-        port: 0 for any free one.
-        metrics: of the scorer.
+        port: port to listen on; 0 for any free one.
+        metrics: metrics of the scorer.
 
     Raises:
         UsageError: the port is in use.
@@ -55,7 +55,7 @@ def monitor_port(host: str, port: int, metrics: StreamMetrics) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server calls it
-            """Logs nothing: probes come every few seconds."""
+            """Logs nothing, because probes send requests every few seconds."""
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)

@@ -1,4 +1,4 @@
-"""Records that arrive while there is no model: what a scorer does with them."""
+"""Handling of records that arrive while there is no model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _WITHOUT_MODEL: tuple[WithoutModel, ...] = ("skip", "hold")
 
 
 def check_without_model(value: str) -> None:
-    """Checks what happens while there is no model.
+    """Checks the handling of records without a model.
 
     Raises:
-        UsageError: it is neither skip nor hold.
+        UsageError: the value is neither skip nor hold.
     """
     check_word(value, "without_model", _WITHOUT_MODEL, where="--without-model")

@@ -1,7 +1,7 @@
-"""Claim of a run: who works for the ledger, until when, and the check that it still may, before every effect.
+"""Claim of a run: the execution that holds it, its deadline, and the check before every effect that it still holds it.
 
-A change by compare-and-set that checks the claim between reading and writing is never made after a newer run's change
-of the same file: the newer run was claimed after the check, and changed the file after it was read.
+A compare-and-set that checks the claim between its read and its write cannot overwrite a newer run's change of the
+same file. The newer run is claimed after the check, so it changes the file after the read, and the write fails.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Claim:
 
     Attributes:
         ledger: URI of the ledger.
-        run_id: of the run.
-        holder: the execution.
-        epoch: of the run's fence.
-        until: deadline of the execution, in seconds since 1970; 0 for none.
+        run_id: id of the run.
+        holder: id of the execution.
+        epoch: epoch of the run's fence.
+        until: deadline of the execution, in seconds since 1970; 0 if it has no deadline.
     """
 
     ledger: str
@@ -39,27 +39,27 @@ class Claim:
         """The run, if the ledger still names it and this execution holds it.
 
         Raises:
-            Overtaken: another run took its place, or it has ended.
+            Overtaken: another run superseded it, or it has ended.
             DataError: the ledger is damaged.
             PlatformError: the disk or the service failed.
         """
         return Ledger(self.ledger).check(self.run_id, self.holder)
 
     def to_json(self) -> dict[str, Any]:
-        """The claim as JSON values, as pipelines pass it."""
+        """The claim as JSON values, the form in which pipelines pass it."""
         return asdict(self)
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Claim | None:
-        """The claim of `to_json`; None for {}, which is a run outside dynamic training.
+        """The claim from the result of `to_json`; None for {}, which is a run outside dynamic training.
 
         Raises:
-            UsageError: it is not valid.
+            UsageError: the content is not a valid claim.
         """
         if not content:
             return None
         try:
-            # Engines keep whole numbers of a JSON object as floats.
+            # Pipeline engines store the integers of a JSON object as floats.
             return Claim(**{**content, "epoch": int(content["epoch"])})
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
@@ -68,26 +68,26 @@ class Claim:
 
 
 def check(claim: Claim | None) -> None:
-    """Checks a claim, where there is one; errors as of `Claim.check`."""
+    """Checks a claim; None passes. Raises the errors of `Claim.check`."""
     if claim is not None:
         claim.check()
 
 
 def may_begin(claim: Claim | None, task: str, needed_s: float = 0.0) -> float:
-    """Checks that a task may begin what others see, or pay for: its run was not overtaken, and has time left.
+    """Checks that a task may begin work with visible effects or costs: its run is not superseded, and has time left.
 
     Args:
-        claim: of the run; None for a run outside dynamic training, which has no deadline.
-        task: its name.
-        needed_s: seconds that it may use, with those that the tasks after it need.
+        claim: claim of the run; None for a run outside dynamic training, which has no deadline.
+        task: name of the task, for an error.
+        needed_s: seconds that this task and the tasks after it need.
 
     Returns:
-        Seconds until the run's deadline; infinity without one.
+        Seconds until the run's deadline; infinity if it has no deadline.
 
     Raises:
         Overtaken, DataError: as of `Claim.check`.
-        PlatformError: the task cannot end before the deadline. A later attempt has more time, as it does not repeat
-            finished tasks. Or the disk or the service failed.
+        PlatformError: the task cannot end before the deadline, or the disk or the service failed. A later attempt has
+            more time, because it does not repeat finished tasks.
     """
     check(claim)
     left = claim.until - time.time() if claim is not None and claim.until else math.inf

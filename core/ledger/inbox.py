@@ -1,7 +1,7 @@
-"""Inbox of dynamic training: one small file for each data version, created by whichever trigger comes first.
+"""Inbox of dynamic training: one small file per data version, created by the first trigger that announces it.
 
-A trigger may come late, twice, or together with others: an arrival is created only if it is not there yet, and never
-changed or removed. So the inbox holds each data version exactly once, however often it was announced.
+Triggers may run late, twice or concurrently. An arrival is created only if it does not exist, and is never changed or
+removed, so the inbox holds each data version exactly once, however often it is announced.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from headrace.core.storage.json_lines import json_bytes
 
 _VERSION = re.compile(r"[0-9a-f]{16}\Z")
 _SPAN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
-# The reason of a request for a training that does not start from the weights of an earlier version.
+# Reason of an arrival that requests training without a warm start.
 FROM_SCRATCH = "from scratch"
-# Text from outside, such as the id of an event, is kept for people to read.
+# External text, such as the id of an event, is stored for people to read.
 _LONGEST_TEXT = 1000
 
 
@@ -30,16 +30,16 @@ class Arrival:
     """A data version that arrived.
 
     Args:
-        version: of the data, by `data_version_of`.
-        span: name of the span that it is; "" if the data has no spans.
-        data: where the data is.
+        version: the data version, from `data_version_of`: 16 hexadecimal digits.
+        span: name of the span; "" if the data has no spans.
+        data: URI or path of the data.
         data_version: fingerprint of the data: names with generations or checksums.
         reason: why it was announced, such as "file" or "schedule".
-        event: id of the event that announced it; "" if none.
+        event: id of the event that announced it; "" if there is none.
         at: time of the announcement, ISO 8601 in UTC.
 
     Raises:
-        UsageError: a version, a span or a text that is not valid.
+        UsageError: the version or the span is not valid, or a text has more than 1,000 characters.
     """
 
     version: str
@@ -69,7 +69,7 @@ class Arrival:
 
 
 def data_version_of(problem: str, span: str, data_version: str) -> str:
-    """Digest of a data version: the same data is a new one for another Problem, and a corrected span is a new one.
+    """Digest of a data version. It changes with the schema of the Problem, the span and the content of the data.
 
     Args:
         problem: digest of the Problem's schema.
@@ -86,14 +86,14 @@ class Inbox:
     """The arrivals of one endpoint, as files VERSION.json.
 
     Args:
-        uri: of the folder.
+        uri: URI of the folder, which need not exist.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
     def add(self, arrival: Arrival) -> bool:
-        """Adds an arrival; returns whether it was new. One that is there already stays as it is.
+        """Adds an arrival; returns whether it is new. An existing arrival is left unchanged.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -107,11 +107,11 @@ class Inbox:
         return sorted(name for name in names if _VERSION.match(name))
 
     def read(self, versions: Sequence[str]) -> list[Arrival]:
-        """The arrivals of some data versions, by span and version.
+        """The arrivals of some data versions, sorted by span and version.
 
         Raises:
             UsageError: a version did not arrive.
-            DataError: a file is damaged.
+            DataError: the file of an arrival is damaged.
         """
         return sorted((self._read(version) for version in versions), key=lambda each: (each.span, each.version))
 

@@ -1,4 +1,4 @@
-"""Ledger of one endpoint: its state and its inbox in a folder or on gs://, changed by compare-and-set alone."""
+"""Ledger of one endpoint: its state and its inbox in a folder or on gs://, changed only by compare-and-set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Ledger:
     """The ledger in a folder, which need not exist.
 
     Args:
-        uri: a folder on a disk, or gs://.
+        uri: path of a folder, or gs://BUCKET/FOLDER.
     """
 
     def __init__(self, uri: str) -> None:
@@ -25,7 +25,7 @@ class Ledger:
         self._file = storage.join(uri, "ledger.json")
 
     def state(self) -> LedgerState:
-        """Reads the state.
+        """Reads the state; a ledger that does not exist is empty.
 
         Raises:
             DataError: the file is damaged.
@@ -35,14 +35,14 @@ class Ledger:
         return LedgerState.from_json(None if found is None else _parsed(found.content, self._file), self._file)
 
     def change(self, change: Callable[[LedgerState], LedgerState]) -> LedgerState:
-        """Makes a change, again from the new state whenever somebody else wrote in between.
+        """Applies a change and returns the new state. If another process wrote in between, applies it again.
 
         Args:
-            change: a pure function; it may be called several times. What it raises is raised, and nothing is written.
+            change: a pure function, which may be called several times. If it raises, nothing is written.
 
         Raises:
             DataError: the file is damaged.
-            PlatformError: the disk or the service failed: whether the change was made is not known. Make it again.
+            PlatformError: the disk or the service failed. Whether the change was made is unknown; repeat it.
         """
         after = update_json(
             self._file,
@@ -52,7 +52,7 @@ class Ledger:
         return LedgerState.from_json(after, self._file)
 
     def arrive(self, arrival: Arrival) -> bool:
-        """Adds a data version to the inbox; returns whether it was new. Errors as of `Inbox.add`."""
+        """Adds a data version to the inbox; returns whether it is new. Raises the errors of `Inbox.add`."""
         return self.inbox.add(arrival)
 
     def claim(self, run_id: str, holder: str) -> LedgerRun:
@@ -78,7 +78,7 @@ class Ledger:
         others: Mapping[str, Outcome] | None = None,
         bad: bool = False,
     ) -> LedgerState:
-        """Records that a run ended well, see `LedgerState.ended`, and with `bad` that its model is never used again."""
+        """Records that a run ended without failure; see `LedgerState.ended`. With `bad`, its model is marked as bad."""
 
         def ended(state: LedgerState) -> LedgerState:
             after = state.ended(run_id, epoch, outcome, model=model, why=why, others=others)

@@ -1,8 +1,8 @@
-"""Pump: starts the run that is due, or finds out what became of the one under way.
+"""Pump: starts the run that is due, or checks the state of the run under way.
 
-Every trigger, the last task of every run and every tick of a schedule calls it. However many callers there are, and
-wherever they are killed, each data version gets one run at a time: the ledger names the run before it is started, a
-start that is made again starts nothing new, and a copy that a platform made all the same finds the run claimed.
+Every trigger, the last task of every run and every tick of a schedule calls it. Whatever the number of callers, and
+wherever one is killed, each data version has one run at a time. The ledger names a run before it is started. A repeated
+start starts nothing new. If a platform starts a copy nevertheless, the copy finds that the run is claimed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headrace.core.ledger.state import LedgerRun, LedgerState, Outcome, Overtake
 from headrace.core.steps.step import identity
 from headrace.core.text import counted
 
-# Each turn changes the ledger, and another caller changed it in between: more than a few turns are no progress.
+# Each turn ends with a change of the ledger by this caller or another. More than a few turns mean no progress.
 _MOST_TURNS = 20
 # Data versions in a message.
 _SHOWN = 10
@@ -33,18 +33,18 @@ class PlatformRuns(Protocol):
     """The runs of a platform."""
 
     def status(self, run_id: str) -> Status:
-        """Whether a run is under way: "absent" where the platform never heard of it.
+        """Status of a run: "absent" if the platform does not know it.
 
         Raises:
-            PlatformError: the platform does not answer, so that it is not known.
+            PlatformError: the platform does not respond, so the status is unknown.
         """
 
     def start(self, run: LedgerRun, arrivals: Sequence[Arrival]) -> None:
-        """Starts a run. A run that was started already stays as it is, where the platform can tell.
+        """Starts a run. A run that is already started is left as it is, if the platform can detect that.
 
         Raises:
-            UserError: the platform refuses the run for good.
-            PlatformError: it failed; whether the run was started is not known.
+            UserError: the platform rejects the run permanently.
+            PlatformError: the platform failed; whether the run was started is unknown.
         """
 
 
@@ -53,9 +53,9 @@ class CanaryProgress:
     """A canary after one of its steps.
 
     Attributes:
-        outcome: of the run's data versions; None as long as the canary is under way.
-        why: in words.
-        bad: whether the version is never used again.
+        outcome: outcome of the run's data versions; None while the canary is under way.
+        why: the reason, as text.
+        bad: whether the version of the Model is bad, and must never be used again.
     """
 
     outcome: Outcome | None
@@ -65,13 +65,13 @@ class CanaryProgress:
 
 @dataclass(frozen=True)
 class PumpResult:
-    """What the pump did.
+    """Result of a call of the pump.
 
     Attributes:
-        did: "started" a run, found one "running", is "waiting" until a failed one may be tried again, or is "idle".
+        did: "started" a run, found one "running", is "waiting" for the next attempt of a failed one, or is "idle".
         run: the run under way; None if there is none.
-        why: in words, with the data versions that were given up: all of them where it is idle.
-        given_up: data versions whose last attempt was found to have failed, and which no run is started for any more.
+        why: the reason, as text, with the data versions that this call gave up. If idle, with all that were given up.
+        given_up: data versions that this call gave up after their last attempt failed. No run is started for them.
     """
 
     did: Literal["started", "running", "waiting", "idle"]
@@ -80,7 +80,7 @@ class PumpResult:
     given_up: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of the commands' output."""
+        """The result as a JSON object, for the output of commands."""
         run = None if self.run is None else self.run.id
         return {"did": self.did, "run": run, "why": self.why, "given_up": list(self.given_up)}
 
@@ -98,18 +98,19 @@ def pump(
     """Starts the run that is due.
 
     Args:
-        ledger: of the endpoint.
-        runs: of the platform.
-        now: the time, with its zone.
-        name: first part of the ids of runs, such as the problem's name.
-        retries: of failed runs.
-        step: takes a step of the canary that a run left under way; what it raises but a PlatformError counts as a
-            failed attempt. None leaves the canary as it is.
-        why: says why a run failed that ended without telling the ledger; "" where that is not known.
+        ledger: ledger of the endpoint.
+        runs: runs of the platform.
+        now: current time, with a time zone.
+        name: prefix of the ids of runs, such as the Problem's name; "" for no prefix.
+        retries: retries of failed runs; None for the defaults of `Retries`.
+        step: runs a step of the canary that a run left under way. A HeadraceError other than PlatformError and
+            Overtaken counts as a failed attempt. None does not change the canary.
+        why: returns the reason why a run ended without recording an outcome in the ledger; "" if it is unknown.
 
     Raises:
-        UserError: the platform refused the run, or a step of its canary failed, which counts as a failed attempt.
-        PlatformError: the platform does not answer; calling again is safe.
+        UserError: the platform rejected the run, or a step of its canary failed. Both count as a failed attempt.
+        PlatformError: the platform does not respond, or other callers changed the ledger during 20 attempts; calling
+            again is safe.
         DataError: the ledger or an arrival is damaged.
     """
     begun = state = ledger.state()
@@ -136,7 +137,7 @@ def _turn(
     step: Callable[[LedgerRun], CanaryProgress] | None,
     why: Callable[[LedgerRun], str] | None,
 ) -> PumpResult | None:
-    """What is to be done in a state; None where the ledger was changed by it, and another turn follows."""
+    """Does what is due in a state; returns None if that changed the ledger and another turn must follow."""
     if state.run is not None and state.run.watch is not None:
         watched = (
             CanaryProgress(None, "its canary is under way")
@@ -151,7 +152,7 @@ def _turn(
         if status == "alive":
             return PumpResult("running", state.run, f"run {state.run.id} is under way")
         if status == "absent" and state.run.holder is None:
-            # Whoever wrote the intent was killed before the effect, or is about to make it.
+            # The process that wrote the intent was killed before it started the run, or is about to start it.
             return _start(ledger, runs, state.run, now, retries)
         reason = "" if why is None else why(state.run)
         _fail(ledger, state.run, reason or "the run ended without a result, or is gone", now, retries)
@@ -164,7 +165,7 @@ def _turn(
 
 
 def run_id_of(name: str, versions: Sequence[str], epoch: int, attempt: int) -> str:
-    """The id of a run: another one for each attempt, as platforms do not take the id of a failed run again."""
+    """The id of a run. Each attempt has its own id, because platforms do not accept the id of a failed run again."""
     digest = identity("dynamic-training", versions=list(versions), epoch=epoch, attempt=attempt)[:12]
     return f"{name}-{digest}" if name else digest
 
@@ -179,12 +180,12 @@ def _intend(ledger: Ledger, due: Sequence[str], name: str, fence: tuple[int, int
 def _step(
     ledger: Ledger, run: LedgerRun, step: Callable[[LedgerRun], CanaryProgress], now: datetime, retries: Retries
 ) -> CanaryProgress:
-    """Takes a step of a canary, and ends its run with it."""
+    """Runs a step of a canary, and ends its run if the canary ended."""
     assert run.watch is not None
     try:
         watched = step(run)
     except (PlatformError, Overtaken):
-        # The next call takes the same step.
+        # The next call repeats the step.
         raise
     except HeadraceError as error:
         _fail(ledger, run, error.what, now, retries)
@@ -219,7 +220,7 @@ def _nothing(state: LedgerState, arrived: Sequence[str], uri: str) -> PumpResult
 
 
 def _with_given_up(pumped: PumpResult, begun: LedgerState, state: LedgerState, uri: str) -> PumpResult:
-    """What the pump did, with the data versions that were given up between two states."""
+    """Adds the data versions that were given up between two states to a result."""
     lost = tuple(version for version in state.given_up if version not in begun.done)
     if not lost:
         return pumped
@@ -228,7 +229,7 @@ def _with_given_up(pumped: PumpResult, begun: LedgerState, state: LedgerState, u
 
 
 def _lost(state: LedgerState, versions: Sequence[str], uri: str) -> str:
-    """What is said about data versions that were given up: the reason of the last one, and how to try them again."""
+    """Message about data versions that were given up: the last reason, and the command that retries them."""
     why = next((ending.why for ending in reversed(state.history) if ending.outcome == "given up"), "")
     were = "was" if len(versions) == 1 else "were"
     folder = shlex.quote(uri)

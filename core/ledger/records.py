@@ -1,4 +1,4 @@
-"""Ledger records: a run under way, what became of a data version, failures, and runs that ended."""
+"""Ledger records: a run under way, the outcome of a data version, failures, and runs that ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ OUTCOMES: tuple[Outcome, ...] = ("promoted", "kept", "quarantined", "withdrawn",
 
 @dataclass(frozen=True)
 class Watch:
-    """A canary that a run left under way: ticks take its steps, and end the run with it.
+    """A canary that a run left under way. Ticks run its steps, and end the run when it ends.
 
     Attributes:
-        model: the version of the Model that is tried.
-        others: data versions with another outcome than the run.
+        model: version of the Model that the canary tests.
+        others: outcomes by data version, of data versions whose outcome differs from that of the run.
     """
 
     model: str
@@ -28,11 +28,11 @@ class LedgerRun:
     """A run under way.
 
     Attributes:
-        id: of the run on its platform; another one for each attempt.
-        epoch, attempt: its fence.
-        versions: the data versions that it trains with, sorted.
-        holder: the execution that claimed it; None before.
-        watch: the canary that its tasks left under way; None as long as tasks do the work.
+        id: id of the run on its platform; each attempt has its own.
+        epoch, attempt: its fence; both from 1.
+        versions: the data versions that it trains on, sorted.
+        holder: id of the execution that claimed it; None before it is claimed.
+        watch: the canary that its tasks left under way; None while its tasks run.
     """
 
     id: str
@@ -44,19 +44,19 @@ class LedgerRun:
 
     @property
     def fence(self) -> tuple[int, int]:
-        """Compared as a pair; a larger one is newer."""
+        """The pair (epoch, attempt). Fences are compared as pairs; the larger one is newer."""
         return self.epoch, self.attempt
 
     def to_json(self) -> dict[str, Any]:
-        """The run as JSON values; without a watch, as earlier releases read it."""
+        """The run as JSON values. `watch` is left out if it is None, because earlier releases do not know it."""
         return {name: value for name, value in asdict(self).items() if name != "watch" or value is not None}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> LedgerRun:
-        """The run of `to_json`.
+        """The run from the result of `to_json`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is damaged.
+            KeyError, TypeError, ValueError: the content is damaged.
         """
         watch = content.get("watch")
         watched = None if watch is None else Watch(watch["model"], dict(watch["others"]))
@@ -65,12 +65,13 @@ class LedgerRun:
 
 @dataclass(frozen=True)
 class VersionOutcome:
-    """What became of a data version.
+    """Outcome of a data version.
 
     Attributes:
-        outcome: promoted, kept (the champion stayed), quarantined, withdrawn, or given up after too many failures.
-        epoch: of the run that ended it.
-        model: the version of the Model that the run made; "" if none.
+        outcome: promoted, kept (the champion did not change), quarantined, withdrawn, or given up after too many
+            failures.
+        epoch: epoch of the run that decided it.
+        model: version of the Model that the run trained; "" if there is none.
     """
 
     outcome: Outcome
@@ -80,12 +81,12 @@ class VersionOutcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """Runs that failed since the last one that ended.
+    """Failed runs since the last run that ended.
 
     Attributes:
-        attempts: failed runs of each data version.
-        not_before: time of the next attempt, ISO 8601 in UTC.
-        reason: of the last failure.
+        attempts: number of failed runs, by data version.
+        not_before: earliest time of the next attempt, ISO 8601 in UTC.
+        reason: reason of the last failure.
     """
 
     attempts: Mapping[str, int]
@@ -100,9 +101,9 @@ class RunEnding:
     Attributes:
         epoch: its number, from 1.
         versions: its data versions.
-        outcome: of all of them, but for those in `VersionOutcome` with another one.
-        model: the version of the Model that it made; "" if none.
-        why: in words.
+        outcome: outcome of its data versions, except those whose `VersionOutcome` differs.
+        model: version of the Model that it trained; "" if there is none.
+        why: the reason, as text.
     """
 
     epoch: int

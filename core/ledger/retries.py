@@ -1,4 +1,4 @@
-"""Retries of dynamic training: how often, and after what wait, a failed run is tried again."""
+"""Retries of dynamic training: the number of attempts of a run, and the wait between them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from headrace.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Retries:
-    """When a failed run is tried again.
+    """Retry policy of failed runs, with exponential backoff.
 
     Args:
-        attempts: runs of a data version before it is given up.
-        first: wait after the first failure; it doubles with each further one.
-        longest: maximum wait.
+        attempts: failed runs of a data version after which it is given up, 1 or more.
+        first: wait after the first failure; it doubles with each further failure.
+        longest: maximum wait, not below `first`.
 
     Raises:
-        UsageError: fewer than one attempt, or a wait that is not positive.
+        UsageError: `attempts` is below 1, `first` is not positive, or `longest` is below `first`.
     """
 
     attempts: int = 5
@@ -34,5 +34,5 @@ class Retries:
             )
 
     def wait(self, failures: int) -> timedelta:
-        """The wait after so many failures in a row, 1 or more."""
+        """The wait after a number of consecutive failures, 1 or more."""
         return min(self.longest, self.first * (1 << min(failures - 1, 30)))

@@ -1,11 +1,11 @@
-"""Ledger state: the run under way, the data versions that are done, and failures, as one value that changes replace.
+"""Ledger state: the run under way, the data versions that are done, and failures, as one immutable value.
 
-The functions here are pure and take the time as an argument. A change that is made again changes nothing, so every
-caller may repeat it after a lost answer.
+The functions are pure and accept the time as an argument. A repeated change returns the same state or raises, so a
+caller may repeat it after a lost response.
 
-A run's fence is (epoch, attempt): the epoch is the number of runs that ended, and attempts count within it. Fences
-only grow, so whoever holds an older one was overtaken: its run must change nothing any more. A ledger in which all
-runs ended is the same whatever happened in between: attempts and failures leave no trace in it.
+A run's fence is (epoch, attempt): the epoch counts the runs that ended, from 1, and the attempt counts the runs started
+within an epoch. Fences only grow. A run with an older fence was superseded, and must not change anything. Once all runs
+ended, the ledger is the same however many attempts and failures there were.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FORMAT = 1
 
 
 class Overtaken(UserError):
-    """The run is not the one that the ledger names: another one took its place, or it has ended."""
+    """The ledger does not name this run: another run superseded it, or it has ended."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class LedgerState:
     """Content of ledger.json.
 
     Attributes:
-        epoch: runs that ended.
-        attempt: runs that were started since.
+        epoch: number of runs that ended.
+        attempt: number of runs started since the last one ended.
         run: the run under way; None if there is none.
-        failure: of the runs since the last one that ended; None if none failed.
-        done: by data version.
-        bad: versions of Models that were rolled back; never warm started from, and never promoted again.
+        failure: failed runs since the last run that ended; None if none failed.
+        done: outcome by data version.
+        bad: versions of Models that were rolled back. They are never promoted or used for a warm start again.
         history: the last 1,000 runs that ended, latest last.
     """
 
@@ -67,14 +67,14 @@ class LedgerState:
 
     @property
     def given_up(self) -> tuple[str, ...]:
-        """The data versions that no run is started for any more, as their runs failed too often; sorted."""
+        """The data versions whose runs failed too often, sorted. No run is started for them."""
         return tuple(version for version, done in self.done.items() if done.outcome == "given up")
 
     def waiting(self, arrived: Iterable[str], now: datetime) -> tuple[str, ...]:
-        """The arrived data versions that a run may be started for now, sorted; none while one is under way.
+        """The arrived data versions that a run may be started for now, sorted; empty while a run is under way.
 
-        A run that is tried again has the data versions that it had: what came since waits for the run after it. So an
-        epoch gives the same, however often it was tried.
+        A retried run has the same data versions as before; later arrivals wait for the next run. This way, the result
+        of an epoch does not depend on the number of attempts.
         """
         if self.run is not None or (self.failure is not None and now < datetime.fromisoformat(self.failure.not_before)):
             return ()
@@ -83,16 +83,16 @@ class LedgerState:
         return tuple(sorted(again or due))
 
     def started(self, versions: Iterable[str], run_id: str, fence: tuple[int, int]) -> LedgerState:
-        """The state with a run under way, which is not started yet: the intent comes before the effect.
+        """The state that names a run. It is written before the run is started.
 
         Args:
-            versions: its data versions.
-            run_id: made from the fence, so that it is another one for each attempt.
+            versions: data versions of the run.
+            run_id: id derived from the fence, so that each attempt has its own.
             fence: `next_fence` of the state in which the versions were found waiting.
 
         Raises:
             UsageError: there are no versions, one is done, or the ledger is full.
-            Overtaken: a run is under way, or was since.
+            Overtaken: a run is under way, or was started since.
         """
         chosen = tuple(sorted(set(versions)))
         if self.run is not None or self.next_fence != fence:
@@ -117,8 +117,8 @@ class LedgerState:
         """The state after an execution claimed the run under way. The same execution may claim it again.
 
         Args:
-            run_id: of the run.
-            holder: of the platform's execution, such as the id of the workflow: a copy of the run has another one.
+            run_id: id of the run.
+            holder: id of the platform's execution, such as that of the workflow. A copy of the run has a different one.
 
         Raises:
             Overtaken: the ledger names another run, or another execution holds it.
@@ -134,10 +134,10 @@ class LedgerState:
         return replace(self, run=replace(run, holder=holder))
 
     def check(self, run_id: str, holder: str) -> LedgerRun:
-        """The run under way, if this execution holds it; asked before every effect that others see.
+        """The run under way, if this execution holds it. It is called before every visible effect.
 
         Raises:
-            Overtaken: it does not.
+            Overtaken: this execution does not hold the run, or the ledger names another run.
         """
         run = self._current(run_id)
         if run.holder != holder:
@@ -145,7 +145,7 @@ class LedgerState:
         return run
 
     def watched(self, run_id: str, holder: str, watch: Watch) -> LedgerState:
-        """The state after the tasks of the run under way left a canary, whose steps ticks take; the run goes on.
+        """The state after the tasks of the run left a canary under way; ticks run its steps, and the run continues.
 
         Raises:
             Overtaken: this execution does not hold the run.
@@ -162,19 +162,19 @@ class LedgerState:
         why: str = "",
         others: Mapping[str, Outcome] | None = None,
     ) -> LedgerState:
-        """The state after the run under way ended well: all its data versions are done.
+        """The state after the run under way ended without failure: all its data versions are done.
 
         Args:
-            run_id: of the run.
-            epoch: of its fence, by which an ending is known that was written already.
-            outcome: of its data versions.
-            model: the version of the Model that it made.
-            why: in words.
-            others: data versions with another outcome, such as a span that was quarantined.
+            run_id: id of the run.
+            epoch: epoch of its fence, which identifies an ending that is already written.
+            outcome: outcome of its data versions.
+            model: version of the Model that it trained; "" if there is none.
+            why: the reason, as text.
+            others: outcomes of data versions that differ from `outcome`, such as that of a quarantined span.
 
         Raises:
-            UsageError: one of `others` is not of the run.
-            Overtaken: the ledger names another run, and the epoch ended in another way.
+            UsageError: a data version of `others` is not one of the run.
+            Overtaken: the ledger names another run, and this ending is not in its history.
         """
         if any((e.epoch, e.outcome, e.model) == (epoch, outcome, model) for e in reversed(self.history)):
             return self
@@ -186,9 +186,9 @@ class LedgerState:
         return self._after(run.versions, now_done, RunEnding(run.epoch, run.versions, outcome, model, why))
 
     def failed(self, run_id: str, reason: str, now: datetime, retries: Retries) -> LedgerState:
-        """The state after the run under way failed, or is gone.
+        """The state after the run under way failed or disappeared.
 
-        Its data versions wait for the next attempt; those that failed too often are given up, and named in the history.
+        Its data versions wait for the next attempt. Those that failed too often are given up and added to the history.
 
         Raises:
             Overtaken: the ledger names another run.
@@ -207,7 +207,7 @@ class LedgerState:
         return replace(self._after(given_up, now_done, ending), failure=failure)
 
     def restored(self, versions: Iterable[str]) -> LedgerState:
-        """The state in which data versions that were given up or quarantined wait again.
+        """The state in which data versions that were given up or quarantined wait for a run again.
 
         Raises:
             UsageError: a version was not given up or quarantined.
@@ -224,7 +224,7 @@ class LedgerState:
         return replace(self, done={version: kept for version, kept in self.done.items() if version not in chosen})
 
     def marked_bad(self, model: str) -> LedgerState:
-        """The state in which a version of a Model is never used again."""
+        """The state in which a version of a Model is marked as bad, and never used again."""
         return self if model in self.bad else replace(self, bad=tuple(sorted((*self.bad, model))))
 
     def _current(self, run_id: str) -> LedgerRun:
@@ -268,8 +268,8 @@ class LedgerState:
         """The state in ledger.json; None is a new ledger.
 
         Args:
-            content: of the file.
-            uri: of the file, for a message.
+            content: JSON value of the file.
+            uri: URI of the file, for an error.
 
         Raises:
             DataError: the file is damaged.

@@ -1,7 +1,7 @@
-"""Model candidates: which event of an application to load next, whatever order events come in.
+"""Model candidates: the event of an application to load next, whatever the order in which events arrive.
 
-The newest event that is not refused is used. What is used in the end depends on the set of events, not on their order:
-after a restart, too, when the newest version is a bad one and an older one must be used.
+The newest event that is not refused is used. The final choice depends on the set of events, not on their order. So a
+restart chooses the same older version again if the newest one is bad.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from headrace.core.model_events.event import ModelEvent
 
 Added = Literal["new", "repeated", "older", "conflicting"]
 
-# Events that are kept for a fallback; older ones are forgotten.
+# Number of events stored for a fallback; older ones are dropped.
 KEPT = 64
 
 
 @dataclass
 class Candidates:
-    """The events of one application; for one thread.
+    """The events of one application. Not thread-safe.
 
     Attributes:
         in_use: event whose model is in use; None before the first.
-        attempts: failed attempts to read a model, by epoch.
+        attempts: number of failed attempts to read a model, by epoch.
     """
 
     in_use: ModelEvent | None = None
@@ -41,8 +41,8 @@ class Candidates:
         """Adds an event.
 
         Returns:
-            What it was: new, older than the newest one, repeated, or conflicting with another one of its epoch, which
-            then stays.
+            "new", "older" than the newest event, "repeated", or "conflicting" with a different event of the same epoch,
+            which is not replaced.
         """
         known = self._events.get(event.epoch)
         if known is not None:
@@ -55,10 +55,10 @@ class Candidates:
         return "new" if event.epoch > newest else "older"
 
     def next(self, now: float) -> ModelEvent | None:
-        """The event to load: the newest one after that in use which is not refused, and whose wait is over.
+        """The event to load: the newest that is newer than the one in use, not refused and due; None if there is none.
 
         Args:
-            now: in seconds, of any clock.
+            now: current time in seconds, of any clock.
         """
         used = 0 if self.in_use is None else self.in_use.epoch
         for epoch in sorted(self._events, reverse=True):
@@ -69,7 +69,7 @@ class Candidates:
         return None
 
     def overtaken(self, event: ModelEvent) -> bool:
-        """Whether a newer event is known that was not refused, so that this one must not be used any more."""
+        """Whether a newer event is known that is not refused or waiting for a retry, so this one must not be used."""
         return any(
             epoch > event.epoch and epoch not in self._refused and epoch not in self._due for epoch in self._events
         )
@@ -87,11 +87,11 @@ class Candidates:
         self._due.pop(event.epoch, None)
 
     def retry(self, event: ModelEvent, at: float) -> int:
-        """Records that the model of an event could not be read, and is tried again.
+        """Records that the model of an event could not be read, and is retried.
 
         Args:
-            event: of the model.
-            at: time of the next attempt, on the clock of `next`.
+            event: event of the model.
+            at: time of the next attempt in seconds, of the same clock as for `next`.
 
         Returns:
             The number of failed attempts.

@@ -1,8 +1,8 @@
 """Model event: an application uses a version of a Model from now on.
 
-Events are ordered by their epoch, not by their arrival: an older or a repeated one changes nothing. A rollback is a
-newer event that names an older version. The epoch is the registry's, which counts all changes of the champion, by
-whichever command, schedule or pipeline they were made.
+Events are ordered by their epoch, not by their arrival: an older or a repeated event has no effect. A rollback is a
+newer event that names an older version. The epoch is that of the registry, which counts all changes of the champion,
+whether a command, a schedule or a pipeline made them.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class ModelEvent:
     """A promotion or a rollback.
 
     Args:
-        app: name of the application, which is the Problem's name where nothing else was chosen.
-        epoch: of the registry's change, from 1; a larger one is newer.
+        app: name of the application, by default the Problem's name: 1 to 128 letters, digits, - and _.
+        epoch: number of the registry's change, 1 or more; the larger one is newer.
         action: promote, or rollback to a version that was in use before.
-        version: of the Model.
-        model: where its folder is: gs://, s3://, or a path.
+        version: version of the Model.
+        model: path or URI (gs://, s3://) of the Model's folder.
         digest: SHA-256 of its record `registered.json`, in 64 hexadecimal digits.
         signature: name of its signature.
-        problem: digest of the Problem that it was trained for; "" if not known.
-        who, at, why: of the change; `at` is ISO 8601 in UTC.
+        problem: digest of the Problem that it was trained for; "" if it is unknown.
+        who, at, why: author, time (ISO 8601 in UTC) and reason of the change.
 
     Raises:
-        UsageError: a value is not valid.
+        UsageError: a value is not valid, or a text has more than 4,096 characters.
     """
 
     app: str
@@ -73,7 +73,7 @@ class ModelEvent:
                 raise _invalid(name, "a text that is not empty", "")
 
     def encode(self) -> bytes:
-        """The message, as JSON. Equal events have equal bytes."""
+        """The event as JSON bytes. Equal events have equal bytes."""
         return json_bytes({"kind": "ModelEvent", "format": _FORMAT, **asdict(self)})
 
     @staticmethod
@@ -82,7 +82,7 @@ class ModelEvent:
 
         Args:
             message: JSON of at most 16 KiB.
-            where: it came from, for messages to people.
+            where: origin of the message, for an error.
 
         Raises:
             DataError: the message is not a model event.

@@ -1,1 +1,1 @@
-"""Dynamic training: settings, arrivals of data, and the runs that follow from them."""
+"""Dynamic training: settings, arrivals of data, and runs."""

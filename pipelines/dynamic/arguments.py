@@ -17,9 +17,9 @@ def arguments_of(settings: DynamicSettings, run: LedgerRun, started: float) -> d
     """The parameters of a run.
 
     Args:
-        settings: of the dynamic training.
-        run: that the ledger names.
-        started: seconds since 1970.
+        settings: settings of the dynamic training.
+        run: the run that the ledger names.
+        started: start of the run, in seconds since 1970.
     """
     return {
         "name": settings.name,
@@ -50,12 +50,12 @@ def arguments_of(settings: DynamicSettings, run: LedgerRun, started: float) -> d
 
 
 def announced_uri(settings: DynamicSettings) -> str:
-    """URI of the file with what each destination of events accepted."""
+    """URI of the file that stores the last epoch that each destination of model events accepted."""
     return storage.join(settings.folder, "announced.json")
 
 
 def bounded(settings: DynamicSettings) -> TrainingRequest:
-    """The options of the training, which ends within its share of the deadline."""
+    """The options of the training, with a budget of at most its fraction of the deadline."""
     request = settings.training
     if not settings.deadline_hours:
         return request
@@ -68,7 +68,7 @@ def bounded(settings: DynamicSettings) -> TrainingRequest:
 
 
 def _within(settings: DynamicSettings, canary: CanarySettings) -> CanarySettings:
-    """The canary's settings, whose deadline is within the run's."""
+    """The settings of the canary, with a deadline within that of the run."""
     if not settings.deadline_hours:
         return canary
     return canary.within((1 - settings.training_share) * settings.deadline_hours * 3600)

@@ -1,4 +1,4 @@
-"""Arrivals of dynamic training: data that came, and requests to train, as data versions in the ledger's inbox."""
+"""Arrivals of dynamic training: new data and requests to train, as data versions in the ledger's inbox."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ def arrive(
     now: datetime,
     data_version: str = "",
 ) -> Arrival:
-    """Adds data to the inbox. The same data of the same span, however often it comes, is one arrival.
+    """Adds data to the inbox. The same data of the same span is one arrival, however often it is announced.
 
     Args:
-        settings: of the dynamic training.
-        data: the rows, which tasks can read: a path, a glob, gs://... or bigquery://...
-        span: name of the span that they are, such as a day.
-        reason: why they are announced, such as "file".
-        event: id of the event; "" if none.
-        now: time of the announcement, with its zone.
+        settings: settings of the dynamic training.
+        data: the rows, in a form that tasks can read: a path, a glob, gs://... or bigquery://...
+        span: name of the span, such as a day.
+        reason: why it is announced, such as "file".
+        event: id of the event; "" if there is none.
+        now: time of the announcement, with a time zone.
         data_version: fingerprint of the data; measured if "".
 
     Returns:
-        The arrival as it is in the inbox: of a repeated one, the first.
+        The arrival in the inbox; for repeated data, the first one.
 
     Raises:
         UsageError: the span is missing or does not fit the window, the inbox cannot be written, or the data is a path
-            of a machine that does not run it.
-        DataError: there is no data.
+            and the runs are on another machine.
+        DataError: the data does not exist.
         PlatformError: the disk or the service failed; announcing it again is safe.
     """
     if not span:
         raise UsageError("the data has no span", where=data, expected="the name of a span, such as 2026-11-20")
     Window(settings.last_spans, settings.last_days).check(span)
     if "://" not in data:
-        # The path is one of the machine that the runs are on.
+        # Only the machine of the runs can read the path.
         check_machine(settings)
     if not data_version:
-        # Triggers that know the version need no library that reads rows.
+        # Imported here, because triggers that know the version have no library that reads rows.
         from headrace.core.sources.csv_dialect import CsvDialect
         from headrace.core.sources.open import data_version as measure_version
         from headrace.core.sources.open import list_paths
@@ -68,19 +68,19 @@ def arrive(
 
 
 def request(settings: DynamicSettings, *, reason: str, event: str, now: datetime) -> Arrival:
-    """Adds a request to train with the data that is there.
+    """Adds a request to train on the existing data.
 
-    One that waits is not added again, nor one whose run is under way, unless that run does not know what the next one
-    would: settings that changed, such as a span that was withdrawn, or a span that arrived since it was started.
+    Without an event id, a request that waits is not added again. A request whose run is under way is added again only
+    if the next run would differ: the settings changed, such as a withdrawn span, or a span arrived after its start.
 
     Args:
-        settings: of the dynamic training.
-        reason: why, such as "schedule"; `FROM_SCRATCH` starts without the weights of an earlier version.
-        event: id of the request, which makes it another one than those before, and the same one for ever; "" for none.
-        now: its time, with its zone.
+        settings: settings of the dynamic training.
+        reason: why, such as "schedule"; `FROM_SCRATCH` trains without a warm start.
+        event: id of the request. Each id is one request, however often it is added; "" for no id.
+        now: time of the request, with a time zone.
 
     Returns:
-        The request as it is in the inbox.
+        The request in the inbox.
 
     Raises:
         UsageError: the inbox cannot be written.
@@ -91,7 +91,7 @@ def request(settings: DynamicSettings, *, reason: str, event: str, now: datetime
 
 
 def _open_request(settings: DynamicSettings, reason: str) -> str:
-    """The request of a reason, with the present settings, that is not done: they are numbered."""
+    """The first request of a reason, with the current settings, that is not done. Such requests are numbered."""
     state = settings.ledger.state()
     under_way = () if state.run is None else state.run.versions
     present = identity("settings", settings=settings.to_json())
@@ -105,7 +105,7 @@ def _open_request(settings: DynamicSettings, reason: str) -> str:
 
 
 def _has_newer_spans(settings: DynamicSettings, known: Collection[str]) -> bool:
-    """Whether a span arrived that is none of the known data versions."""
+    """Whether a span arrived that is not one of the known data versions."""
     inbox = settings.ledger.inbox
     return any(arrival.span for arrival in inbox.read([one for one in inbox.versions() if one not in known]))
 

@@ -1,4 +1,4 @@
-"""Canary of dynamic training: one step of a canary that a run left under way, on this machine or at a service."""
+"""Canary of dynamic training: one step of a canary that a run left under way, on this machine or on a service."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _HOLDS = ("promoted", "live")
 
 
 def take_step(settings: DynamicSettings, run: LedgerRun) -> CanaryProgress:
-    """Takes a step of the canary: it stays, gets more traffic, is promoted, or goes back. Taking it again is safe.
+    """Runs a step of the canary: it stays, gets more traffic, is promoted, rolled back or withdrawn. Repeating is safe.
 
     Args:
-        settings: of the dynamic training.
-        run: under way, whose tasks left the canary.
+        settings: settings of the dynamic training.
+        run: the run under way whose tasks left the canary.
 
     Raises:
         Overtaken: the ledger names another run.
-        UsageError: the endpoint was stopped, or is gone.
-        DataError: the Model, the endpoint's state or the registry is damaged.
-        PlatformError: the endpoint does not answer, or another change of it is under way.
+        UsageError: the endpoint was stopped, or does not exist.
+        DataError: the run left no canary, or the Model, the endpoint's state or the registry is damaged.
+        PlatformError: the endpoint does not respond, or another change of it is under way.
     """
     if run.watch is None or run.holder is None:
         raise DataError("the run left no canary", where=settings.folder, received=run.id)
@@ -92,7 +92,7 @@ def _at_service(settings: DynamicSettings, version: str, claim: Claim) -> tuple[
 
 
 def _tell(settings: DynamicSettings, run: LedgerRun, watched: CanaryProgress) -> None:
-    """Writes the outcome into the summary, which the run's exit task wrote; a killed one may have written none."""
+    """Adds the outcome to the summary of the run's exit task, which is missing if the task was killed."""
     uri = summary_uri(settings.root, run.id)
     if storage.exists(uri):
         update_json(uri, lambda summary: {**(summary or {}), "outcome": watched.outcome, "why": watched.why})

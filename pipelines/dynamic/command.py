@@ -1,4 +1,4 @@
-"""Runs of `headrace run dynamic`: what is shown, and the error that it ends with."""
+"""Implementation of `headrace run dynamic`: runs what is due, prints the outcomes, and raises the error of the last."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def run_all(root: str, console: Console, report: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Runs what is due in this process, until nothing is, or a canary is left to ticks.
+    """Runs what is due in this process, until nothing is due or a canary is left to ticks.
 
     Args:
-        root: of the dynamic training.
-        console: where steps and outcomes are shown.
-        report: receives the outcomes in their place, before an error is raised: `did`, `run` and `why` of the last
-            tick, and `runs`, the summaries.
+        root: root of the dynamic training, as of `settings.read`.
+        console: console on which steps and outcomes are printed.
+        report: if given, receives the outcomes instead of the console, before an error is raised: `did`, `run` and
+            `why` of the last tick, and `runs`, the summaries.
 
     Raises:
-        HeadraceError: the last run failed: its error; the next attempt is due later, if it is not given up.
-        PlatformError: data was given up, waits for the next attempt, or another process executes the run under way.
+        HeadraceError: the last run failed, with its error. It is retried later unless it is given up.
+        PlatformError: data was given up or waits for the next attempt, or another process executes the run under way.
     """
     settings = read_local(root)
     if report is None:
@@ -44,20 +44,24 @@ def run_all(root: str, console: Console, report: Callable[[dict[str, Any]], None
     if pumped.did == "idle":
         return
     if pumped.run is not None and pumped.run.watch is not None:
-        console.print(f"each tick takes a step of the canary: headrace tick {root}", soft_wrap=True, markup=False)
+        console.print(f"each tick runs a step of the canary: headrace tick {root}", soft_wrap=True, markup=False)
         return
     fix = "Run the same command again later" if pumped.did == "waiting" else "Wait for its end"
     raise PlatformError("data waits", where=settings.folder, received=pumped.why, fix=fix)
 
 
 def run_one(root: str, run_id: str, console: Console, report: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Executes the run that the ledger names, and then starts the one that is due.
+    """Executes the run that the ledger names, and then starts the next one that is due.
 
-    With `report` its summary goes there, as `runs`, in place of the console.
+    Args:
+        root: root of the dynamic training, as of `settings.read`.
+        run_id: id of the run.
+        console: console on which steps and the outcome are printed.
+        report: if given, receives the summary as `runs` instead of the console.
 
     Raises:
         UsageError: the ledger names another run.
-        HeadraceError: the run failed: its error.
+        HeadraceError: the run failed, with its error.
     """
     settings = read_local(root)
     summary = execute(settings, run_named(settings, run_id), console)
@@ -66,5 +70,5 @@ def run_one(root: str, run_id: str, console: Console, report: Callable[[dict[str
     else:
         report({"runs": [summary]})
     raise_for(summary)
-    # With the settings that are stored now.
+    # Read again, because the stored settings may have changed.
     tick(read(settings.folder), utc_now())

@@ -1,6 +1,6 @@
-"""Driver of dynamic training on this machine: runs what is due, one run after another, until nothing is.
+"""Driver of dynamic training on this machine: runs what is due, one run after another, until nothing is due.
 
-It takes the time from a clock, so that weeks are played in minutes.
+It reads the time from a clock, so that weeks can be simulated in minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The time now, in UTC."""
+    """The current time, in UTC."""
     return datetime.now(UTC)
 
 
@@ -35,22 +35,22 @@ def drive(
     *,
     ended: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> tuple[PumpResult, list[dict[str, Any]]]:
-    """Runs what is due in this process until the ledger is idle, or waits for a later time.
+    """Runs what is due in this process, until no run is started.
 
-    Each run has the settings that are stored when it starts: a span that was withdrawn, and settings that were
-    replaced, count from the next run.
+    Each run uses the settings that are stored when it starts: a withdrawn span and replaced settings apply from the
+    next run.
 
     Args:
-        settings: of a dynamic training on this machine.
-        console: where the steps are shown; None shows nothing.
-        clock: the time, by which failed runs wait.
-        ended: called with the summary of each run when it has ended.
+        settings: settings of a dynamic training on this machine.
+        console: console on which the steps are printed; None prints nothing.
+        clock: returns the time, with a time zone; retries of failed runs depend on it.
+        ended: called with the summary of each run after it has ended.
 
     Returns:
-        The last answer of the pump, with all data versions that were given up meanwhile, and the summaries of the runs.
+        The last result of the pump, with all data versions given up by this call, and the summaries of the runs.
 
     Raises:
-        PlatformError: the engine failed, or the disk or a service; driving again is safe.
+        PlatformError: the engine, the disk or a service failed; calling again is safe.
         UserError: the settings, the ledger or an arrival is damaged, or the training is on another platform now.
     """
     from rich.console import Console
@@ -72,10 +72,11 @@ def drive(
 
 
 def read_local(root: str) -> DynamicSettings:
-    """The settings of a dynamic training on this machine; errors as of `settings.read`.
+    """The settings of a dynamic training on this machine.
 
     Raises:
-        UsageError: it is on another platform, or on another machine.
+        UsageError: the training is on another platform or machine, or does not exist.
+        DataError, PlatformError: as of `settings.read`.
     """
     settings = read(root)
     if settings.platform != "local":

@@ -37,16 +37,19 @@ def initialize(
     """Checks and stores the settings of a dynamic training.
 
     Args:
-        problem: the Problem file, local or on gs://; it is copied below the root.
-        root: pipeline root: a folder of this machine, a bucket, or a mounted path that tasks and triggers reach alike.
-        platform: where runs are executed.
-        place: of a platform other than "local", with its options file.
+        problem: path or gs:// URI of the Problem file; it is copied below the root.
+        root: pipeline root: a folder of this machine, a bucket, or a path that is mounted for both tasks and triggers.
+        platform: platform on which runs are executed.
+        place: location of a platform other than "local", with its options file.
         allow_tags: whether images may have tags instead of digests.
-        replace_settings: whether other settings there are replaced; the ledger stays.
+        replace_settings: whether to replace other settings at this root; the ledger does not change.
         options: other fields of `DynamicSettings`.
 
+    Returns:
+        The stored settings.
+
     Raises:
-        UserError: the Problem, an option or the root is not valid, or there are other settings.
+        UserError: the Problem, an option or the root is not valid, or the root has other settings.
         PlatformError: the disk or the service failed; the same call may succeed later.
     """
     file = load_problem(problem)
@@ -84,7 +87,7 @@ def initialize(
     settings.check_place(replace=replace_settings)
     files = {} if place is None else _compiled(settings, place, allow_tags)
     copies.write(copies.contents(file, root))
-    # First, because they say whose folder it is; the same call writes the files that a kill left out.
+    # First, because the settings mark the folder. If the process is killed, the same call writes the missing files.
     written = settings.write(replace=replace_settings)
     for uri, content in files.items():
         storage.write_bytes(uri, content)
@@ -105,7 +108,7 @@ def _logs(place: PlatformLocation, canary: CanarySettings | None) -> tuple[str, 
     """The traffic log of the options, and the request log if the canary is decided by a replay; "" for each other log.
 
     Raises:
-        UsageError: the options contradict the canary.
+        UsageError: the options are missing, or set the traffic although a canary decides, or set none without a canary.
     """
     from headrace.pipelines.platforms.options import build, read_options
 

@@ -1,4 +1,4 @@
-"""Runs of dynamic training on this machine: in the calling process, or each in a process of its own.
+"""Runs of dynamic training on this machine: in the calling process, or each in its own process.
 
 A run is under way while a process holds the lock of its folder, which the operating system releases when it dies.
 """
@@ -28,7 +28,7 @@ from headrace.pipelines.runs.local_root import work_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-# A process that was started locks its folder within a second or two, on a loaded machine later.
+# A started process locks its folder within a second or two, on a loaded machine later.
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 # Held while a process is started: the run is under way, although its process does not hold the lock yet.
@@ -39,8 +39,8 @@ class ForegroundRuns:
     """Runs in this process: `start` returns when the run has ended.
 
     Args:
-        settings: of the dynamic training.
-        console: where the steps are shown.
+        settings: settings of the dynamic training.
+        console: console on which the steps are printed.
         ended: called with the summary of each run that ended.
     """
 
@@ -62,10 +62,10 @@ class ForegroundRuns:
 
 
 class DetachedRuns:
-    """Runs in processes of their own: `headrace run dynamic --run ID`, which outlive this one.
+    """Runs in separate processes, `headrace run dynamic --run ID`, which outlive this one.
 
     Args:
-        settings: of the dynamic training.
+        settings: settings of the dynamic training.
     """
 
     def __init__(self, settings: DynamicSettings) -> None:
@@ -80,7 +80,7 @@ class DetachedRuns:
         del arrivals
         folder = _folder(self._settings, run.id)
         with locked(folder, timeout_s=_START_SECONDS, name=_START_LOCK):
-            # Whoever called at the same time started it.
+            # A concurrent caller started it.
             if is_locked(folder) or _has_begun(folder):
                 return
             self._launch(run.id, folder)
@@ -108,10 +108,10 @@ class DetachedRuns:
 
 
 def status_of(settings: DynamicSettings, run_id: str) -> Status:
-    """Whether a process of this machine executes a run."""
+    """Status of a run on this machine: "alive" if a process executes or starts it."""
     folder = _folder(settings, run_id)
-    # In this order: a run that is being started meanwhile is "absent" or "alive", never "ended". Its start lock is
-    # held when it writes its first file, and until its process holds the lock of the folder.
+    # In this order, so that a run that is being started is "absent" or "alive", never "ended". Its start lock is held
+    # when it writes its first file, and until its process holds the lock of the folder.
     begun = _has_begun(folder)
     if is_locked(folder, name=_START_LOCK) or is_locked(folder):
         return "alive"
@@ -124,7 +124,7 @@ def _folder(settings: DynamicSettings, run_id: str) -> str:
 
 
 def _has_begun(folder: str) -> bool:
-    """Whether a run wrote anything into its folder; locks alone are left by who was killed before."""
+    """Whether a run wrote a file into its folder. A process that was killed before that leaves only locks."""
     path = storage.local_path(folder)
     return path.is_dir() and any(entry.name not in (FOLDER_LOCK, _START_LOCK) for entry in path.iterdir())
 
@@ -148,7 +148,7 @@ def run_named(settings: DynamicSettings, run_id: str) -> LedgerRun:
     """The run under way, by its id.
 
     Raises:
-        UsageError: the ledger names another one, or none.
+        UsageError: the ledger names another run, or none.
     """
     run = settings.ledger.state().run
     if run is None or run.id != run_id:

@@ -1,7 +1,7 @@
-"""Machine of a dynamic training whose root is in a bucket: runs and the endpoint are in its working folder alone.
+"""Machine of a dynamic training whose root is in a bucket: only its working folder contains the runs and the endpoint.
 
-The ledger is in the bucket, where every machine reads it, and whether a run is under way only its own machine knows.
-So the settings hold the mark of the working folder, and another machine starts nothing.
+Every machine can read the ledger in the bucket, but only the machine of a run can tell whether the run is under way.
+Therefore the settings contain the mark of the working folder, and other machines start no run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def mark_of(root: str, name: str) -> str:
 
     Args:
         root: pipeline root, an absolute path or a URI.
-        name: of the Problem.
+        name: name of the Problem.
 
     Raises:
         UsageError: the working folder cannot be written.
@@ -39,10 +39,10 @@ def mark_of(root: str, name: str) -> str:
 
 
 def check_machine(settings: DynamicSettings) -> None:
-    """Refuses a dynamic training that runs on another machine.
+    """Checks that a dynamic training on the platform local runs on this machine.
 
     Raises:
-        UsageError: it does.
+        UsageError: it runs on another machine.
         DataError: the mark is damaged.
     """
     if settings.platform != "local" or not storage.is_remote(settings.root):
@@ -53,8 +53,8 @@ def check_machine(settings: DynamicSettings) -> None:
             where=settings.uri,
             expected="the machine and the user of `headrace dynamic init`, with its working folder",
             received=f"no mark of it in {workspace.dynamic_uri(work_of(settings.root), settings.name)}",
-            fix="Run it there. `headrace dynamic init --replace` with this root moves it here: a run that is under way "
-            "there is then overtaken",
+            fix="Run it there. `headrace dynamic init --replace` with this root moves it here, which supersedes a run "
+            "that is under way there",
         )
 
 

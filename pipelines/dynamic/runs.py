@@ -7,10 +7,11 @@ from headrace.pipelines.dynamic.settings import DynamicSettings
 
 
 def runs_of(settings: DynamicSettings) -> PlatformRuns:
-    """The runs of a platform: on this machine, each in a process of its own that outlives its starter.
+    """The runs of the settings' platform. On this machine, each is a process that outlives its starter.
 
     Raises:
-        UsageError: they are on another machine.
+        UsageError: the runs are on another machine.
+        DataError: the mark of the machine is damaged.
     """
     if settings.platform == "local":
         from headrace.pipelines.dynamic.local_runs import DetachedRuns

@@ -1,7 +1,7 @@
-"""Settings of one dynamic training: the Problem, its places, and the rules by which models are trained and replaced.
+"""Settings of one dynamic training: the Problem, its locations, and the rules by which models are trained and replaced.
 
-They are settings.json in ROOT/dynamic/NAME, next to the ledger. The Problem file is copied below the root when they are
-written: an edited one counts from the next `headrace dynamic init`, and never in the middle of a run.
+They are stored as settings.json in ROOT/dynamic/NAME, next to the ledger. `headrace dynamic init` copies the Problem
+file below the root, so an edited Problem applies from the next `headrace dynamic init`, never in the middle of a run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from headrace.pipelines.submission.place import PlatformLocation
 
 PlatformName = Literal["local", "vertex", "kubeflow"]
 PLATFORMS: tuple[PlatformName, ...] = ("local", "vertex", "kubeflow")
-# The digests that tasks check the Problem file with.
+# Digests against which tasks check the Problem file.
 DIGESTS = ("problem_digest", "schema_digest", "training_digest", "evaluation_digest")
 _FORMAT = 1
 
@@ -41,32 +41,32 @@ class DynamicSettings:
     """Settings of a dynamic training.
 
     Args:
-        name: of the Problem.
-        problem: URI of the Problem file, as tasks read it: a copy below the root.
+        name: name of the Problem.
+        problem: URI of the copy of the Problem file below the root, which tasks read.
         digests: `problem_digest`, `schema_digest`, `training_digest` and `evaluation_digest` of the Problem file.
-        root: pipeline root, absolute or a URI, where everything is stored.
-        registry, endpoint: of the models, on the platform.
-        platform: where runs are executed.
-        place: on a platform other than "local", the location; with a copy of the options file below the root.
+        root: pipeline root, an absolute path or a URI, below which everything is stored.
+        registry, endpoint: registry and endpoint of the models, on the platform.
+        platform: platform on which runs are executed.
+        place: location on a platform other than "local", with a copy of the options file below the root; else None.
         csv: options of reading CSV, as NAME=VALUE.
         last_spans, last_days, half_life: window of spans that training reads, as of `headrace ingest`.
-        withdrawn: names of spans, or data versions, that no training reads any more.
+        withdrawn: names of spans, or data versions, that are excluded from training.
         training: options of each training.
-        from_scratch_every: every so many versions one is trained from scratch; 0 for never, 1 for always.
+        from_scratch_every: number of versions of which one is trained from scratch; 0 for never, 1 for always.
         challenge: rule by which a challenger is compared with the champion.
-        canary: settings of the canary; None deploys without one.
-        watch_by_ticks: whether ticks take the steps of a canary on an endpoint of this machine; else a task of the run
-            watches it until the end. At a service, ticks always do.
-        traffic_log: where the servers of a service write their counts, which a canary is decided by; "" for none.
-        request_log: where the servers of a service log requests, for a canary that is decided by their replay; else "".
-        log_share: fraction of the predicted rows that an endpoint of this machine logs, in [0, 1]; None
-            leaves the endpoint's as it is.
-        deadline_hours: maximum duration of a run, in hours; 0 for none.
+        canary: settings of the canary; None deploys without a canary.
+        watch_by_ticks: whether ticks run the steps of a canary on an endpoint of this machine; otherwise, a task of the
+            run watches it until it ends. On a service, ticks always run them.
+        traffic_log: URI to which a service's servers write the counts that decide a canary; "" without a canary.
+        request_log: URI to which a service's servers log requests, for a canary that a replay decides; "" for none.
+        log_share: fraction of the predicted rows that an endpoint of this machine logs, in [0, 1]; None does not change
+            the endpoint's setting.
+        deadline_hours: maximum duration of a run, in hours; 0 for no deadline.
         training_share: maximum fraction of the deadline that training uses, in (0, 1).
         announce: destinations of model events, as of `headrace registry promote --announce`.
-        attempts: maximum number of runs of a data version that fail, before it is given up.
-        retry_minutes: wait after the first failure, in minutes; it doubles with each further one, to an hour.
-        machine: mark of the working folder in which the runs of a root in a bucket are, on the platform local; else "".
+        attempts: number of failed runs of a data version after which it is given up, 1 or more.
+        retry_minutes: wait after the first failure, in minutes; it doubles with each further failure, up to an hour.
+        machine: on the platform local with a root in a bucket, the mark of the working folder of the runs; else "".
 
     Raises:
         UsageError: a value is not valid.
@@ -161,7 +161,7 @@ class DynamicSettings:
 
     @property
     def folder(self) -> str:
-        """URI of its folder: settings.json, ledger.json, inbox/ and lineage/."""
+        """URI of its folder, with settings.json, ledger.json, inbox/ and lineage/."""
         return workspace.dynamic_uri(self.root, self.name)
 
     @property
@@ -181,7 +181,7 @@ class DynamicSettings:
 
     @property
     def retries(self) -> Retries:
-        """When a failed run is tried again."""
+        """Retry policy of failed runs."""
         first = timedelta(minutes=self.retry_minutes)
         return Retries(self.attempts, first, max(first, timedelta(hours=1)))
 
@@ -202,14 +202,14 @@ class DynamicSettings:
 
     @staticmethod
     def from_json(content: Any, where: str) -> DynamicSettings:
-        """The settings of `to_json`.
+        """The settings from the result of `to_json`.
 
         Args:
             content: the JSON object.
-            where: its file, for messages.
+            where: URI of its file, for an error.
 
         Raises:
-            DataError: it is damaged.
+            DataError: the content is damaged.
             UsageError: a value is not valid.
         """
         try:
@@ -236,7 +236,7 @@ class DynamicSettings:
             ) from error
 
     def check_place(self, *, replace: bool = False) -> None:
-        """Checks that the settings may be written; arguments and errors as of `write`."""
+        """Checks that the settings may be written. Arguments and errors as of `write`."""
         check_output(self.folder, DYNAMIC, option="--root")
         found = read_with_token(self.uri)
         if found is not None:
@@ -245,16 +245,16 @@ class DynamicSettings:
     def write(self, *, replace: bool = False) -> DynamicSettings:
         """Stores the settings, by compare-and-set.
 
-        What was withdrawn stays withdrawn: `change` alone uses a span again.
+        Withdrawn spans stay withdrawn; only `change` includes a span again.
 
         Args:
-            replace: whether other settings there are replaced; the ledger stays.
+            replace: whether to replace other settings at this root; the ledger does not change.
 
         Returns:
             The settings that are stored now.
 
         Raises:
-            UsageError: other settings are there, or the folder holds something else.
+            UsageError: there are other settings and `replace` is False, or the folder contains something else.
             PlatformError: the disk or the service failed; writing again is safe.
         """
         self.check_place(replace=replace)
@@ -271,17 +271,17 @@ class DynamicSettings:
             raise UsageError(
                 "the dynamic training exists, with other settings",
                 where=self.uri,
-                fix="--replace changes its settings; what it learned stays",
+                fix="--replace changes its settings, and does not change its models and its ledger",
             )
         return content
 
 
 def change(settings: DynamicSettings, fields: Callable[[DynamicSettings], Mapping[str, Any]]) -> DynamicSettings:
-    """Changes single settings where they are stored, from what is stored there now.
+    """Changes fields of the stored settings, by compare-and-set; returns the settings that are stored now.
 
     Args:
-        settings: of the dynamic training, as they were read.
-        fields: from the present settings to those that change, by name; it may be called several times.
+        settings: settings of the dynamic training, which may be out of date.
+        fields: maps the stored settings to the new values, by field name; may be called several times.
 
     Raises:
         UsageError: a value is not valid.
@@ -299,11 +299,11 @@ def read(uri: str) -> DynamicSettings:
     """Reads the settings.
 
     Args:
-        uri: settings.json, its folder, or a root with one dynamic training.
+        uri: path or URI of settings.json, of its folder, or of a root with one dynamic training.
 
     Raises:
-        UsageError: there are none, or several.
-        DataError: they are damaged.
+        UsageError: the root has no dynamic training, or several.
+        DataError: the settings are damaged.
         PlatformError: the disk or the service failed.
     """
     for place in (uri, storage.join(uri, DYNAMIC.state)):

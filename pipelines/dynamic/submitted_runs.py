@@ -1,4 +1,4 @@
-"""Runs of dynamic training on Vertex AI or Kubeflow: a run's id is the name of the platform's run."""
+"""Runs of dynamic training on Vertex AI or Kubeflow. The id of a run is the name of the platform's run."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class SubmittedRuns:
     """Runs of a platform.
 
     Args:
-        settings: of the dynamic training.
-        policy: of requests that are sent again.
+        settings: settings of the dynamic training.
+        policy: retry policy of requests; None for the default.
     """
 
     def __init__(self, settings: DynamicSettings, policy: RetryPolicy | None = None) -> None:
@@ -56,12 +56,12 @@ def submission_of(settings: DynamicSettings, run: LedgerRun, started: float) -> 
     """The submission of a run of the compiled pipeline.
 
     Args:
-        settings: of the dynamic training.
-        run: that the ledger names.
-        started: seconds since 1970.
+        settings: settings of the dynamic training.
+        run: the run that the ledger names.
+        started: start of the run, in seconds since 1970.
 
     Raises:
-        UsageError: the spec does not exist, or is another pipeline's.
+        UsageError: the spec does not exist, or is that of another pipeline.
     """
     place = _place(settings)
     common = settings_of(place)

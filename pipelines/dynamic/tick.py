@@ -1,4 +1,4 @@
-"""Tick of dynamic training: starts the run that is due, finds out what became of another, or takes a canary's step."""
+"""Tick of dynamic training: starts the run that is due, checks the run under way, or runs a step of its canary."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from headrace.pipelines.runs.local_root import work_of
 
 
 def tick(settings: DynamicSettings, now: datetime, *, runs: PlatformRuns | None = None) -> PumpResult:
-    """Pumps the ledger with the runs of the platform; every trigger and every schedule calls it, as often as it likes.
+    """Pumps the ledger with the runs of the platform. Every trigger and every schedule calls it, in any frequency.
 
-    Before, it announces a promotion or a rollback that a destination did not hear of, by whomever it was made; what was
-    not announced is part of its answer. Of a canary that a run left under way, it takes one step.
+    First, it announces the champion to each destination that has not accepted it yet, whoever promoted it; `why` of the
+    result reports failed announcements. If a run left a canary under way, it runs one step of it.
 
     Args:
-        settings: of the dynamic training.
-        now: the time, with its zone.
-        runs: of the platform; None for those of the settings.
+        settings: settings of the dynamic training.
+        now: current time, with a time zone.
+        runs: runs of the platform; None for those of the settings.
 
     Returns:
-        What was done: a run was started, is under way, waits for its next attempt, or none is due; and the data
+        What the pump did: a run was started, is under way, waits for its next attempt, or none is due; and the data
         versions that were given up, see `raise_for_given_up`.
 
     Raises:
-        UserError: the platform refused the run, which counts as a failed attempt.
-        PlatformError: the platform does not answer; calling again is safe.
+        UserError: the platform rejected the run, or a step of its canary failed. Both count as a failed attempt.
+        PlatformError: the platform does not respond; calling again is safe.
         DataError: the ledger or an arrival is damaged.
     """
     from headrace.pipelines.dynamic.runs import runs_of
@@ -63,7 +63,7 @@ def raise_for_given_up(settings: DynamicSettings, pumped: PumpResult) -> None:
     """Raises an error if the pump gave data versions up.
 
     Raises:
-        PlatformError: it did.
+        PlatformError: data versions were given up.
     """
     if pumped.given_up:
         raise PlatformError(
@@ -75,7 +75,7 @@ def raise_for_given_up(settings: DynamicSettings, pumped: PumpResult) -> None:
 
 
 def _why_failed(settings: DynamicSettings, run: LedgerRun) -> str:
-    """The error in the summary that a failed run's exit task wrote, and its place; where to look without one."""
+    """The error in the summary of a failed run, and its URI; without a summary, the folder of the run."""
     uri = summary_uri(settings.root, run.id)
     try:
         found = read_with_token(uri)
@@ -90,12 +90,12 @@ def _why_failed(settings: DynamicSettings, run: LedgerRun) -> str:
 
 
 def announce_again(settings: DynamicSettings) -> str:
-    """Sends the registry's champion to every destination that did not accept it before.
+    """Sends the registry's champion to every destination that has not accepted it yet.
 
-    What fails is left for the next tick, so that no destination keeps a run from starting.
+    The next tick retries failed announcements, so that a destination never prevents a run from starting.
 
     Returns:
-        What failed, in words; "" if nothing did.
+        The failed announcements, as text; "" if none failed.
     """
     if not settings.announce:
         return ""

@@ -1,1 +1,1 @@
-"""Triggers of dynamic training: each turns an event into a data version in the inbox, and calls the pump."""
+"""Triggers of dynamic training: each adds an event as a data version to the inbox, and calls the pump."""

@@ -1,8 +1,8 @@
-"""Alarm topic: each metric alarm of an application requests a training, once, however often it is delivered.
+"""Alarm topic: each metric alarm of an application requests a training once, however often it is delivered.
 
-While a run is under way, alarms wait: it may replace the version that they are about, and an alarm about a version
-that was replaced requests nothing. Offsets are committed once the requests are in the inbox, and their ids follow from
-the alarms: after a kill, or with several processes in the group, a request that was made before is found.
+Alarms wait while a run is under way, because the run may replace their version. An alarm about a replaced version
+requests nothing. Offsets are committed after the requests are in the inbox. The ids of requests depend only on the
+alarms, so after a kill, or with several processes in the group, no request is added twice.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class AlarmTopicConfig:
 
     Args:
         bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
-        topic: of alarm events.
-        app: the application; alarms of others are ignored.
-        group: consumer group.
-        tick_s: time between two looks at a run under way, and at what waits, in seconds.
-        properties: of librdkafka.
+        topic: topic of alarm events.
+        app: name of the application; alarms of others are ignored.
+        group: name of the consumer group.
+        tick_s: time between two ticks while a run is under way or requests wait, in seconds, above 0.
+        properties: properties of librdkafka.
 
     Raises:
         UsageError: a value is not valid.
@@ -71,21 +71,21 @@ class AlarmTopicConfig:
 
     @property
     def topics(self) -> Sequence[str]:
-        """The topic."""
+        """The topic, as the only one."""
         return [self.topic]
 
 
 class AlarmTrigger:
-    """The loop of the trigger; for one thread.
+    """The loop of the trigger. Not thread-safe.
 
     Args:
-        config: options.
-        settings: reads those of the dynamic training, which may change.
-        consumer: a member of the group, which commits only what it is told to.
-        report: receives each thing that happens as a sentence.
+        config: options of the trigger.
+        settings: returns the current settings of the dynamic training.
+        consumer: consumer of the group, without automatic commits.
+        report: receives each event, as a sentence.
         stop: set by a termination signal.
-        runs: of the platform; None for those of the settings.
-        clock: seconds that only grow.
+        runs: runs of the platform; None for those of the settings.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class AlarmTrigger:
         self._stop = stop
         self._runs = runs
         self._clock = clock
-        # Alarms that no training was requested for yet, and the offsets after all that was read, by partition.
+        # Alarms for which no training was requested yet, and the offsets after the last read message, by partition.
         self._waiting: dict[Place, list[MetricAlarm]] = {}
         self._offsets: dict[Place, int] = {}
         self._paused: set[Place] = set()
@@ -129,7 +129,7 @@ class AlarmTrigger:
         self._consumer.close()
 
     def turn(self) -> None:
-        """One turn of the loop: reads what has arrived, unless alarms wait, and does what is due."""
+        """One turn of the loop: reads available messages, unless alarms wait, and does what is due."""
         new = False
         for message in self._consumer.consume(_PER_TURN, timeout=_POLL_S):
             new |= self._take(message)
@@ -141,7 +141,7 @@ class AlarmTrigger:
             self._attempt()
 
     def _take(self, message: Message) -> bool:
-        """Adds a message to what waits; returns whether it is an alarm that counts."""
+        """Adds an alarm to those that wait; returns whether the message is an alarm of the application."""
         error = message.error()
         if error is not None:
             if clients.is_users(error) or error.fatal():
@@ -162,7 +162,7 @@ class AlarmTrigger:
         return True
 
     def _attempt(self) -> None:
-        """Does what is due. What fails is reported, and tried again after a while: nothing is committed before."""
+        """Does what is due. An error is reported and retried with backoff, and no offset is committed before that."""
         try:
             done = self._handle()
         except (HeadraceError, OSError) as error:
@@ -177,7 +177,7 @@ class AlarmTrigger:
             self._commit()
 
     def _handle(self) -> bool:
-        """Requests a training for what waits, and pumps; returns whether nothing waits any more."""
+        """Requests trainings for the waiting alarms, and pumps; returns whether no alarm waits afterwards."""
         settings = self._settings()
         alarms = {alarm.alarm.id: alarm for some in self._waiting.values() for alarm in some}
         if settings.ledger.state().run is not None:
@@ -189,14 +189,14 @@ class AlarmTrigger:
             try:
                 self._say(tick(settings, datetime.now(UTC), runs=self._runs).why)
             except UsageError as error:
-                # The requests are in the inbox, and the platform's refusal counts as a failed attempt of the run.
+                # The requests are in the inbox, and the platform's rejection counts as a failed attempt of the run.
                 self._say(error.paragraph)
         elif self._requested(settings):
             self._say(tick(settings, datetime.now(UTC), runs=self._runs).why)
         return True
 
     def _request(self, settings: DynamicSettings, alarms: Sequence[MetricAlarm]) -> bool:
-        """Requests a training for each alarm about the version in use; returns whether there is one."""
+        """Requests a training for each alarm about the champion; returns whether it requested one."""
         champion = open_registry(settings.registry, new=True).aliases().get(CHAMPION, "")
         requested = False
         for alarm in alarms:
@@ -211,13 +211,13 @@ class AlarmTrigger:
 
     @staticmethod
     def _requested(settings: DynamicSettings) -> bool:
-        """Whether a request by an alarm waits, such as after a run that failed."""
+        """Whether a request by an alarm waits, such as after a failed run."""
         inbox, done = settings.ledger.inbox, settings.ledger.state().done
         waiting = [version for version in inbox.versions() if version not in done]
         return any(arrival.reason == _REASON for arrival in inbox.read(waiting))
 
     def _commit(self) -> None:
-        """Commits what was read, and reads on. A commit that fails costs only that alarms are read again."""
+        """Commits the offsets, and resumes reading. After a failed commit, alarms are only read again."""
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._offsets.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -227,7 +227,7 @@ class AlarmTrigger:
         self._waiting, self._offsets, self._paused = {}, {}, set()
 
     def _pause(self) -> None:
-        """Stays in the group without reading further, until what was read is done."""
+        """Pauses all partitions, which stays in the group without reading, until the waiting alarms are done."""
         places = {(tp.topic, tp.partition) for tp in self._consumer.assignment()} - self._paused
         if places:
             self._consumer.pause([TopicPartition(*place) for place in places])
@@ -235,7 +235,7 @@ class AlarmTrigger:
 
     def _revoke(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
         places = {(tp.topic, tp.partition) for tp in partitions}
-        # The client remembers a pause beyond the assignment: a partition that comes back would never be read.
+        # The client remembers a pause after the revocation, so a partition that is assigned again would not be read.
         self._consumer.resume([TopicPartition(*place) for place in self._paused & places])
         self._paused -= places
         for kept in (self._waiting, self._offsets):
@@ -254,11 +254,11 @@ def trigger_by_alarm_topic(
     report: Callable[[str], None],
     stop: threading.Event,
 ) -> None:
-    """Requests trainings until `stop` is set; arguments as of `AlarmTrigger`.
+    """Requests trainings until `stop` is set. Arguments as of `AlarmTrigger`.
 
     Raises:
         UsageError: the topic does not exist, or access is denied.
-        PlatformError: no broker answers at the start.
+        PlatformError: no broker responds at the start.
     """
     consumer = clients.group_consumer(config, config.group)
     trigger = AlarmTrigger(config, settings, consumer, report, stop)

@@ -1,4 +1,4 @@
-"""Alarms of monitoring as triggers: each new one requests a training, once."""
+"""Alarms of monitoring as triggers: each new alarm requests a training once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _REASON = "alarm"
 
 
 def latest_alarms(monitoring: str) -> list[Alarm]:
-    """The alarms of the last window that has any, and those of ages; those of earlier windows were there before.
+    """The alarms of the last window that has alarms, and those of ages. Those of earlier windows are not new.
 
     Args:
-        monitoring: the folder that `headrace monitor` wrote, or its alarms.jsonl.
+        monitoring: URI of the output folder of `headrace monitor`, or of its alarms.jsonl.
 
     Raises:
         DataError: the Monitoring does not exist, or the file is damaged.
@@ -53,21 +53,21 @@ def _alarm(content: Any) -> Alarm:
 def trigger_by_alarms(
     settings: DynamicSettings, monitoring: str, now: datetime, *, runs: PlatformRuns | None = None
 ) -> tuple[list[Alarm], PumpResult]:
-    """Requests a training for each of the latest alarms, and pumps: all new ones together are one run.
+    """Requests a training for each of the latest alarms, and pumps. All new requests are one run.
 
-    An alarm that is measured again has the same id, and requests nothing more.
+    An alarm that is measured again has the same id, and adds no request.
 
     Args:
-        settings: of the dynamic training.
+        settings: settings of the dynamic training.
         monitoring: as of `latest_alarms`.
-        now: the time, with its zone.
-        runs: of the platform; None for those of the settings.
+        now: current time, with a time zone.
+        runs: runs of the platform; None for those of the settings.
 
     Returns:
-        The latest alarms, and what the pump did.
+        The latest alarms, and the result of the pump.
 
     Raises:
-        UserError: there are no alarms to read, the inbox cannot be written, or the platform refused the run.
+        UserError: the Monitoring does not exist, the inbox cannot be written, or the platform rejected the run.
         PlatformError: the disk, the service or the platform failed; triggering again is safe.
     """
     found = latest_alarms(monitoring)

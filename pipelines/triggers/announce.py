@@ -1,4 +1,4 @@
-"""Announcement of a complete span: its data is measured, and it is an arrival if nothing changed meanwhile."""
+"""Announcement of a complete span: measures its data, and adds an arrival if no file changed in the meantime."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def announce(
     """Announces a span.
 
     Args:
-        settings: of the dynamic training.
-        span: complete, as it was listed.
-        again: lists it again.
-        event: id of the event; "" if none.
-        now: the time, with its zone.
+        settings: settings of the dynamic training.
+        span: the complete span, with its list of files.
+        again: lists the span again; None if it is gone.
+        event: id of the event; "" if there is none.
+        now: current time, with a time zone.
 
     Returns:
-        The arrival; None if a file changed while the data was measured: what was measured may be half a correction.
+        The arrival; None if a file changed while the data was measured, because a correction may be under way.
 
     Raises:
-        DataError: there is no data, or files in folders that would not be read.
+        DataError: there is no data, or there are files in folders that would not be read.
         UsageError: the span's name is not valid or does not fit the window, or the inbox cannot be written.
         PlatformError: the disk or the service failed; announcing it again is safe.
     """
@@ -50,7 +50,7 @@ def announce(
 
 
 def _check_all_are_read(span: ListedSpan, data: str, paths: list[str]) -> None:
-    """Refuses a span with files in inner folders that are not read: their rows would be lost without a message."""
+    """Refuses a span with files in subfolders that are not read, because their rows would be lost silently."""
     if not span.folder:
         return
     read = {path.removeprefix(storage.join(data, "")) for path in paths}

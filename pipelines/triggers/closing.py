@@ -1,8 +1,8 @@
-"""Closing of a span: the rule by which a span of several files is known to be complete, and never by its first file.
+"""Closing of a span: the rule that detects when a span of several files is complete.
 
-A marker or a manifest is written by whoever writes the span, after its files. A quiet time needs a clock that watches,
-so only `headrace watch` has it. On an object store an object is there only when it is whole, so a span of one object
-is complete by itself.
+The writer of the span writes a marker or a manifest after its files. A quiet time requires a process that watches the
+folder, so only `headrace watch` supports it. In an object store, an object exists only when it is complete, so a span
+of one object needs no marker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Kind = Literal["marker", "manifest", "quiet", "object"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _NAMES: Mapping[str, str] = {"marker": "_SUCCESS", "manifest": "_manifest.json"}
 _EXPECTED = "marker, marker=NAME, manifest, manifest=NAME, quiet=PERIOD such as quiet=5m, or object"
-# A manifest names files of one span; a larger file is something else.
+# Maximum size of a manifest, which names the files of one span.
 _MAX_MANIFEST_BYTES = 8 << 20
 
 
@@ -33,11 +33,11 @@ class ClosingRule:
     Args:
         kind: "marker", an empty file; "manifest", a JSON file that names the span's files; "quiet", no change for a
             time; "object", each object of a store is a span.
-        name: of the marker or the manifest in the span's folder.
-        quiet_s: time without a change, in seconds.
+        name: name of the marker or the manifest in the span's folder; "" for other kinds.
+        quiet_s: time without a change, in seconds, above 0 for the kind "quiet"; 0 for other kinds.
 
     Raises:
-        UsageError: the name would be data, or the time is not positive.
+        UsageError: the name is not the name of a file, or the time does not fit the kind.
     """
 
     kind: Kind
@@ -52,10 +52,10 @@ class ClosingRule:
 
     @classmethod
     def parse(cls, text: str) -> ClosingRule:
-        """Reads KIND or KIND=VALUE.
+        """Parses KIND or KIND=VALUE.
 
         Raises:
-            UsageError: it is not valid.
+            UsageError: the text is not valid.
         """
         kind, separator, value = text.partition("=")
         try:
@@ -77,22 +77,26 @@ class ClosingRule:
 
 @dataclass(frozen=True)
 class IncompleteSpan:
-    """A span that is not complete: `why` names what it waits for."""
+    """A span that is not complete.
+
+    Attributes:
+        why: what is missing, as the end of "the span waits for".
+    """
 
     why: str
 
 
 def waits_for(span: ListedSpan, closing: ClosingRule, manifest: bytes | None, quiet_s: float) -> IncompleteSpan | None:
-    """What a span waits for; None where it is complete.
+    """What a span waits for; None if it is complete.
 
     Args:
-        span: its files as they were listed.
+        span: the span, with its list of files.
         closing: the rule.
-        manifest: content of the manifest, if there is one.
+        manifest: content of the manifest; None without one.
         quiet_s: time without a change until now, in seconds.
 
     Raises:
-        DataError: its writer says that it is complete, and it cannot be: a person must look at it.
+        DataError: the span contradicts its marker or manifest, or the rule, so that a person must correct it.
     """
     if closing.kind in _NAMES and not span.folder:
         raise DataError(
@@ -112,11 +116,11 @@ def waits_for(span: ListedSpan, closing: ClosingRule, manifest: bytes | None, qu
 
 
 def read_manifest(span: ListedSpan, closing: ClosingRule) -> bytes | None:
-    """The content of a span's manifest; None where it has none, or where the rule is another one.
+    """The content of a span's manifest, at most 8 MiB; None if it has none, or if the rule is not "manifest".
 
     Raises:
-        OSError: as `open` does.
-        HeadraceError: the store refused, or failed.
+        OSError: as of `open`.
+        HeadraceError: access to the store is denied, or the store failed.
     """
     if closing.kind != "manifest" or closing.name not in span.files:
         return None
@@ -133,7 +137,7 @@ def _by_marker(span: ListedSpan, name: str) -> IncompleteSpan | None:
         raise DataError("the span has a marker and no data file", where=span.data)
     newest = max(data, key=lambda each: span.files[each].changed)
     if span.files[newest].changed > marker.changed:
-        # A file that was replaced: others may follow, and only the writer knows when it is done.
+        # A file was replaced. Others may follow, until the writer writes a new marker.
         return IncompleteSpan(f"a newer marker {name}: {newest} changed after it")
     return None
 
@@ -156,7 +160,7 @@ def _by_manifest(span: ListedSpan, name: str, content: bytes | None) -> Incomple
 
 
 def _manifest(content: bytes, where: str) -> dict[str, int | None]:
-    """The files that a manifest names, with their sizes if it has them."""
+    """The files that a manifest names, with their sizes in bytes; None for a file without a size."""
     expected = '{"files": [{"name": "a.csv", "bytes": 120}, ...]}'
     try:
         files: Any = json.loads(content)["files"]

@@ -1,7 +1,7 @@
 """Cloud Function of dynamic training: `arrived` is called for each object that is finalized in a bucket.
 
-`headrace trigger function` writes the folder that is deployed, and prints the commands. Here, it is run by
-`functions-framework --target arrived --source FOLDER/main.py`.
+`headrace trigger function` writes the deployed folder, and prints the commands. On this machine,
+`functions-framework --target arrived --source FOLDER/main.py` runs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def arrived(event: Any) -> None:
     """Triggers the training if the object completes a span.
 
     Most errors are raised, so that the event is delivered again for a day, in which somebody can correct an option or
-    a permission. Wrong data is logged as an error, and the event is done: it would fail again each time.
+    a permission. Invalid data is logged as an error, and the event is not retried, because it would fail each time.
 
     Args:
         event: a CloudEvent of Cloud Storage.

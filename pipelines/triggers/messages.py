@@ -1,4 +1,4 @@
-"""Messages trigger: the dynamic training that spans of messages are for, as the streaming job's workers use it."""
+"""Messages trigger: the dynamic training of spans of messages, which the workers of the streaming job call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.pipelines.dynamic.tick import tick
 
 @dataclass(frozen=True)
 class DynamicTraining:
-    """A dynamic training by its settings, which are read at each call; it is sent to workers.
+    """A dynamic training, whose settings are read at each call. It is serialized and sent to workers.
 
     Args:
         settings: URI of settings.json, or of its folder.
@@ -21,9 +21,9 @@ class DynamicTraining:
     settings: str
 
     def arrive(self, span: str, data: str, reason: str, now: datetime) -> None:
-        """Adds a span to the inbox; errors as of `arrivals.arrive`."""
+        """Adds a span to the inbox. Raises the errors of `arrivals.arrive`."""
         arrive(dynamic.read(self.settings), data=data, span=span, reason=reason, event="", now=now)
 
     def pump(self, now: datetime) -> str:
-        """Starts the run that is due, and returns in words what it did; errors as of `tick`."""
+        """Starts the run that is due, and returns what it did, as text. Raises the errors of `tick`."""
         return tick(dynamic.read(self.settings), now).why

@@ -1,4 +1,4 @@
-"""Schedule of a dynamic training on its platform: a compiled pipeline of one task, which pumps."""
+"""Schedule of a dynamic training on its platform: a compiled pipeline of one task, which calls the pump."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PIPELINE = "dynamic-tick"
 def put_schedule(
     settings: DynamicSettings, cron: str, timezone: str, *, request: bool = False, allow_tags: bool = False
 ) -> tuple[Schedule, bool]:
-    """Creates the schedule of a dynamic training, or changes it.
+    """Creates or updates the schedule of a dynamic training.
 
     Args:
-        settings: of the dynamic training, on Vertex AI or Kubeflow.
-        cron: minute, hour, day of the month, month, day of the week.
-        timezone: of the cron expression.
-        request: whether each time requests a training, and does not only start what is due.
+        settings: settings of the dynamic training, on Vertex AI or Kubeflow.
+        cron: cron expression: minute, hour, day of the month, month, day of the week.
+        timezone: time zone of the cron expression.
+        request: whether each tick requests a training, in addition to starting what is due.
         allow_tags: whether images may have tags instead of digests.
 
     Returns:
-        The schedule, and whether it is new. Its name is that of the training with "-tick".
+        The schedule, whose name is that of the training with "-tick", and whether it is new.
 
     Raises:
-        UsageError: the training is on this machine, an option is not valid, or the platform refuses it.
+        UsageError: the training is on this machine, an option is not valid, or the platform rejects the schedule.
         PlatformError: the platform failed; the same call may succeed later.
     """
     place = settings.place

@@ -1,4 +1,4 @@
-"""Spans in a folder: each folder in it is a span of several files, and each file in it a span of its own."""
+"""Spans in a folder: each subfolder is a span of several files, and each file is a span of one file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from headrace.core import storage
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.storage.remote import folders
 
-# Names that programs give to files while they write them: downloads, SFTP servers, editors, HDFS, and committers of
-# Spark, Hadoop and Beam, which write into folders of such names.
+# Names of files while programs write them: downloads, SFTP servers, editors, HDFS, and committers of Spark, Hadoop and
+# Beam, which write into folders of such names.
 _UNFINISHED = re.compile(
     r"(?:\.(?:tmp|temp|part|partial|filepart|crdownload|download|unfinished|swp|swx|gstmp)|\._COPYING_|~)\Z"
     r"|(?:\A|/)(?:_temporary|_delta_log_tmp|\.spark-staging[^/]*|\.?temp-beam[^/]*|beam-temp[^/]*)/",
@@ -26,12 +26,12 @@ _UNFINISHED = re.compile(
 
 @dataclass(frozen=True)
 class File:
-    """A file as it was listed.
+    """A listed file.
 
     Attributes:
-        bytes: its size.
-        changed: time of its last change by the clock of its file system or store, comparable within one span.
-        identity: differs where the content may.
+        bytes: size in bytes.
+        changed: time of the last change by the clock of the file system or the store, comparable within one span.
+        identity: a text that differs if the content may differ.
     """
 
     bytes: int
@@ -41,13 +41,13 @@ class File:
 
 @dataclass(frozen=True)
 class ListedSpan:
-    """A span as it was listed.
+    """A listed span.
 
     Attributes:
-        name: of the span: the folder's, or the file's without its format.
+        name: name of the span: that of the folder, or that of the file without the endings of its format.
         data: URI of the folder or the file.
         folder: whether it is a folder.
-        files: by path within the folder; of a file, itself by its name.
+        files: files by path within the folder; for a file, the file by its name.
     """
 
     name: str
@@ -57,17 +57,17 @@ class ListedSpan:
 
     @cached_property
     def data_files(self) -> tuple[str, ...]:
-        """Names of the files that hold rows, sorted."""
+        """Names of the files with rows, sorted."""
         return tuple(sorted(name for name in self.files if is_data(name) and not is_unfinished(name)))
 
     @cached_property
     def unfinished(self) -> tuple[str, ...]:
-        """Names of the files that are being written by their name, sorted."""
+        """Names of the files that are still being written, according to their names, sorted."""
         return tuple(sorted(name for name in self.files if is_unfinished(name)))
 
     @cached_property
     def signature(self) -> str:
-        """Changes whenever a file is added, removed or changed."""
+        """A digest that changes when a file is added, removed or changed."""
         digest = hashlib.sha256()
         for name, file in sorted(self.files.items()):
             digest.update(f"{name}\0{file.bytes} {file.changed!r} {file.identity}\n".encode(errors="surrogateescape"))
@@ -75,20 +75,20 @@ class ListedSpan:
 
 
 def is_data(name: str) -> bool:
-    """Whether a file holds rows: names that begin with . or _ do not, by the convention of Beam, Spark and Hive."""
+    """Whether a file contains rows. Names that begin with . or _ do not, by the convention of Beam, Spark and Hive."""
     return all(part[:1] not in "._" for part in name.split("/"))
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a program that is writing the file has named it so."""
+    """Whether a file is still being written, according to its name."""
     return _UNFINISHED.search(name) is not None
 
 
 def list_spans(folder: str) -> list[ListedSpan]:
-    """The spans in a folder, by name. Hidden entries, and those whose names begin with _, are none.
+    """The spans in a folder, sorted by name. Entries whose names begin with . or _ are ignored.
 
     Args:
-        folder: on a disk, or gs://BUCKET/FOLDER.
+        folder: path of a folder, or gs://BUCKET/FOLDER.
 
     Raises:
         UsageError: the folder does not exist, or cannot be read.
@@ -107,11 +107,11 @@ def list_spans(folder: str) -> list[ListedSpan]:
 
 
 def span_of(folder: str, uri: str) -> ListedSpan | None:
-    """The span that a file in a folder belongs to, as it is listed now; None where the file is of no span.
+    """The span of a file, with its current list of files; None if the file does not belong to a span.
 
     Args:
-        folder: that holds the spans, on gs://.
-        uri: of the file.
+        folder: gs:// URI of the folder of spans.
+        uri: URI of the file.
 
     Raises:
         UsageError: the bucket does not exist, or cannot be read.
@@ -131,7 +131,7 @@ def span_of(folder: str, uri: str) -> ListedSpan | None:
 
 
 def _name(key: str) -> str:
-    """The name of a span: that of its folder, or its file without the endings of its format."""
+    """The name of a span: that of its folder, or that of its file without the endings of its format."""
     if not key.startswith("/"):
         return key
     from headrace.core.sources.open_file import split_name
@@ -154,7 +154,7 @@ def _remote_file(found: object) -> File:
 
 
 def _local_files(folder: str) -> dict[str, File]:
-    """All regular files below a folder. Those that vanish meanwhile are not there."""
+    """All regular files below a folder. Files that disappear during the listing are left out."""
     root = os.path.realpath(storage.local_path(folder))
     files: dict[str, File] = {}
     seen: set[str] = set()
@@ -164,7 +164,7 @@ def _local_files(folder: str) -> dict[str, File]:
             raise error
 
     try:
-        # Linked folders are followed, each once: a link is how a whole folder is published at once.
+        # Linked folders are followed, each once, because a link publishes a complete folder atomically.
         for path, folders, names in os.walk(root, onerror=fail, followlinks=True):
             seen.add(os.path.realpath(path))
             folders[:] = sorted(each for each in folders if os.path.realpath(Path(path, each)) not in seen)

@@ -1,7 +1,7 @@
-"""Cloud Storage events: an object that was finalized may complete the span in its folder.
+"""Cloud Storage events: a finalized object may complete the span in its folder.
 
-Each event is only a reason to list the span's folder: events come late, twice and in any order, and the last one of a
-span finds it complete, whichever it is.
+Events arrive late, repeatedly and in any order. Therefore each event only causes a listing of the span's folder, and
+the last event of a span finds it complete.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class StorageTrigger:
     """Options of the function.
 
     Args:
-        settings: URI of the settings of the dynamic training.
-        spans: gs://BUCKET/FOLDER that holds the spans.
-        closing: the rule by which spans close.
+        settings: gs:// URI of the settings of the dynamic training.
+        spans: gs://BUCKET/FOLDER of the spans.
+        closing: rule by which spans close; not "quiet".
 
     Raises:
         UsageError: an option is missing or not valid.
@@ -59,17 +59,17 @@ class StorageTrigger:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> StorageTrigger:
-        """Options from HEADRACE_SETTINGS, HEADRACE_SPANS and HEADRACE_CLOSED_BY, which is "marker" if not set.
+        """Reads the options from HEADRACE_SETTINGS, HEADRACE_SPANS and HEADRACE_CLOSED_BY (default: marker).
 
         Raises:
-            UsageError: as of the class.
+            UsageError: an option is missing or not valid.
         """
         closing = ClosingRule.parse(environment.get(CLOSED_BY) or "marker")
         return cls(environment.get(SETTINGS, ""), environment.get(SPANS, ""), closing)
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of `from_environment`."""
+        """The environment variables of `from_environment`."""
         return {SETTINGS: self.settings, SPANS: self.spans, CLOSED_BY: str(self.closing)}
 
 
@@ -86,20 +86,20 @@ def handle(
     """Triggers the training if an event completes a span.
 
     Args:
-        options: of the function.
-        settings: of the dynamic training.
+        options: options of the function.
+        settings: settings of the dynamic training.
         kind: type of the CloudEvent.
-        event_id: its id.
-        data: its content, a StorageObjectData with `bucket` and `name`.
-        now: the time, with its zone.
-        runs: of the platform; None for those of the settings.
+        event_id: id of the CloudEvent.
+        data: content of the CloudEvent, a StorageObjectData with `bucket` and `name`.
+        now: current time, with a time zone.
+        runs: runs of the platform; None for those of the settings.
 
     Returns:
-        What was done, in words.
+        What was done, as text.
 
     Raises:
-        DataError: the event or the span is not valid: the same event fails again.
-        UsageError: the bucket or the ledger may not be used, which somebody can change.
+        DataError: the event or the span is not valid, so a retry would fail as well.
+        UsageError: access to the bucket or the ledger is denied, so a retry succeeds only after a correction.
         PlatformError: the service failed; the same event may succeed later.
     """
     if kind != FINALIZED:
@@ -122,7 +122,7 @@ def handle(
     try:
         why = tick(settings, now, runs=runs).why
     except UserError as error:
-        # The ledger has counted it as a failed attempt, and a later tick makes the next one.
+        # The ledger counts it as a failed attempt, and a later tick starts the next one.
         why = error.paragraph
     return f"span {span.name} arrived as {arrival.version}: {why}"
 

@@ -1,4 +1,4 @@
-"""Trigger: an event becomes a data version or a request in the inbox, and the pump starts the run that is due."""
+"""Trigger: adds an event to the inbox, as data or as a request, and starts the run that is due."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from headrace.pipelines.dynamic.tick import tick
 
 @dataclass(frozen=True)
 class Event:
-    """What happened.
+    """An event that triggers a training.
 
     Attributes:
         reason: "file", "request", "message", "schedule" or "alarm".
-        id: of the event; "" for a request that is the same until its run ended, see `arrivals.request`.
-        data: that came; "" for a request to train with the data that is there.
-        span: name of the span that the data is; "" without data.
+        id: id of the event. A request with the id "" is one request until its run ended; see `arrivals.request`.
+        data: URI of new data; "" for a request to train on the existing data.
+        span: name of the data's span; "" without data.
     """
 
     reason: str
@@ -31,7 +31,12 @@ class Event:
 
 @dataclass(frozen=True)
 class TriggerResult:
-    """What followed: the arrival in the inbox, the first one of its data version, and what the pump did."""
+    """Result of a trigger.
+
+    Attributes:
+        arrival: the arrival in the inbox; for a repeated event, the first one.
+        pumped: result of the pump.
+    """
 
     arrival: Arrival
     pumped: PumpResult
@@ -43,13 +48,13 @@ def trigger(
     """Adds the event to the inbox, and pumps. However often it is called, each data version gets one run.
 
     Args:
-        settings: of the dynamic training.
-        event: that happened.
-        now: the time, with its zone.
-        runs: of the platform; None for those of the settings.
+        settings: settings of the dynamic training.
+        event: the event.
+        now: current time, with a time zone.
+        runs: runs of the platform; None for those of the settings.
 
     Raises:
-        UserError: the event is not valid, there is no data, or the platform refused the run: the arrival stays.
+        UserError: the event is not valid, there is no data, or the platform rejected the run, whose arrival remains.
         PlatformError: the disk or the platform failed; triggering again is safe.
     """
     if event.data:

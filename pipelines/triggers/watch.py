@@ -1,9 +1,9 @@
-"""Watch of a folder: each span that closes in it becomes an arrival, and the pump starts the run that is due.
+"""Watch of a folder: announces each span that closes in it, and starts the run that is due.
 
-The folder is listed at every change that the operating system reports, and otherwise at an interval, so nothing is
-missed where it reports none, as on network file systems and object stores, or while the watch did not run. Spans that
-were announced before are announced again after a restart, which the inbox makes one arrival. Whatever is wrong with
-one span is reported, and the others are announced.
+The folder is listed at every change that the operating system reports, and at an interval, for changes that it does not
+report: on network file systems and object stores, or while the watch did not run. After a restart, known spans are
+announced again, and the inbox ignores repeated arrivals. An error of one span is reported, and does not affect the
+others.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from headrace.pipelines.triggers.finished import is_being_written
 from headrace.pipelines.triggers.span import File, ListedSpan, list_spans
 
 Report = Callable[[str], None]
-# Waits after failures of a platform, in seconds.
+# Wait after the first failure, which doubles, and the maximum wait, in seconds.
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
-# Listing a large folder uses at most this fraction of a core.
+# Maximum fraction of a core for listing a large folder.
 _LISTING = 0.1
 _TICK = "tick"
 T = TypeVar("T")
@@ -42,13 +42,13 @@ class WatchConfig:
     """Options of a watch.
 
     Args:
-        folder: that holds the spans: on a disk, or gs://BUCKET/FOLDER.
-        closing: the rule by which spans close.
-        poll_s: time between two listings where no change is reported, in seconds.
-        tick_s: time between two calls of the pump where nothing arrives, in seconds.
+        folder: folder of the spans: a path, or gs://BUCKET/FOLDER.
+        closing: rule by which spans close.
+        poll_s: time between two listings if no change is reported, in seconds, above 0.
+        tick_s: time between two calls of the pump if no span arrives, in seconds, above 0.
 
     Raises:
-        UsageError: an option is not valid, or is not possible for this folder.
+        UsageError: an option is not valid, or the folder does not support it.
     """
 
     folder: str
@@ -68,10 +68,10 @@ class WatchConfig:
             )
 
     def check(self, settings: DynamicSettings) -> None:
-        """Checks that what the training itself writes is not watched.
+        """Checks that the folder exists, and does not contain the root of the training.
 
         Raises:
-            UsageError: it is, or the folder does not exist.
+            UsageError: the folder does not exist, or contains the root.
         """
         if not storage.is_remote(self.folder) and not storage.local_path(self.folder).is_dir():
             raise UsageError("the folder does not exist", where=self.folder, expected="an existing folder")
@@ -85,17 +85,17 @@ class WatchConfig:
 
 
 class Watcher:
-    """Knows which spans were announced, and which wait; for one thread.
+    """Announces spans, and remembers which were announced and which wait. Not thread-safe.
 
     Args:
-        config: options.
-        settings: reads those of the dynamic training, which may change.
-        report: receives each thing that happens, once, as a sentence.
-        clock: seconds that only grow.
-        runs: of the platform; None for those of the settings.
+        config: options of the watch.
+        settings: returns the current settings of the dynamic training.
+        report: receives each event once, as a sentence.
+        clock: monotonic clock, in seconds.
+        runs: runs of the platform; None for those of the settings.
 
     Attributes:
-        exit_status: of the last look: 0, or the largest one of its errors.
+        exit_status: exit status of the last `look`: 0, or the largest exit status of its errors.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class Watcher:
         self._report = report
         self._clock = clock
         self._runs = runs
-        # By the span's data: the signature that was announced, with the marker or the manifest that closed it; and the
-        # last signature with the time when it was first seen.
+        # By URI of the span: the announced signature, with the marker or the manifest that closed it; and the last
+        # signature, with the time at which it was first seen.
         self._announced: dict[str, tuple[str, File | None]] = {}
         self._seen: dict[str, tuple[str, float]] = {}
-        # By span or what else is done: the last text, and failures in a row with the time of the next attempt.
+        # By span or other work: the last reported text, and the consecutive failures with the time of the next attempt.
         self._said: dict[str, str] = {}
         self._failed: dict[str, tuple[int, float]] = {}
         self._ticked = float("-inf")
@@ -125,7 +125,7 @@ class Watcher:
     def look(self) -> None:
         """Lists the folder once, announces the spans that closed, and pumps if one did or a tick is due.
 
-        No error is raised: each is reported, and tried again after a while, or as soon as the span changes.
+        It raises no error: each error is reported, and retried with backoff, or as soon as the span changes.
         """
         arrived = False
         self.exit_status = 0
@@ -133,7 +133,7 @@ class Watcher:
         names = Counter(span.name for span in spans or ())
         for span in spans or ():
             if self._seen.get(span.data, ("",))[0] != span.signature:
-                # What was wrong may be right now.
+                # The change may have corrected an error.
                 self._failed.pop(span.data, None)
             arrived |= bool(self._attempt(span.data, lambda span=span: self._consider(span, names)))  # type: ignore[misc]
         if spans is not None:
@@ -163,7 +163,7 @@ class Watcher:
         waiting = waits_for(span, closing, read_manifest(span, closing), now - since)
         why = None if waiting is None else waiting.why
         if why is None and closes is not None and closes == closed_by:
-            # Removed files leave it the newest one.
+            # If files were only removed, the marker is still the newest file.
             why = f"a newer {closing.kind} {closing.name}: the span changed after it"
         if why is None and not storage.is_remote(span.data):
             why = _writer(span)
@@ -189,7 +189,7 @@ class Watcher:
         self._say(_TICK, pumped.why)
 
     def _attempt(self, about: str, work: Callable[[], T]) -> T | None:
-        """The result of `work`; None where it failed, or may not be tried again yet."""
+        """The result of `work`; None if it failed, or if its next attempt is not due yet."""
         now = self._clock()
         failures, not_before = self._failed.get(about, (0, now))
         if now < not_before:
@@ -197,7 +197,7 @@ class Watcher:
         try:
             done = work()
         except Exception as error:
-            # Whatever it is: a watch that ended would miss all other spans, and a person would have to notice.
+            # Any error, because a watch that ends would silently miss all other spans.
             known = isinstance(error, HeadraceError | OSError)
             status = error.exit_status if isinstance(error, HeadraceError) else PlatformError.exit_status
             self.exit_status = max(self.exit_status, status)
@@ -235,10 +235,10 @@ def watch(watcher: Watcher, config: WatchConfig, stop: threading.Event, report: 
     """Watches until `stop` is set.
 
     Args:
-        watcher: to look with.
+        watcher: the watcher.
         config: its options.
-        stop: ends the watch after the look under way.
-        report: receives that the operating system reports no changes.
+        stop: ends the watch after the current listing.
+        report: receives a warning if the operating system does not report changes.
     """
     quiet_s = config.closing.quiet_s
     poll_s = min(config.poll_s, max(quiet_s / 4, 0.1)) if quiet_s else config.poll_s
@@ -249,7 +249,7 @@ def watch(watcher: Watcher, config: WatchConfig, stop: threading.Event, report: 
 
 
 def _changes(folder: str, poll_s: float, stop: threading.Event, report: Report) -> Iterator[None]:
-    """Yields at once, at changes, and at the interval, until `stop` is set."""
+    """Yields at once, at changes, and at the interval in seconds, until `stop` is set."""
     yield
     if not storage.is_remote(folder):
         from watchfiles import watch as watch_files
@@ -267,7 +267,7 @@ def _changes(folder: str, poll_s: float, stop: threading.Event, report: Report) 
                 yield
             return
         except (OSError, RuntimeError) as error:
-            # Such as a limit of the system on watched folders.
+            # For example, the system limits the number of watched folders.
             report(f"changes are not reported by the system, and the folder is listed every {poll_s:g} s: {error}")
     while not stop.wait(poll_s):
         yield

@@ -1,1 +1,1 @@
-"""Canary deployment: the state machine of a new version's traffic, its evidence, and the decision that follows."""
+"""Canary deployment: the state machine of a new version's traffic, the evidence, and the decision."""

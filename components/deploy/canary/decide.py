@@ -1,8 +1,9 @@
-"""Canary decision: stay, widen, promote or roll back, from the state, the evidence and the time alone.
+"""Canary decision: stay, widen, promote or roll back. It depends only on the state, the evidence and the time.
 
-A canary is rolled back when the evidence against it is always-valid: checked after every request, a canary no worse
-than the stable version is ever rolled back with a probability of at most `false_rollback`. It is promoted only after
-the minimum of requests at every step. Without these at the deadline, the default is to roll back: no data is not good.
+A canary is rolled back by an always-valid test: a canary that is no worse than the stable version is ever rolled back
+with a probability of at most `false_rollback`, even if the evidence is checked after every request. It is promoted only
+after the minimum of requests at every step. By default, it is rolled back if they are missing at the deadline, because
+missing data is no evidence of a good version.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from headrace.components.deploy.canary.evidence import CanaryStep, Evidence, Ver
 from headrace.components.deploy.canary.settings import CanarySettings
 from headrace.components.deploy.canary.state import CanaryDecision, CanaryState
 
-# Each test's part of the probability of a false rollback; they sum to 1.
+# Weight of each test in the probability of a false rollback; they sum to 1.
 _WEIGHTS = {
     "errors": 0.5,
     "latency": 0.2,
@@ -39,7 +40,7 @@ _WEIGHTS = {
 
 @dataclass(frozen=True)
 class CanaryFinding:
-    """What one test found.
+    """Result of one test.
 
     Attributes:
         name: errors, latency, refused requests, failed rows, differing rows or losses.
@@ -53,17 +54,17 @@ class CanaryFinding:
 
 
 def decide(state: CanaryState, evidence: Evidence, now: datetime) -> CanaryDecision:
-    """Decides what to do with a canary; a pure function, to be called as often as there is new evidence.
+    """Decides what to do with a canary. A pure function, which may be called whenever there is new evidence.
 
-    A staged canary gets its first step: call this once its version answers its golden rows.
+    A staged canary gets its first step, so call it only after the version predicts its golden rows correctly.
 
     Args:
-        state: of the canary.
-        evidence: cumulative, from the canary's beginning.
-        now: with a time zone.
+        state: state of the canary.
+        evidence: cumulative evidence since the canary's beginning.
+        now: current time, with a time zone.
 
     Returns:
-        The decision, which `CanaryState.after` applies. Applied twice, it changes nothing the second time.
+        The decision, for `CanaryState.after`. Applying it twice has no further effect.
     """
     if state.terminal:
         return CanaryDecision("stay", state.epoch, state.percent, (f"The canary is {state.stage.replace('_', ' ')}.",))
@@ -184,15 +185,15 @@ def _at_deadline(state: CanaryState, missing: tuple[str, ...]) -> CanaryDecision
 
 
 def _latency(evidence: Evidence, settings: CanarySettings) -> CanaryFinding | None:
-    """The test of latencies: a mixture over all edges of the fractions of requests slower than each.
+    """The test of latencies: a mixture, over all edges, of tests on the fraction of requests slower than the edge.
 
-    The canary is compared at an edge that is greater by the tolerance, so that a factor within it is no evidence.
+    The canary is compared at an edge that is larger by the tolerance, so that a factor within it is no evidence.
     """
     measured = [step for step in evidence.steps if step.stable.latency and step.canary.latency]
     if not measured:
         return None
     edges, tolerance = evidence.edges, settings.latency_tolerance * (1 - 1e-9)
-    # The place of each edge, and of the first that is greater by the tolerance.
+    # The index of each edge, and of the first edge that is larger by the tolerance.
     places = [
         (at, above) for at, edge in enumerate(edges) if (above := bisect_left(edges, edge * tolerance)) < len(edges)
     ]

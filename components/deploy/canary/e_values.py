@@ -1,10 +1,10 @@
 """E-values of a canary's evidence: nonnegative numbers with a mean of at most 1 while the canary is no worse.
 
-A test that is repeated after every batch is wrong in most of its looks if it has a fixed sample size in mind. An
-e-process may be checked at any time: the probability that it ever reaches 1 / alpha is at most alpha (Ville 1939), and
-weighted means of e-processes are e-processes. That makes canary tests always valid, as in Lindon, Sanden and Shirikian
-2022, "Rapid regression detection in software deployments through sequential testing", arXiv 2205.14762. All functions
-here use cumulative counts alone and return natural logarithms.
+A test for a fixed sample size is not valid if it is repeated after every batch: the repetitions add up to many false
+alarms. An e-process may be checked at any time: the probability that it ever reaches 1 / alpha is at most alpha (Ville
+1939), and weighted means of e-processes are e-processes. That makes canary tests always valid, as in Lindon, Sanden and
+Shirikian 2022, "Rapid regression detection in software deployments through sequential testing", arXiv 2205.14762. All
+functions use only cumulative counts, and return natural logarithms.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from headrace.components.deploy.canary.evidence import Differences, point
 
-# Odds ratios that a worse canary may have; the mixture's cost is ln(12) at most.
+# Odds ratios of a worse canary; the mixture costs at most ln(12).
 _ODDS = tuple(1.25 * 1.35**step for step in range(12))
-# Fractions of discordant rows, from which a mixture is made, between the limit and 1.
+# Positions, between the limit and 1, of the probabilities of the mixture.
 _BETWEEN = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
-# Weights of the prior on the canary's fraction of requests: requests split at random, and by keys of unlike frequency.
+# Weights of the prior on the canary's fraction of requests: for requests split at random, and by keys of unequal
+# frequency.
 _PRIORS = (2000.0, 50.0)
-# Of a range of 2, so that the ends of intervals are exact to 2e-6.
+# Bisections of a range of 2, so that the ends of intervals are exact to 2e-6.
 _HALVINGS = 20
 
 
@@ -30,11 +31,11 @@ class Counts:
     """Events in the requests of both versions during one step.
 
     Attributes:
-        percent: the canary's traffic as it was set, 1 to 99.
+        percent: configured traffic of the canary in percent, 1 to 99.
         canary: number of events of the canary.
-        canary_requests: of the canary, with and without the event.
+        canary_requests: number of requests of the canary, with and without the event.
         stable: number of events of the stable version.
-        stable_requests: of the stable version, with and without the event.
+        stable_requests: number of requests of the stable version, with and without the event.
     """
 
     percent: int
@@ -45,15 +46,15 @@ class Counts:
 
 
 def log_e_attribution(steps: Sequence[Counts]) -> float:
-    """Evidence that events, such as errors, meet the canary more often than the stable version.
+    """Log e-value against the canary: events, such as errors, are more frequent in it than in the stable version.
 
-    Method. If both versions fail alike, an error does not tell which version made it: given the errors, each request
-    is the canary's with one probability, whatever the error rate is at the time. So an outage that meets both is no
-    evidence. The e-value is a likelihood ratio of the versions given the errors: a mixture over odds ratios, over the
-    greatest likelihood with an odds ratio of at most 1 (universal inference: Wasserman, Ramdas and Balakrishnan 2020,
-    arXiv 1912.11436). Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", infer this way
-    from the version that an event belongs to; here the fraction of requests is unknown. Each step has its own
-    fraction, so that widening the canary while errors are frequent is no evidence either.
+    Method. If both versions fail equally often, an error is independent of the version: given the errors, each request
+    is the canary's with the same probability, whatever the error rate is at the time. So an outage of both versions is
+    no evidence. The e-value is a likelihood ratio of the versions given the errors: a mixture over odds ratios, divided
+    by the maximum likelihood with an odds ratio of at most 1 (universal inference: Wasserman, Ramdas and Balakrishnan
+    2020, arXiv 1912.11436). Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", infer this way
+    from the version of an event; here the fraction of requests is unknown. Each step has its own fraction, so that
+    widening the canary while errors are frequent is no evidence either.
 
     Args:
         steps: counts by step; the odds ratio is the same in all.
@@ -71,7 +72,7 @@ def log_e_attribution(steps: Sequence[Counts]) -> float:
             ratios[at] += step.canary * math.log(part) + step.stable * math.log1p(-part)
         common += _log_mean([_log_beta_binary(others, stable_others, share, prior) for prior in _PRIORS])
         if step.canary * stable_others > step.stable * others:
-            # More errors of the canary: the likeliest odds ratio of at most 1 is 1.
+            # More errors of the canary: the most likely odds ratio of at most 1 is 1.
             common -= _log_likelihood(step.canary_requests, step.stable_requests)
         else:
             common -= _log_likelihood(step.canary, step.stable) + _log_likelihood(others, stable_others)
@@ -79,17 +80,17 @@ def log_e_attribution(steps: Sequence[Counts]) -> float:
 
 
 def log_e_excess(steps: Sequence[Counts], slack: float) -> float:
-    """Evidence that the fraction of events of the canary exceeds that of the stable version by more than a slack.
+    """Log e-value against the canary: its fraction of events exceeds that of the stable version by more than a slack.
 
-    Method. Universal inference, as above, on two Bernoulli streams: a Beta(1/2, 1/2) mixture for each, over the
-    greatest likelihood under the limit.
+    Method. Universal inference, as in `log_e_attribution`, on two Bernoulli streams: a Beta(1/2, 1/2) mixture for each,
+    divided by the maximum likelihood under the limit.
 
     Args:
-        steps: counts by step, each with fractions of its own.
-        slack: in [0, 1).
+        steps: counts by step; every step has its own fractions.
+        slack: tolerated difference of the fractions, in [0, 1).
 
     Returns:
-        The log e-value; minus infinity where the canary's fraction is nowhere greater.
+        The log e-value; minus infinity if the canary's fraction is larger in no step.
     """
     if all(step.canary * step.stable_requests <= step.stable * step.canary_requests for step in steps):
         return -math.inf
@@ -103,14 +104,14 @@ def log_e_excess(steps: Sequence[Counts], slack: float) -> float:
 
 
 def log_e_fraction(events: int, rows: int, limit: float) -> float:
-    """Evidence that the probability of an event per row is more than a limit.
+    """Log e-value: the probability of an event per row is above a limit.
 
-    Method. A mixture of likelihood ratios (Wald 1945) of greater probabilities to the limit.
+    Method. A mixture of likelihood ratios (Wald 1945) of larger probabilities to the limit.
 
     Args:
         events: number of rows with the event.
         rows: number of rows.
-        limit: in (0, 1).
+        limit: maximum probability, in (0, 1).
     """
     parts = []
     for between in _BETWEEN:
@@ -120,15 +121,15 @@ def log_e_fraction(events: int, rows: int, limit: float) -> float:
 
 
 def log_e_mean(differences: Differences, limit: float) -> float:
-    """Evidence that the mean of differences in [-1, 1] is more than a limit.
+    """Log e-value: the mean of differences in [-1, 1] is above a limit.
 
     Method. A mixture of bets (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting",
-    arXiv 2010.09686), which adapts to the variance. A difference between two points counts for both in parts: by the
-    concavity of the logarithm that makes the e-value smaller, never greater.
+    arXiv 2010.09686), which adapts to the variance. A difference between two points is divided between both: because
+    the logarithm is concave, that makes the e-value smaller, never larger.
 
     Args:
-        differences: paired, canary minus stable version.
-        limit: in (-1, 1).
+        differences: paired differences, canary minus stable version.
+        limit: maximum mean, in (-1, 1).
     """
     counted = [(point(at) - limit, count) for at, count in enumerate(differences.counts) if count]
     bets = [0.95 / (1 + limit) / 2**halvings for halvings in range(10)]
@@ -141,7 +142,7 @@ def fraction_interval(events: int, rows: int, alpha: float) -> tuple[float, floa
     Args:
         events: number of rows with the event.
         rows: number of rows.
-        alpha: maximum probability that the interval is ever wrong, however often it is read, in (0, 1).
+        alpha: maximum probability that the interval is ever wrong, however often it is computed, in (0, 1).
 
     Returns:
         The interval's ends, in [0, 1].
@@ -154,8 +155,8 @@ def mean_interval(differences: Differences, alpha: float) -> tuple[float, float]
     """Always-valid interval of the mean of differences: the limits that the bets of `log_e_mean` do not reject.
 
     Args:
-        differences: paired, canary minus stable version.
-        alpha: maximum probability that the interval is ever wrong, however often it is read, in (0, 1).
+        differences: paired differences, canary minus stable version.
+        alpha: maximum probability that the interval is ever wrong, however often it is computed, in (0, 1).
 
     Returns:
         The interval's ends, in [-1, 1].
@@ -166,7 +167,7 @@ def mean_interval(differences: Differences, alpha: float) -> tuple[float, float]
 
 
 def _bound(log_e: Callable[[float], float], low: float, alpha: float) -> float:
-    """The greatest limit that is rejected, or `low` if none is; the e-value falls as the limit grows."""
+    """The largest limit that is rejected, or `low` if none is. The e-value decreases as the limit grows."""
     high, needed = 1.0, -math.log(alpha)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -178,7 +179,7 @@ def log_mean(weighted: Iterable[tuple[float, float]]) -> float:
     """Logarithm of the weighted mean of e-values.
 
     Args:
-        weighted: weight, greater than 0, and log e-value of each; the weights sum to 1.
+        weighted: pairs of a weight above 0 and a log e-value; the weights sum to 1.
     """
     return _log_sum([math.log(weight) + value for weight, value in weighted])
 
@@ -195,20 +196,20 @@ def _log_sum(values: Sequence[float]) -> float:
 
 
 def _log_beta_binary(ones: int, zeros: int, mean: float, weight: float) -> float:
-    """Log probability of a binary sequence whose probability has a Beta prior of a mean and a weight in rows."""
+    """Log probability of a binary sequence whose probability has a Beta prior with a mean and a weight in rows."""
     a, b = weight * mean, weight * (1 - mean)
     lgamma = math.lgamma
     return lgamma(ones + a) + lgamma(zeros + b) - lgamma(ones + zeros + weight) - lgamma(a) - lgamma(b) + lgamma(weight)
 
 
 def _log_likelihood(ones: int, zeros: int) -> float:
-    """Greatest log likelihood of a binary sequence."""
+    """Maximum log likelihood of a binary sequence."""
     total = ones + zeros
     return sum(count * math.log(count / total) for count in (ones, zeros) if count)
 
 
 def _greatest(step: Counts, slack: float) -> float:
-    """Greatest log likelihood of both streams where the canary's fraction is at most the stable one's plus a slack."""
+    """Maximum log likelihood of both streams if the canary's fraction exceeds the stable one by at most a slack."""
     ones, zeros = step.canary, step.canary_requests - step.canary
     stable_ones, stable_zeros = step.stable, step.stable_requests - step.stable
     fraction = ones / step.canary_requests if step.canary_requests else 0.0
@@ -217,7 +218,7 @@ def _greatest(step: Counts, slack: float) -> float:
         return _log_likelihood(ones, zeros) + _log_likelihood(stable_ones, stable_zeros)
 
     def slope(p: float) -> float:
-        """Derivative, falling in p, of the likelihood at stable fraction p and canary fraction p + slack."""
+        """Derivative of the log likelihood at stable fraction p and canary fraction p + slack; decreases in p."""
         return (
             _ratio(stable_ones, p)
             - _ratio(stable_zeros, 1 - p)

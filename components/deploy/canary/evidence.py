@@ -1,6 +1,6 @@
-"""Canary evidence: requests, errors and latencies by version and step, replayed requests and labelled rows of both.
+"""Canary evidence: requests, errors and latencies by version and step, replayed requests, and labelled rows.
 
-All of it is cumulative from the canary's beginning, so that the same evidence gives the same decision.
+It is cumulative since the canary's beginning, so that the same evidence gives the same decision.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from headrace.core.checks import check_count, is_finite
 from headrace.core.errors import DataError, UsageError, UserError
 
-# Upper edges of latency buckets in seconds, ten per decade from 0.1 ms to 100 s; the last bucket is above all.
+# Upper edges of latency buckets in seconds, ten per decade from 0.1 ms to 100 s; the last bucket has no upper edge.
 LATENCY_EDGES: tuple[float, ...] = tuple(10 ** (exponent / 10 - 4) for exponent in range(61))
 # Paired differences in [-1, 1] are counted at this number of equally spaced points.
 DIFFERENCE_POINTS = 201
@@ -26,10 +26,10 @@ class VersionTraffic:
 
     Attributes:
         requests: number of requests that ended.
-        errors: number of these that failed: a status of 500 or more, or no response.
-        latency: number of requests by bucket: up to each edge of the evidence, and above the last; () for none.
-        refused: number of requests with a status from 400 to 499: by the client's fault, or by that of a version
-            that refuses what the other one answers.
+        errors: number of these that failed, with a status of 500 or more or without a response.
+        latency: number of requests by bucket: up to each edge of the evidence, and above the last; () if not measured.
+        refused: number of requests with a status from 400 to 499, caused by the client, or by a version that refuses
+            requests that the other version accepts.
 
     Raises:
         UsageError: a count is negative, or there are more errors, refused requests or latencies than requests.
@@ -67,10 +67,10 @@ class VersionTraffic:
         return VersionTraffic(self.requests + more.requests, self.errors + more.errors, latency, refused)
 
     def since(self, before: VersionTraffic) -> VersionTraffic:
-        """The requests after those of `before`; all of them, where a counter that began anew has fewer.
+        """The requests since `before`; all requests if a counter was reset, and is now smaller.
 
         Args:
-            before: what the same counters were earlier.
+            before: earlier values of the same counters.
         """
         earlier = before.latency or (0,) * len(self.latency)
         latency = tuple(now - then for now, then in zip(self.latency, earlier, strict=True))
@@ -86,27 +86,27 @@ class VersionTraffic:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> VersionTraffic:
-        """The counts of `to_json`.
+        """The counts from the result of `to_json`.
 
         Raises:
             UsageError: a count is not valid.
-            KeyError, TypeError: one is missing, or unknown.
+            KeyError, TypeError: a count is missing or unknown.
         """
         return VersionTraffic(**{**content, "latency": tuple(content["latency"])})
 
 
 @dataclass(frozen=True)
 class CanaryStep:
-    """Traffic of both versions during one step, from its first request on.
+    """Traffic of both versions during one step, since its first request.
 
     Attributes:
-        epoch: of the state that began the step.
-        percent: the canary's traffic, 1 to 99.
+        epoch: epoch of the state that began the step, 1 or more.
+        percent: traffic of the canary in percent, 1 to 99.
         stable: requests of the stable version.
         canary: requests of the canary.
 
     Raises:
-        UsageError: the percentage is not one of a step.
+        UsageError: the epoch or the percentage is out of its range.
     """
 
     epoch: int
@@ -123,10 +123,13 @@ class CanaryStep:
 class Differences:
     """Paired differences, canary minus stable version, each in [-1, 1], counted at DIFFERENCE_POINTS points.
 
-    A difference between two points counts for both, in parts: the mean stays exact.
+    A difference between two points is divided between both, so that the mean is exact.
 
     Attributes:
-        counts: number of differences by point, from -1 to 1; () for none.
+        counts: number of differences by point, from -1 to 1; () without differences.
+
+    Raises:
+        UsageError: the number of points is wrong, or a count is negative or not finite.
     """
 
     counts: tuple[float, ...] = ()
@@ -150,7 +153,7 @@ class Differences:
 
     @staticmethod
     def of(values: Iterable[float]) -> Differences:
-        """Counts differences; those outside [-1, 1] count as -1 or 1, which bounds their influence.
+        """Counts differences. A difference outside [-1, 1] counts as -1 or 1, which bounds its influence.
 
         Raises:
             UsageError: a difference is NaN.
@@ -181,13 +184,13 @@ class Replay:
     """Logged requests that both versions scored again.
 
     Attributes:
-        rows: number of rows that were scored.
-        differing: number of rows that both answered, with predictions that are not equal within the tolerance.
-        stable_only: number of rows that the stable version alone answered: the canary failed.
-        canary_only: number of rows that the canary alone answered.
+        rows: number of scored rows.
+        differing: number of rows that both versions scored, with predictions that differ by more than the tolerance.
+        stable_only: number of rows that only the stable version scored, because the canary failed.
+        canary_only: number of rows that only the canary scored.
 
     Raises:
-        UsageError: a count is negative, or they are more than the rows.
+        UsageError: a count is negative, or the counts sum to more than `rows`.
     """
 
     rows: int = 0
@@ -216,14 +219,14 @@ class Evidence:
     """Evidence about a canary.
 
     Attributes:
-        steps: traffic by step, in order of time; the last one may be the state's.
-        replay: of logged requests.
-        losses: paired differences of the loss per labelled row, canary minus stable version: positive where the
-            canary is worse.
+        steps: traffic by step, in order of time; the last one may be the current step.
+        replay: counts of replayed requests.
+        losses: paired differences of the loss per labelled row, canary minus stable version; positive if the canary is
+            worse.
         edges: upper edges of the latency buckets, in seconds, ascending.
 
     Raises:
-        UsageError: the edges are not ascending, or latencies have another number of buckets.
+        UsageError: the edges are not positive and ascending, or latencies have another number of buckets.
     """
 
     steps: tuple[CanaryStep, ...] = ()
@@ -247,12 +250,12 @@ class Evidence:
                 )
 
     def with_step(self, step: CanaryStep) -> Evidence:
-        """The evidence with the present counts of a step, which replace its earlier ones."""
+        """The evidence with the current counts of a step, which replace its earlier counts."""
         others = tuple(each for each in self.steps if each.epoch != step.epoch)
         return replace(self, steps=tuple(sorted((*others, step), key=lambda each: each.epoch)))
 
     def step(self, epoch: int) -> CanaryStep | None:
-        """The traffic of the step that the state of this epoch began; None if there is none."""
+        """The traffic of the step that began with the state of an epoch; None if there is none."""
         return next((step for step in self.steps if step.epoch == epoch), None)
 
     def to_json(self) -> dict[str, Any]:
@@ -271,10 +274,10 @@ class Evidence:
 
     @staticmethod
     def from_json(content: Any, where: str) -> Evidence:
-        """The evidence of `to_json`.
+        """The evidence from the result of `to_json`.
 
         Raises:
-            DataError: it is damaged.
+            DataError: the content is damaged.
         """
 
         try:

@@ -1,4 +1,4 @@
-"""Labels of logged requests: joined by key, they give each replayed row a bounded loss per version."""
+"""Labels of logged requests, joined by key, from which each replayed row gets a bounded loss per version."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BATCH_ROWS = 65_536
 class LabelLosses:
     """Losses of predictions for rows whose key has a label, in [0, 1] for a class.
 
-    A class: the Brier score, (probability - y)^2, and for several classes half the sum over classes. A number: the
-    absolute error divided by `scale`; a difference of more than 1 counts as 1, which bounds the influence of a row.
+    For two classes, the Brier score (probability - y)^2; for more, half of its sum over the classes. For a number, the
+    absolute error divided by `scale`. A paired difference above 1 counts as 1, which bounds the influence of a row.
 
     Args:
-        labels: by key: a number, or the index of the class.
-        classes: of the label in the order of the model's probabilities; () for a number.
-        scale: in the unit of a numeric label: an error that is large, such as twice the mean absolute error.
+        labels: labels by key: a number, or the index of the class.
+        classes: classes of the label in the order of the model's probabilities; () for a number.
+        scale: a large error in the unit of a numeric label, such as twice the mean absolute error; above 0.
 
     Raises:
         UsageError: the scale is not a positive number.
@@ -48,14 +48,14 @@ class LabelLosses:
         return {0: "prediction", 2: "probability"}.get(len(self.classes), "probabilities")
 
     def __call__(self, keys: npt.NDArray[np.object_], outputs: Outputs) -> npt.NDArray[np.float64]:
-        """[rows] losses; NaN for rows without a label.
+        """[rows] float64 losses; NaN for rows without a label.
 
         Args:
-            keys: [rows].
-            outputs: of one version, by name.
+            keys: [rows] texts.
+            outputs: outputs of one version, by name: [rows] or [rows, classes].
 
         Raises:
-            UsageError: the version has no such output.
+            UsageError: the version has no output `output`.
         """
         labels = np.array([self.labels.get(key, math.nan) for key in keys.tolist()], np.float64)
         if self.output not in outputs:
@@ -76,16 +76,16 @@ class LabelLosses:
 
 
 def read_labels(problem: Problem, data: str, scale: float = 1.0) -> LabelLosses:
-    """Reads keys and labels of a table; rows without a usable label are left out.
+    """Reads keys and labels of a table. Rows without a usable label are left out.
 
     Args:
-        problem: of both versions, with a key and a label that is a column of the table.
-        data: a file, folder, glob or table with the key's and the label's columns; a later row of a key counts.
-        scale: of a numeric label.
+        problem: the Problem of both versions, with a key and a label that is a column of the table.
+        data: a file, folder, glob or table with the columns of the key and the label; the last row of a key is used.
+        scale: as of `LabelLosses`.
 
     Raises:
         UsageError: the Problem has no key, or its label is derived.
-        DataError: the table lacks a column, or a file is damaged.
+        DataError: the table lacks a column, no row has a usable label, or a file is damaged.
     """
     # These import pyarrow, which images that only serve and deploy lack.
     from headrace.core.sources.open import list_parts, read_part
@@ -117,7 +117,7 @@ def read_labels(problem: Problem, data: str, scale: float = 1.0) -> LabelLosses:
 
 
 def _values(label: Numeric | Categorical, classes: tuple[str, ...], column: Any) -> npt.NDArray[np.float64]:
-    """[rows] labels; NaN where one is missing or not usable."""
+    """[rows] float64 labels; NaN if a label is missing or not usable."""
     from headrace.core.rows.validate import category_texts
     from headrace.core.values.numbers import parse_numbers
 

@@ -1,7 +1,7 @@
-"""Paired replay: logged requests of a canary, scored again by both versions, and the differences of their rows.
+"""Paired replay: both versions score the logged requests of a canary again, and their rows are compared.
 
-Both versions see the same rows at the same time, so that the differences are those of the models, and not those of the
-requests that each version happens to get.
+Both versions score the same rows, so that differences are caused by the models, and not by the requests that each
+version happens to get.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from headrace.core.errors import UsageError
 from headrace.core.scoring.predictor import BatchPredictions
 
 KEY = "key"
-# The longest time for which a file of the log is written, and two clocks differ.
+# Maximum time for which a file of the log is written, and by which two clocks differ.
 _FILE_S = 3600.0
-# Rows of one call of the models, where logged batches have the same columns.
+# Rows per call of the models, if logged batches have the same columns.
 _CALL_ROWS = 4096
 
 Outputs = Mapping[str, npt.NDArray[Any]]
-# The losses of rows by key and outputs of one version; NaN for rows without a label.
+# From [rows] keys and the outputs of one version to [rows] losses; NaN for rows without a label.
 Losses = Callable[[npt.NDArray[np.object_], Outputs], npt.NDArray[np.float64]]
 
 
@@ -37,6 +37,9 @@ class ReplayModel(Protocol):
     def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> BatchPredictions:
         """Predictions for rows, and faults by row.
 
+        Args:
+            columns: [rows, ...] values by name.
+
         Raises:
             KeyError: a column that the version reads is missing.
         """
@@ -44,11 +47,11 @@ class ReplayModel(Protocol):
 
 @dataclass(frozen=True)
 class Tolerance:
-    """When two predictions are equal: |a - b| <= absolute + relative * |b|; texts are equal or not.
+    """Tolerance of the comparison: numbers are equal if |canary - stable| <= absolute + relative * |stable|.
 
     Args:
         relative: fraction of the stable version's number, 0 or more.
-        absolute: in the unit of the output, 0 or more.
+        absolute: difference in the unit of the output, 0 or more.
     """
 
     relative: float = 1e-5
@@ -72,17 +75,17 @@ class ReplayEvidence:
 
 
 class ReplaySession:
-    """Replays a request log as it grows, each file once.
+    """Replays a growing request log, each file once.
 
     Args:
-        folder: of the request log.
-        canary_version: whose requests are replayed.
+        folder: path or URI of the request log.
+        canary_version: version whose logged requests are replayed.
         stable: the stable version, loaded.
         canary: the canary, loaded.
-        tolerance: within which predictions are equal.
-        losses: of labelled rows; None without labels.
-        before: writers of the log before the canary, as of `writers`, whose files are left out.
-        since: earliest time of rows that are replayed, in seconds since the epoch.
+        tolerance: tolerance of the comparison; None for the default.
+        losses: losses of labelled rows; None without labels.
+        before: writers of the log before the canary, as of `writers`, whose files are ignored.
+        since: earliest time of replayed rows, in seconds since 1970; 0 for no limit.
     """
 
     def __init__(
@@ -110,10 +113,10 @@ class ReplaySession:
         self._labelled: set[str] = set()
 
     def update(self, maximum_rows: int = 100_000) -> ReplayEvidence:
-        """Replays files that are complete since the last call.
+        """Replays the files that were completed since the last call.
 
         Args:
-            maximum_rows: after which the next file is left to the next call.
+            maximum_rows: number of rows after which further files are left to the next call.
 
         Returns:
             The evidence of all calls.
@@ -121,16 +124,16 @@ class ReplaySession:
         Raises:
             UsageError: a version cannot score the logged columns, or the versions have no output in common.
             DataError: a file is damaged.
-            PlatformError: a model failed for a reason that is not in the rows.
+            PlatformError: a model failed for a reason other than its rows.
         """
         files = log_files(self._folder)
-        # Names of files that were removed as too old never come back.
+        # Removed files were too old, and their names are never used again.
         self._read &= {file.name for file in files}
         rows = 0
         for file in files:
             if file.name in self._read or file.writer in self._before:
                 continue
-            # The clock of another machine may be behind, and no file is written for so long.
+            # With a margin, because a file begins before its last rows, and the clock of another machine may be behind.
             if self._since and begins_before(file.name, self._since - _FILE_S):
                 continue
             if rows >= maximum_rows:
@@ -157,17 +160,17 @@ def replay(
     """Scores logged rows with both versions and compares the rows.
 
     Args:
-        batches: of the request log.
+        batches: batches of the request log.
         stable: the stable version, loaded.
         canary: the canary, loaded.
-        tolerance: within which predictions are equal.
-        losses: of labelled rows; None without labels.
-        labelled: keys whose losses were counted; those of these rows are added. A key counts once, however often it
-            is requested: the same row again is no further evidence.
+        tolerance: tolerance of the comparison; None for the default.
+        losses: losses of labelled rows; None without labels.
+        labelled: keys whose losses are already counted, to which the keys of these rows are added. A key counts once,
+            because a repeated row is no further evidence.
 
     Raises:
         UsageError: a version cannot score the logged columns, or the versions have no output in common.
-        PlatformError: a model failed for a reason that is not in the rows.
+        PlatformError: a model failed for a reason other than its rows.
     """
     found, labelled = ReplayEvidence(), set() if labelled is None else labelled
     for columns in _joined(batches):
@@ -192,7 +195,7 @@ def replay(
 
 
 def _joined(batches: Iterable[LoggedBatch]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """The columns of batches, those of consecutive batches with the same columns together."""
+    """The columns of batches. Consecutive batches with the same columns are concatenated."""
     waiting: list[LoggedBatch] = []
     for batch in filter(lambda each: each.rows, batches):
         if waiting and (_form(waiting[0]) != _form(batch) or sum(b.rows for b in waiting) >= _CALL_ROWS):
@@ -214,7 +217,7 @@ def _concatenated(batches: Sequence[LoggedBatch]) -> dict[str, npt.NDArray[Any]]
 def _answered(
     scorer: ReplayModel, columns: Mapping[str, npt.NDArray[Any]], name: str
 ) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]:
-    """The rows that a version answers without a fault, and its outputs for them, without the key."""
+    """Indices of the rows that a version scores without a fault, and its outputs for them, without the key."""
     try:
         predicted = scorer.predict(columns)
     except KeyError as error:
@@ -229,7 +232,7 @@ def _answered(
 
 
 def _differing(ours: Outputs, theirs: Outputs, rows: int, tolerance: Tolerance) -> npt.NDArray[np.bool_]:
-    """[rows] bool: whether an output that both versions have is not equal within the tolerance."""
+    """[rows] bool: whether a common output of both versions differs by more than the tolerance."""
     common = [name for name in ours if name in theirs]
     if not common:
         raise UsageError(
@@ -244,7 +247,7 @@ def _differing(ours: Outputs, theirs: Outputs, rows: int, tolerance: Tolerance) 
 
 
 def _equal(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], tolerance: Tolerance) -> npt.NDArray[np.bool_]:
-    """[rows] bool: whether each row of the stable version's output is equal to the canary's."""
+    """[rows] bool: whether each row of the stable version's output is equal to that of the canary."""
     rows = len(ours)
     if ours.dtype == object or theirs.dtype == object:
         return np.array([_equal_values(a, b, tolerance) for a, b in zip(ours, theirs, strict=True)], bool)
@@ -255,7 +258,7 @@ def _equal(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], tolerance: Toleranc
 
 
 def _equal_values(ours: Any, theirs: Any, tolerance: Tolerance) -> bool:
-    """Whether two values of one row are equal: lists of several lengths, or texts."""
+    """Whether two values of one row are equal; they are texts, or lists whose lengths may differ."""
     one, other = np.asarray(ours), np.asarray(theirs)
     if one.shape != other.shape:
         return False

@@ -18,24 +18,24 @@ class CanarySettings:
     """Settings of a canary.
 
     Args:
-        steps: the canary's traffic in percent, 1 to 99, ascending; after the last step it is promoted.
-        minimum_requests: of the canary at each step, and of the stable version as well, before the next step.
-        minimum_step_s: minimum duration of a step, in seconds.
-        deadline_s: from staging to the decision, in seconds.
-        at_deadline: "roll back", or "stay", which leaves the traffic as it is until a person decides.
-        false_rollback: maximum probability, in (0, 0.5], that a canary no worse than the stable version is ever
-            rolled back because of its evidence, however often that is checked.
-        maximum_error_rate: of the canary at a step, in [0, 1]: above, it is not promoted, whatever the stable
-            version's errors.
+        steps: traffic of the canary in percent, 1 to 99, ascending; after the last step it is promoted.
+        minimum_requests: minimum number of requests at each step, of the canary and of the stable version, 1 or more.
+        minimum_step_s: minimum duration of a step, in seconds, 0 or more.
+        deadline_s: maximum time from staging to the decision, in seconds, above 0.
+        at_deadline: "roll back", or "stay", which does not change the traffic until a person decides.
+        false_rollback: maximum probability, in (0, 0.5], that a canary no worse than the stable version is ever rolled
+            back by its evidence, however often that is checked.
+        maximum_error_rate: maximum error rate of the canary at a step, in [0, 1]. Above it, the canary is not promoted,
+            whatever the error rate of the stable version.
         latency_tolerance: factor, 1 or more, by which the canary may be slower; rounded up to a latency edge.
-        latency_slack: fraction of requests, in [0, 1), that may be slower still: a pause of the process, say.
-        minimum_replayed: number of logged requests that both versions scored, before promotion.
-        maximum_differing: fraction of replayed rows, in (0, 1], whose predictions may differ; None for any.
-        minimum_labelled: number of labelled rows that both versions scored, before promotion.
-        loss_tolerance: mean by which the canary's loss per labelled row may be greater, in [0, 1).
+        latency_slack: fraction of requests, in [0, 1), that may be even slower, for example in a pause of the process.
+        minimum_replayed: minimum number of replayed rows before promotion.
+        maximum_differing: maximum fraction of replayed rows, in (0, 1], whose predictions differ; None for no limit.
+        minimum_labelled: minimum number of labelled rows that both versions scored, before promotion.
+        loss_tolerance: maximum increase of the canary's mean loss per labelled row, in [0, 1).
 
     Raises:
-        UsageError: a value is not in its range.
+        UsageError: a value is outside its range.
     """
 
     steps: tuple[int, ...] = (10, 50)
@@ -86,7 +86,7 @@ class CanarySettings:
 
     @property
     def shortest_s(self) -> float:
-        """Minimum duration until it is promoted, in seconds."""
+        """Minimum time until the canary is promoted, in seconds."""
         return self.minimum_step_s * len(self.steps)
 
     @property
@@ -95,26 +95,26 @@ class CanarySettings:
         return bool(self.minimum_replayed or self.minimum_labelled or self.maximum_differing is not None)
 
     def within(self, seconds: float) -> CanarySettings:
-        """The settings with a decision after a duration at the latest; it must be above 0."""
+        """The settings with a deadline of at most a number of seconds, which must be above 0."""
         return replace(self, deadline_s=min(self.deadline_s, seconds))
 
     def to_json(self) -> dict[str, Any]:
-        """The settings by name, without one that is None: engines of pipelines refuse a null in a JSON object."""
+        """The settings by name. None is left out, because pipeline engines reject null in a JSON object."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         return {**given, "steps": list(self.steps)}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> CanarySettings:
-        """The settings of `to_json`; a setting that is missing has its default.
+        """The settings from the result of `to_json`; missing settings have their defaults.
 
         Raises:
-            UsageError: a value is not in its range.
-            ValueError: an unknown setting.
+            UsageError: a value is outside its range.
+            ValueError: a setting is unknown.
         """
         unknown = set(content) - {field.name for field in fields(CanarySettings)}
         if unknown:
             raise ValueError(f"unknown settings {', '.join(sorted(unknown))}")
-        # Engines of pipelines keep whole numbers of a JSON object as floats.
+        # Pipeline engines store the integers of a JSON object as floats.
         given = {name: _whole(value) if name in _COUNTS else value for name, value in content.items()}
         if isinstance(given.get("steps"), Sequence):
             given["steps"] = tuple(map(_whole, given["steps"]))
@@ -134,7 +134,7 @@ def settings_of(given: Mapping[str, Any]) -> CanarySettings:
     """The settings of a task's input.
 
     Raises:
-        UsageError: a setting does not exist, or its value is not in its range.
+        UsageError: a setting does not exist, or its value is outside its range.
     """
     try:
         return CanarySettings.from_json(given)

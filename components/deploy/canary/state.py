@@ -1,7 +1,7 @@
-"""Canary state: a version's way from staged over steps of traffic to promoted or rolled back, as one value.
+"""Canary state: a state machine from staged, through steps of traffic, to promoted or rolled back.
 
-Writers replace the value by compare-and-set: the intent is the new state, and traffic, processes and aliases follow it.
-The functions are pure. A decision is for one epoch: applied again, or to a later epoch, it changes nothing.
+Writers replace the state by compare-and-set. The new state is the intent, and traffic, processes and aliases follow it.
+The functions are pure. A decision is for one epoch: applied to a later epoch, it has no effect.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class CanaryDecision:
-    """What to do with a canary, and why.
+    """A decision about a canary, with its reasons.
 
     Attributes:
         action: stay, widen, promote or roll back.
-        epoch: of the state that it is for.
-        percent: the canary's traffic after the action, 0 to 100.
+        epoch: epoch of the state to which it applies.
+        percent: traffic of the canary after the action in percent, 0 to 100.
         reasons: sentences, the deciding one first.
-        worse: whether the evidence is against the canary; False for a rollback at the deadline, or by a person.
+        worse: whether the evidence is against the canary; False for a rollback at the deadline or by a person.
     """
 
     action: Action
@@ -54,17 +54,17 @@ class CanaryState:
     Attributes:
         stage: staged, canary, promoted or rolled_back; the last two are terminal.
         stable: version that had all traffic before.
-        canary: version that is tried.
-        percent: the canary's traffic: 0 when staged or rolled back, 1 to 99 as a canary, 100 when promoted.
-        epoch: number of the state, from 1, one more with each change.
-        who: made the last change.
-        why: of the last change, in words.
+        canary: version that the canary tests.
+        percent: traffic of the canary in percent: 0 if staged or rolled back, 1 to 99 as a canary, 100 if promoted.
+        epoch: number of the state, 1 or more; each change increases it by one.
+        who: author of the last change.
+        why: reason of the last change, as text.
         at: time of the last change, with a time zone; a step begins with its change.
-        deadline: time of the decision, with a time zone.
-        settings: of the canary.
+        deadline: latest time of the decision, with a time zone.
+        settings: settings of the canary.
 
     Raises:
-        UsageError: the attributes contradict each other.
+        UsageError: the attributes contradict each other, or a time has no time zone.
     """
 
     stage: Stage
@@ -101,7 +101,7 @@ class CanaryState:
 
     @property
     def traffic(self) -> Mapping[str, int]:
-        """Percent of the traffic by version, of both; it sums to 100."""
+        """Percentage of the traffic of both versions; they sum to 100."""
         return {self.stable: 100 - self.percent, self.canary: self.percent}
 
     @property
@@ -111,19 +111,19 @@ class CanaryState:
 
     @property
     def live(self) -> str:
-        """The version that other versions are compared with: the canary once it is promoted."""
+        """The version that other versions are compared with: the canary if it is promoted, else the stable version."""
         return self.canary if self.stage == "promoted" else self.stable
 
     def after(self, decision: CanaryDecision, who: str, now: datetime) -> CanaryState:
-        """The state after a decision; this one if the decision is to stay, or for another epoch, or this is terminal.
+        """The state after a decision; unchanged if it is terminal, or if the decision is to stay or for another epoch.
 
         Args:
-            decision: from `decide`, or from `promotion` or `rollback`.
-            who: makes the change.
-            now: with a time zone.
+            decision: from `decide`, `promotion` or `rollback`.
+            who: author of the change.
+            now: current time, with a time zone.
 
         Raises:
-            UsageError: the decision's traffic is not one that its action leads to.
+            UsageError: the traffic of the decision contradicts its action.
         """
         if self.terminal or decision.epoch != self.epoch or decision.action == "stay":
             return self
@@ -172,14 +172,14 @@ class CanaryState:
 
     @staticmethod
     def from_json(content: Any, where: str) -> CanaryState:
-        """The state of `to_json`.
+        """The state from the result of `to_json`.
 
         Args:
             content: the JSON object.
-            where: its file, for messages.
+            where: URI of its file, for an error.
 
         Raises:
-            DataError: it is damaged.
+            DataError: the content is damaged.
         """
         try:
             if not isinstance(content, Mapping) or content["format"] != _FORMAT:
@@ -201,16 +201,16 @@ class CanaryState:
 def stage(
     stable: str, canary: str, settings: CanarySettings, who: str, why: str, now: datetime, *, epoch: int = 1
 ) -> CanaryState:
-    """A staged canary: its version is prepared, and has no traffic yet.
+    """A staged canary, which has no traffic yet.
 
     Args:
         stable: version that has all traffic.
-        canary: version to try.
-        settings: of the canary.
-        who: stages it.
-        why: in words.
-        now: with a time zone; the deadline follows from it.
-        epoch: of the state, greater than those of earlier canaries of the endpoint.
+        canary: version to test.
+        settings: settings of the canary.
+        who: author of the change.
+        why: reason, as text.
+        now: current time, with a time zone, from which the deadline is computed.
+        epoch: epoch of the state, above those of earlier canaries of the endpoint.
 
     Raises:
         UsageError: the versions are the same, or the time has no time zone.

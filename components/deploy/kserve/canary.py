@@ -1,4 +1,4 @@
-"""Canaries of KServe: canaryTrafficPercent in the Serverless mode, spec.canary in the Standard mode from 0.20 on."""
+"""Canaries of KServe: canaryTrafficPercent in the Serverless mode, spec.canary in the Standard mode (0.20 or later)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.core.errors import UsageError
 
-# What a canary of the Standard mode must not have: it has fixed replicas.
+# Fields that a canary of the Standard mode must not have, because its number of replicas is fixed.
 _NOT_OF_A_CANARY = ("maxReplicas", "scaleTarget", "scaleMetric")
 
 
@@ -21,12 +21,12 @@ def canary_entry(predictor: Mapping[str, Any], version: str, percent: int) -> di
     """An entry of spec.canary.
 
     Args:
-        predictor: of the version, as it would be with all traffic.
-        version: of the model.
-        percent: of the requests, 0 to 99.
+        predictor: predictor of the version, in the form for all traffic.
+        version: version of the Model.
+        percent: percentage of the requests, 0 to 99.
     """
     mine = {name: value for name, value in predictor.items() if name not in _NOT_OF_A_CANARY}
-    # KServe refuses more replicas than the stable version has.
+    # KServe rejects more replicas than the stable version has.
     return {
         "predictor": {**mine, "name": canary_name(version), "minReplicas": min(1, mine.get("minReplicas", 1))},
         "trafficPercent": percent,
@@ -34,7 +34,7 @@ def canary_entry(predictor: Mapping[str, Any], version: str, percent: int) -> di
 
 
 def first(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest for an endpoint that does not exist: its first version has all traffic."""
+    """The manifest that creates an endpoint, whose first version gets all traffic."""
     spec = wanted["spec"]
     if "predictor" in spec:
         return dict(wanted)
@@ -43,9 +43,9 @@ def first(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def patch(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge patch for an endpoint that exists; null removes fields of an earlier canary.
+    """The merge patch for an existing endpoint; null removes fields of an earlier canary.
 
-    A canary of the Standard mode leaves the stable predictor as it is.
+    A canary of the Standard mode does not change the stable predictor.
     """
     spec = wanted["spec"]
     if "predictor" not in spec:
@@ -55,22 +55,22 @@ def patch(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_kept(wanted: Mapping[str, Any], applied: Mapping[str, Any], where: str) -> None:
-    """Refuses a cluster that dropped spec.canary: before KServe 0.20 it is an unknown field, which is pruned.
+    """Checks that the cluster stored spec.canary. KServe before 0.20 does not know the field, and drops it.
 
     Args:
         wanted: the manifest.
-        applied: an object that was there before, as the cluster returned it after the patch.
-        where: the object, for messages.
+        applied: the existing object, as returned by the cluster after the patch.
+        where: the object, for errors.
 
     Raises:
-        UsageError: it was dropped; no traffic has changed.
+        UsageError: the field was dropped; no traffic changed.
     """
     if "canary" in wanted["spec"] and not applied.get("spec", {}).get("canary"):
         raise no_canary(where)
 
 
 def no_canary(where: str) -> UsageError:
-    """The error of a canary of the Standard mode at a cluster without spec.canary."""
+    """The error of a canary of the Standard mode in a cluster without spec.canary."""
     return UsageError(
         "the cluster's KServe has no spec.canary",
         where=where,
@@ -80,11 +80,11 @@ def no_canary(where: str) -> UsageError:
 
 
 def renamed(wanted: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with another name of the canary where the stable predictor has it, of an earlier promotion.
+    """The manifest with another name for a canary whose name the stable predictor has since an earlier promotion.
 
     Args:
         wanted: the manifest.
-        held: the InferenceService that exists.
+        held: the existing InferenceService.
     """
     taken = held.get("spec", {}).get("predictor", {}).get("name")
     entries = [

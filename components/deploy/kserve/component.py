@@ -23,7 +23,7 @@ def deploy(
         root: pipeline root, where the run's records are stored; "" for no records.
         deployment: URL of the endpoint, and the manifest that was applied.
         settings: fields of `kserve.InferenceServiceConfig`.
-        claim: output of `claim`, for a run of dynamic training, which is refused if it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run is refused.
     """
     from headrace.components.deploy.kserve import step
 

@@ -28,7 +28,7 @@ from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.serving_mode import serving_of
 
 _ENDPOINT = re.compile(r"kserve://([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/([a-z]([-a-z0-9]{0,38}[a-z0-9])?)\Z")
-# Where KServe's storage initializer puts the files of STORAGE_URI.
+# Folder to which KServe's storage initializer copies the files of STORAGE_URI.
 _MOUNTED = "/mnt/models"
 _PORT = 8080
 VERSION = "headrace.dev/model-version"
@@ -40,23 +40,27 @@ class InferenceServiceConfig:
 
     Attributes:
         image: headrace's serving image.
-        service_account: of its pods, with read access to the registry; "" for the namespace's default.
-        cpu, memory: of each replica, as request and limit.
-        accelerator, accelerator_count: a resource such as nvidia.com/gpu, and the number of devices.
-        min_replicas, max_replicas: bounds of autoscaling; with a minimum of 0 KServe scales an idle server to zero.
-        traffic: percentage of the requests for this version; at 100 the field is omitted.
-        mode: Serverless or Knative (splits traffic by canaryTrafficPercent), RawDeployment or Standard (a plain
-            Deployment, splits by spec.canary from KServe 0.20 on): one of `service.MODES`.
+        service_account: service account of its pods, with read access to the registry; "" for the namespace's default.
+        cpu, memory: CPU and memory of each replica, as request and limit, in the notation of Kubernetes.
+        accelerator, accelerator_count: a resource such as nvidia.com/gpu, and the number of devices; "" for none.
+        min_replicas, max_replicas: bounds of autoscaling. With a minimum of 0, KServe scales an idle server to zero.
+        traffic: percentage of the requests for this version, 0 to 100; the manifest omits 100.
+        mode: one of `service.MODES`: Serverless or Knative, which split traffic by canaryTrafficPercent; or
+            RawDeployment or Standard, a plain Deployment, which splits it by spec.canary (KServe 0.20 or later).
         claim, mount: a PersistentVolumeClaim, and its mount path within the registry's path; "" for a bucket.
         node_selector: labels of the nodes.
-        tolerations: of taints, in the form of Kubernetes.
+        tolerations: tolerations of taints, in the form of Kubernetes.
         image_pull_policy, image_pull_secrets: in the form of Kubernetes.
-        labels: of the InferenceService.
+        labels: labels of the InferenceService.
         timeout_minutes: maximum time until it is ready, in minutes.
-        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
-        traffic_log: where each server writes its counts of requests, for canaries; "" for none.
-        request_log: where each server logs a sample of its requests, for their replay; "" for none.
-        serving: mode, table and cache_rows of the servers; {} for what the Model's Problem declares.
+        rules: "enforce" refuses rows that break the Model's rules; "warn" predicts and counts those whose values are
+            out of bounds or unknown.
+        traffic_log: URI to which each server writes its counts of requests, for canaries; "" for no counts.
+        request_log: URI to which each server logs a sample of its requests, for their replay; "" for no log.
+        serving: mode, table and cache_rows of the servers; {} for those that the Model's Problem declares.
+
+    Raises:
+        UsageError: the rules or the serving mode are not valid.
     """
 
     image: str
@@ -88,10 +92,10 @@ class InferenceServiceConfig:
 
 
 def config_of(settings: Mapping[str, Any]) -> InferenceServiceConfig:
-    """Creates an InferenceServiceConfig from an input of a task: JSON lists, and numbers that protobuf made floats.
+    """The InferenceServiceConfig of a task's input, with JSON lists, and integers that protobuf stored as floats.
 
     Raises:
-        UsageError: a setting is unknown or missing.
+        UsageError: a setting is unknown, missing or not valid.
     """
     whole = {key: int(value) if isinstance(value, float) else value for key, value in settings.items()}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in whole.items()}
@@ -102,10 +106,10 @@ def config_of(settings: Mapping[str, Any]) -> InferenceServiceConfig:
 
 
 def names_of(endpoint: str) -> tuple[str, str]:
-    """Splits kserve://NAMESPACE/NAME.
+    """Splits kserve://NAMESPACE/NAME into namespace and name.
 
     Raises:
-        UsageError: the name is not valid; it has at most 40 characters, because KServe derives host names from it.
+        UsageError: the name is not valid. It may have at most 40 characters, because KServe derives host names from it.
     """
     found = _ENDPOINT.match(endpoint)
     if found is None:
@@ -123,9 +127,9 @@ def manifest(endpoint: str, model: str, model_version: str, config: InferenceSer
 
     Args:
         endpoint: kserve://NAMESPACE/NAME.
-        model: the Model, in a bucket or below `config.mount`.
-        model_version: its version.
-        config: the server.
+        model: URI of the Model in a bucket, or its path below `config.mount`.
+        model_version: version of the Model.
+        config: options of the server.
 
     Raises:
         UsageError: the name is not valid, or the server's pods cannot reach the model.
@@ -139,7 +143,7 @@ def manifest(endpoint: str, model: str, model_version: str, config: InferenceSer
         "STORAGE_URI": storage_uri(model, config),
         **({} if serving is None else serving.variables),
     }
-    # A static server reads a table alone; its Model is mounted, as rollbacks know versions by their Models.
+    # A static server reads only a table. Its Model is mounted nevertheless, because rollbacks identify versions by it.
     source = () if serving is not None and serving.mode == "static" else (_MOUNTED,)
     predictor: dict[str, Any] = {
         "minReplicas": config.min_replicas,
@@ -222,20 +226,20 @@ def apply(
     """Creates or updates an InferenceService, and waits until it is ready.
 
     Args:
-        services: of the cluster.
+        services: client of the cluster.
         wanted: the manifest.
         timeout_s: maximum time until it is ready, in seconds.
-        known: what the cluster's KServe knows; nothing by default.
+        known: features of the cluster's KServe; None if they are unknown.
         report: receives progress.
-        clock, sleep: of time, in seconds.
+        clock, sleep: clock and wait, in seconds.
 
     Returns:
-        Its URL.
+        URL of the InferenceService.
 
     Raises:
-        UsageError: access denied, no KServe in the cluster or one that does not know what is wanted, or a rejected
+        UsageError: access is denied, the cluster has no KServe or one without a required feature, or it rejected the
             manifest.
-        PlatformError: it was not ready in time.
+        PlatformError: the cluster failed, or the InferenceService was not ready in time.
     """
     from kubernetes.client import ApiException
 

@@ -1,9 +1,9 @@
-"""Installed KServe: what the CRD and the controller of a cluster know, as its API server publishes it.
+"""Installed KServe: features of a cluster's CRD and controller, from documents that its API server publishes.
 
-Two documents are read that every account may read, so that a deployment needs no further permission: the OpenAPI schema
-of InferenceServices, and the list of API groups. The default mode of the controller's ConfigMap is not: each
-InferenceService names its mode, so that the default decides only where the controller does not know the name, which the
-schema tells.
+Every account may read these documents, so that a deployment needs no further permission: the OpenAPI schema of
+InferenceServices, and the list of API groups. The controller's ConfigMap, with the default mode, is not read. Each
+InferenceService names its mode, so the default applies only if the controller does not know the name, and the schema
+shows which names it knows.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from headrace.components.deploy.kserve.service import (
 )
 from headrace.core.errors import UsageError
 
-# The release of KServe that has the new names of the modes is the one whose predictors have this field, too.
+# The KServe release that introduced the new names of the modes also introduced this field of predictors.
 _FIELD_OF_NEW_NAMES = "storageUris"
 _KNATIVE_GROUP = "serving.knative.dev"
 
 
 class KubernetesClient(Protocol):
-    """Requests of the API server, as of `kubernetes.client.ApiClient`."""
+    """Client of the API server, such as `kubernetes.client.ApiClient`."""
 
     def call_api(self, resource_path: str, method: str, **options: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
 class KserveFeatures:
-    """What a cluster's KServe knows; None where the cluster does not say.
+    """Features of a cluster's KServe; None if the cluster does not report a feature.
 
     Attributes:
-        canary: whether an InferenceService has spec.canary (KServe 0.20 and newer).
-        new_names: whether the modes are Standard and Knative (KServe 0.16 and newer), or RawDeployment and Serverless.
+        canary: whether an InferenceService has spec.canary (KServe 0.20 or later).
+        new_names: whether the modes are Standard and Knative (KServe 0.16 or later), or RawDeployment and Serverless.
         knative: whether Knative Serving is installed.
     """
 
@@ -53,7 +53,7 @@ class KserveFeatures:
 
     @property
     def unknown(self) -> str:
-        """What the cluster does not say, in words; "" for nothing."""
+        """The features that the cluster does not report, as text; "" if it reports all."""
         parts = {
             "the fields of InferenceServices": self.canary,
             "the names of the modes": self.new_names,
@@ -63,11 +63,11 @@ class KserveFeatures:
 
 
 def installed(client: KubernetesClient, timeout_s: float = REQUEST_TIMEOUT_S) -> KserveFeatures:
-    """Reads what a cluster's KServe knows.
+    """Reads the features of a cluster's KServe. Those that the API server refuses or lacks are None.
 
     Args:
-        client: of its API server. What an API server refuses to say, or an old one does not have, is unknown.
-        timeout_s: of a request, in seconds.
+        client: client of the API server.
+        timeout_s: timeout per request, in seconds.
 
     Raises:
         PlatformError: the API server failed, or did not respond.
@@ -84,14 +84,14 @@ def installed(client: KubernetesClient, timeout_s: float = REQUEST_TIMEOUT_S) ->
 
 
 def fitted(wanted: Mapping[str, Any], known: KserveFeatures, where: str) -> dict[str, Any]:
-    """A manifest with the mode by the name that the cluster's KServe knows.
+    """The manifest with the name of the mode that the cluster's KServe knows.
 
-    An unknown name is no error there: the InferenceService gets the controller's default mode without a word.
+    KServe does not reject an unknown name: the InferenceService silently gets the controller's default mode.
 
     Args:
         wanted: the manifest.
-        known: of the cluster.
-        where: the object, for messages.
+        known: features of the cluster.
+        where: the object, for errors.
 
     Raises:
         UsageError: the cluster has no canaries of the Standard mode, or no Knative Serving.
@@ -113,7 +113,7 @@ def fitted(wanted: Mapping[str, Any], known: KserveFeatures, where: str) -> dict
 
 
 def _read(client: KubernetesClient, path: str, timeout_s: float) -> Mapping[str, Any]:
-    """A JSON document of the API server; empty where there is none, or the account may not read it."""
+    """A JSON document of the API server; empty if it does not exist or the account may not read it."""
     from kubernetes.client import ApiException
 
     with translate_errors(path):
@@ -135,7 +135,7 @@ def _read(client: KubernetesClient, path: str, timeout_s: float) -> Mapping[str,
 
 
 def _properties(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fields of the spec of an InferenceService; empty where the schema has none, as of KServe's small CRD."""
+    """Fields of the spec of an InferenceService; empty if the schema has none, as in KServe's small CRD."""
     schemas = document.get("components", {}).get("schemas", {})
     service = next((one for name, one in schemas.items() if name.endswith(f".{API_VERSION}.InferenceService")), None)
     return _properties_of(_properties_of(service).get("spec"))

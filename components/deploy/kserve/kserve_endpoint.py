@@ -1,7 +1,7 @@
-"""KServe endpoint behind the common interface: an InferenceService, with intent and history in an annotation of its.
+"""KServe endpoint: an InferenceService, with its intent and history in an annotation.
 
-Traffic is read from the status: a version's revision is the one that the status names, never an inferred one. A change
-names the object's resourceVersion, so that of two changes at once the second is refused.
+Traffic is read from the status. The revision of a version is the one that the status names, never an inferred one. A
+change names the object's resourceVersion, so that the second of two concurrent changes is refused.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class KserveEndpoint:
 
     Args:
         name: kserve://NAMESPACE/NAME.
-        services: of the cluster.
-        registry: of the versions; "" for the one in the path of the model.
+        services: client of the cluster.
+        registry: registry of the versions; "" for the one in the path of the Model.
         timeout_s: maximum time until a change is served, in seconds.
-        clock, sleep: of time, in seconds.
+        clock, sleep: clock and wait, in seconds.
 
     Raises:
         UsageError: the name is not valid.
@@ -78,7 +78,7 @@ class KserveEndpoint:
         return self._name
 
     def changing(self) -> AbstractContextManager[None]:
-        """Nothing is held: of two changes at once, the one that is written second is refused."""
+        """An empty context. Of two concurrent changes, the one that is written second is refused."""
         return nullcontext()
 
     def state(self) -> EndpointState:
@@ -88,22 +88,22 @@ class KserveEndpoint:
         return observed(memory.state, traffic_of(found, memory), list(memory.models), self._service, self._name)
 
     def deployments(self) -> Mapping[str, str]:
-        """None: an InferenceService is the only one that its servers are of."""
+        """Empty: the servers of an InferenceService need no ids of deployments."""
         return {}
 
     def write(self, state: EndpointState, before: EndpointState) -> None:
-        """Replaces the annotation of the object that `state` read."""
+        """Replaces the annotation of the object that `state` read, unless another process changed the object."""
         if self._read is None:
             raise PlatformError("the state of the endpoint was not read", where=self._name)
         self._patch({}, state, self._read)
 
     def registry(self) -> str:
-        """The registry in the path of the Model that is served; "" for one on a claim, which is not mounted here."""
+        """The registry in the path of the served Model; "" if it is on a volume claim, which is not mounted here."""
         found = registry_in(self._get()["spec"]["predictor"])
         return self._registry or (found if storage.is_remote(found) else "")
 
     def check(self, version: str) -> None:
-        """Refuses a version whose Model is not known."""
+        """Refuses a version whose Model is unknown."""
         self._model(memory_of(self._get(), self._name), version)
 
     def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
@@ -112,12 +112,12 @@ class KserveEndpoint:
         return self._all_to(state, pending.version, "rollback", by, report)
 
     def promote(self, version: str, by: Origin, report: Progress) -> str:
-        """Gives a version all traffic: a canary is kept as it runs, another one is served again."""
+        """Gives a version all traffic. A canary is not restarted; another version is served as a new revision."""
         self.check(version)
         return self._all_to(self.state(), version, "promote", by, report)
 
     def split(self, traffic: Mapping[str, int], report: Progress) -> None:
-        """Splits the traffic between the stable version and the canary that is deployed, as the status then says."""
+        """Splits the traffic between the stable version and the deployed canary, and checks it in the status."""
         found = self._read = self._get()
         memory = memory_of(found, self._name)
         if shares_of(found, memory) != dict(traffic):
@@ -139,7 +139,7 @@ class KserveEndpoint:
             )
 
     def undeploy(self, version: str) -> None:
-        """Takes a canary without traffic away; KServe removes other revisions without traffic by itself."""
+        """Removes a canary without traffic. KServe itself removes other revisions without traffic."""
         found = self._read = self._get()
         if traffic_of(found, memory_of(found, self._name)).get(version):
             raise UsageError("the version has traffic", where=self._name, received=version)
@@ -148,7 +148,7 @@ class KserveEndpoint:
             self._patch({"canary": left or None}, None, found)
 
     def status(self) -> ServiceStatus:
-        """The traffic, the address and the readiness in the status."""
+        """The traffic, the URL and the readiness in the status."""
         found = self._get()
         status = found.get("status", {})
         ready: dict[str, str] = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
@@ -162,7 +162,7 @@ class KserveEndpoint:
         return self.state().history
 
     def record(self, by: Origin) -> None:
-        """Writes the present traffic into the history, after a deployment that another step made."""
+        """Adds the current traffic to the history, after a deployment by another step."""
         state = self.state()
         if len(state.traffic) > 1 or (state.history and state.history[-1].traffic == state.traffic):
             self.write(state, state)
@@ -177,7 +177,7 @@ class KserveEndpoint:
             report(f"giving {version} all traffic")
             self._serve(found, memory, version, model, report)
         if state.live != version or dict(state.traffic) != {version: 100} or state.canary is not None:
-            # The object changed: the state in it is written on what is there now.
+            # The object changed, so the state is written to its current version.
             self._read = self._get()
             previous = state.previous if state.live == version else None if action == "rollback" else state.live
             self._patch({}, state.switched(version, action, by, previous=previous), self._read)
@@ -188,7 +188,7 @@ class KserveEndpoint:
         canary = next((one for one in spec.get("canary", []) if version_of(one["predictor"]) == version), None)
         stable = predictor_status(found).get("latestRolledoutRevision", "")
         if canary is not None:
-            # Promoted without a restart: the predictor takes the canary's name, and the entry goes.
+            # Promoted without a restart: the predictor gets the canary's name, and the entry is removed.
             predictor: dict[str, Any] = {
                 "name": canary["predictor"]["name"],
                 "containers": canary["predictor"]["containers"],
@@ -198,7 +198,7 @@ class KserveEndpoint:
             applied = self._patch({"predictor": {"canaryTrafficPercent": None}, "canary": None}, None, found, version)
         else:
             if "canaryTrafficPercent" in spec["predictor"] and memory.revisions.get(stable) == version:
-                # The status names the version's revision as the stable one: it answers at once.
+                # The status names the version's revision as the stable one, so it gets the traffic at once.
                 found = self._patch({"predictor": {"canaryTrafficPercent": 0}}, None, found)
             containers = [with_storage(one, model) for one in spec["predictor"]["containers"]]
             predictor = {"canaryTrafficPercent": None, "containers": containers}
@@ -242,7 +242,7 @@ class KserveEndpoint:
     def _patch(
         self, spec: Mapping[str, Any], state: EndpointState | None, found: Mapping[str, Any], version: str = ""
     ) -> dict[str, Any]:
-        """Patches the object that was read, and its annotation; a change in between is refused."""
+        """Patches the object that was read, and its annotation. It fails if the object changed in between."""
         from kubernetes.client import ApiException
 
         memory = learned(found, memory_of(found, self._name))

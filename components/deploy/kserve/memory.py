@@ -1,6 +1,6 @@
-"""Memory of an InferenceService: what its annotation holds, and what its spec and status show of versions and traffic.
+"""Memory of an InferenceService: the content of its annotation, and the versions and traffic in its spec and status.
 
-A version's revision is the one that the status names, never an inferred one.
+The revision of a version is the one that the status names, never an inferred one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _PLACE = re.compile(r"(?P<registry>.*)/versions/(?P<version>[^/]+)(?:/[^/]+)?\Z"
 
 @dataclass(frozen=True)
 class Memory:
-    """What the annotation holds.
+    """Content of the annotation.
 
     Attributes:
-        state: that was written last.
+        state: the state that was written last; None if none was written.
         models: STORAGE_URI by version.
-        revisions: version by Knative's revision.
+        revisions: version by Knative revision.
     """
 
     state: EndpointState | None = None
@@ -36,7 +36,7 @@ class Memory:
 
 
 def memory_of(found: Mapping[str, Any], where: str) -> Memory:
-    """What the annotation of an InferenceService holds, with what the object shows now.
+    """The content of the annotation of an InferenceService, updated from its spec and status.
 
     Raises:
         DataError: the annotation is damaged.
@@ -53,7 +53,7 @@ def memory_of(found: Mapping[str, Any], where: str) -> Memory:
 
 
 def learned(found: Mapping[str, Any], memory: Memory) -> Memory:
-    """The memory with what the object shows now: the Models that it serves, and the revision of the latest one."""
+    """The memory, updated from the object: the Models that it serves, and the revision of the latest one."""
     predictors = [found["spec"]["predictor"], *(one["predictor"] for one in found["spec"].get("canary", []))]
     models = {**memory.models, **{version_of(one): storage_of(one) for one in predictors if version_of(one)}}
     status = found.get("status", {})
@@ -67,7 +67,7 @@ def learned(found: Mapping[str, Any], memory: Memory) -> Memory:
 
 
 def traffic_of(found: Mapping[str, Any], memory: Memory) -> dict[str, int]:
-    """Percentage by version, as the status says; 0 of versions without traffic."""
+    """Percentage by version, from the status; deployed versions without traffic have 0."""
     status = found.get("status", {})
     targets = predictor_status(found).get("traffic", [])
     shares: dict[str, int] = {}
@@ -91,46 +91,46 @@ def predictor_status(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def shares_of(found: Mapping[str, Any], memory: Memory) -> dict[str, int]:
-    """Percentage by version, of those with traffic."""
+    """Percentage by version, of the versions with traffic."""
     return {version: percent for version, percent in traffic_of(found, memory).items() if percent}
 
 
 def storage_of(predictor: Mapping[str, Any]) -> str:
-    """The STORAGE_URI of a predictor's containers; "" for none."""
+    """The STORAGE_URI of a predictor's containers; "" if they have none."""
     containers = predictor.get("containers", [])
     variables = [one for container in containers for one in container.get("env", [])]
     return str(next((one.get("value", "") for one in variables if one.get("name") == _STORAGE), ""))
 
 
 def version_of(predictor: Mapping[str, Any]) -> str:
-    """The version in the path of a predictor's Model; "" where it is no registered one."""
+    """The version in the path of a predictor's Model; "" if the Model is not in a registry."""
     found = _PLACE.match(storage_of(predictor))
     return "" if found is None else found["version"]
 
 
 def with_storage(container: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """A container with another Model in its STORAGE_URI, where it has one."""
+    """A container with another Model in its STORAGE_URI, if it has one."""
     env = [{**one, "value": model} if one.get("name") == _STORAGE else dict(one) for one in container.get("env", [])]
     return {**container, "env": env}
 
 
 def registry_in(predictor: Mapping[str, Any]) -> str:
-    """The registry in the path of a predictor's Model; "" where it is no registered one."""
+    """The registry in the path of a predictor's Model; "" if the Model is not in a registry."""
     found = _PLACE.match(storage_of(predictor))
     return "" if found is None else found["registry"]
 
 
 def canary_spec(found: Mapping[str, Any], memory: Memory, traffic: Mapping[str, int], where: str) -> Mapping[str, Any]:
-    """The patch of the spec that gives a canary its part of the traffic, and the stable version the rest.
+    """The patch of the spec that gives a canary a percentage of the traffic, and the stable version the rest.
 
-    KServe itself gives the rest to what it rolled out last; so the status, or in the Standard mode the predictor, must
-    name the stable version.
+    KServe gives the rest to the version that it rolled out last. Therefore the status, or in the Standard mode the
+    predictor, must name the stable version.
 
     Args:
         found: the InferenceService.
-        memory: of it.
-        traffic: percentage of the stable version and of the canary.
-        where: the endpoint, for messages.
+        memory: its memory.
+        traffic: percentages of the stable version and of the canary.
+        where: the endpoint, for errors.
 
     Raises:
         UsageError: the versions cannot run at the same time.

@@ -1,4 +1,4 @@
-"""InferenceServices of a cluster: the client's interface, waiting until one serves, and the errors of the cluster."""
+"""InferenceServices of a cluster: interface of the client, the wait until one is ready, and translation of errors."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from headrace.core.progress import Progress, silent
 
 GROUP, API_VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 MODE = "serving.kserve.io/deploymentMode"
-# The modes, by their names since KServe 0.16 and before.
+# The modes, by their names since KServe 0.16 and before it.
 STANDARD, KNATIVE = "Standard", "Knative"
 _OLD_NAMES = {"RawDeployment": STANDARD, "Serverless": KNATIVE}
 MODES = (*_OLD_NAMES, *_OLD_NAMES.values())
 # The field of canaries of the Standard mode.
 CANARY = "canary"
 _SECONDS_BETWEEN_LOOKS = 5.0
-# Of a request of the API server, in seconds.
+# Timeout per request to the API server, in seconds.
 REQUEST_TIMEOUT_S = 60.0
 
 
 def mode_of(name: str) -> str:
-    """A mode by its name since KServe 0.16, in which a cluster and an option may name it otherwise."""
+    """The name since KServe 0.16 of a mode, which clusters and options may also name by its old name."""
     return _OLD_NAMES.get(name, name)
 
 
 def old_name_of(mode: str) -> str:
-    """The name in KServe 0.15 and older of a mode that `mode_of` gives."""
+    """The name in KServe 0.15 and earlier of a mode from `mode_of`."""
     return next((old for old, new in _OLD_NAMES.items() if new == mode), mode)
 
 
@@ -48,16 +48,16 @@ class Services(Protocol):
 
 
 class ClusterServices:
-    """The client of a cluster whose requests end: `kubernetes.client` waits for a silent API server for ever.
+    """Client of a cluster with a timeout, because `kubernetes.client` waits forever for an API server without response.
 
     Args:
-        api: of `kubernetes.client.CustomObjectsApi`.
-        timeout_s: of a request, in seconds.
+        api: a `kubernetes.client.CustomObjectsApi`.
+        timeout_s: timeout per request, in seconds.
     """
 
     def __init__(self, api: Any, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._api = api
-        # For connecting and for reading: a single number is ignored unless it is whole.
+        # For connecting and for reading: the client ignores a single number that is not an int.
         self._timeout = (timeout_s, timeout_s)
 
     def get_namespaced_custom_object(self, group: str, version: str, namespace: str, plural: str, name: str) -> Any:
@@ -89,22 +89,22 @@ def wait(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Waits until an InferenceService serves what was applied.
+    """Waits until an InferenceService serves the applied manifest.
 
     Args:
-        services: of the cluster.
-        namespace, name: of the InferenceService.
-        applied: the object as the cluster returned it.
+        services: client of the cluster.
+        namespace, name: namespace and name of the InferenceService.
+        applied: the object, as returned by the cluster.
         timeout_s: maximum time, in seconds.
         report: receives progress.
-        clock, sleep: of time, in seconds.
+        clock, sleep: clock and wait, in seconds.
 
     Returns:
-        Its URL.
+        URL of the InferenceService.
 
     Raises:
-        UsageError: the cluster runs it in another mode than was requested.
-        PlatformError: it was not ready in time.
+        UsageError: the cluster runs it in another mode than the requested one.
+        PlatformError: the InferenceService was not ready in time.
     """
     where = f"InferenceService {namespace}/{name}"
     generation = applied["metadata"].get("generation", 0)
@@ -140,7 +140,7 @@ def _canaries_ready(found: Mapping[str, Any]) -> bool:
 
 
 def _check_mode(found: Mapping[str, Any], where: str) -> None:
-    """Refuses a cluster that does not know the requested mode: it falls to its default without a word."""
+    """Refuses a cluster that does not know the requested mode, and silently uses its default."""
     wanted = str(found["metadata"].get("annotations", {}).get(MODE, ""))
     actual = str(found.get("status", {}).get("deploymentMode", ""))
     if wanted and actual and mode_of(wanted) != mode_of(actual):
@@ -155,14 +155,14 @@ def _check_mode(found: Mapping[str, Any], where: str) -> None:
 
 @contextmanager
 def translate_errors(where: str) -> Iterator[None]:
-    """Turns an error of the cluster's client into one that says what to do.
+    """Translates errors of the cluster's client.
 
     Args:
-        where: the object, for messages.
+        where: the object, for errors.
 
     Raises:
         UsageError: the cluster refused the request.
-        PlatformError: it failed, or did not respond.
+        PlatformError: the cluster failed, or did not respond.
     """
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
@@ -177,7 +177,7 @@ def translate_errors(where: str) -> Iterator[None]:
 
 
 def refused(error: Any, where: str) -> UsageError | PlatformError:
-    """The error that a status of the cluster means."""
+    """The error for an HTTP status of the cluster."""
     received = f"{error.status} {error.reason}"
     if error.status == 404:
         return UsageError(

@@ -1,4 +1,4 @@
-"""KServe deployment as a step of a pipeline."""
+"""Pipeline step of a KServe deployment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(
     settings: Mapping[str, Any],
     claim: Mapping[str, Any] | None = None,
 ) -> None:
-    """Runs the step; arguments as of `component.deploy`."""
+    """Implements `component.deploy`, whose docstring describes the arguments."""
     with running("deploy", root=root) as step:
         version = identity.model_version_of(model)
         verify(model)
@@ -51,7 +51,7 @@ def run(
         api = client.CustomObjectsApi()
         services, known = ClusterServices(api), installed(api.api_client)
         if known.unknown:
-            step.progress(f"the cluster does not say {known.unknown}: it is tried", lasting=True)
+            step.progress(f"the cluster does not report {known.unknown}: deploying anyway", lasting=True)
         url = apply(services, wanted, timeout_s=config.timeout_minutes * 60.0, known=known, report=step.progress)
         KserveEndpoint(endpoint, services).record(origin("deployed by a pipeline"))
         what = {"version": version, "url": url, "traffic": config.traffic, "manifest": wanted}

@@ -1,4 +1,4 @@
-"""Client of a local server: bounded requests, and the comparison of its responses with the model's golden rows."""
+"""Client of a local server: bounded requests, and the comparison of its predictions with the Model's golden rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ _MAX_BYTES = 8 << 20
 def request(
     url: str, path: str, *, body: Any = None, timeout_s: float = 10.0, max_bytes: int = _MAX_BYTES
 ) -> tuple[int, Any]:
-    """Sends a GET, or a POST with a JSON body, and reads a JSON response; proxies are not used.
+    """Sends a GET, or a POST with a JSON body, and reads a JSON response, without a proxy.
+
+    Args:
+        url: URL of the server.
+        path: path of the request.
+        body: JSON value of a POST; None sends a GET.
+        timeout_s: timeout of the request, in seconds.
+        max_bytes: maximum size of the response, in bytes.
 
     Returns:
-        The HTTP status, and the value in the response.
+        The HTTP status, and the JSON value of the response.
 
     Raises:
-        PlatformError: no response in time, or a response that is too large or not JSON.
+        PlatformError: the server did not respond in time, or the response is too large or not JSON.
     """
     where = f"{url}{path}"
     headers = {} if body is None else {"Content-Type": "application/json"}
@@ -59,10 +66,15 @@ def healthy(url: str, version: str) -> bool:
 
 
 def check_golden(url: str, name: str, golden: Mapping[str, Any]) -> int:
-    """Sends the model's golden rows and compares the predictions with those in the Model.
+    """Sends the Model's golden rows, and compares the predictions with those in the Model.
+
+    Args:
+        url: URL of the server.
+        name: the model's name in URLs.
+        golden: golden rows, from `read_golden`.
 
     Returns:
-        The number of rows compared; all agree.
+        The number of compared rows, which all agree.
 
     Raises:
         PlatformError: a prediction is missing or differs.

@@ -1,4 +1,4 @@
-"""Router control: starts the router of an endpoint, finds the one that runs, and stops it."""
+"""Router control: starts the router of an endpoint, finds the running router, and stops it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headrace.core.storage.lock import is_locked
 
 MODULE = "headrace.components.deploy.local.router"
 HOST = "127.0.0.1"
-# Below the ports that Linux gives to outgoing connections, so that a stopped endpoint finds its port free again.
+# Below the ports that Linux uses for outgoing connections, so that the port of a stopped endpoint stays free.
 _PORTS = range(20_000, 32_768)
 _TRIES = 50
 _SECONDS_BETWEEN_LOOKS = 0.05
@@ -35,7 +35,7 @@ _LOG_LIMIT_BYTES = 10 << 20
 
 
 def report_at(folder: EndpointFolder, port: int) -> Mapping[str, Any] | None:
-    """The report of the endpoint's router at a port; None where it does not answer, or another program does."""
+    """The report of the endpoint's router at a port; None if it does not respond, or another program does."""
     try:
         status, content = client.request(
             f"http://{HOST}:{port}", "/endpoint", timeout_s=_REPORT_TIMEOUT_S, max_bytes=_MAX_REPORT_BYTES
@@ -55,18 +55,22 @@ def something_answers(port: int) -> bool:
 
 
 def check_port(port: int) -> None:
-    """Refuses what is no port, and not 0.
+    """Checks a port; 0 is valid.
 
     Raises:
-        UsageError: it is no port.
+        UsageError: the port is not in the range 0 to 65535.
     """
     if not 0 <= port <= 65535:
         raise UsageError("the port is not valid", where="port", expected="0 to 65535", received=str(port))
 
 
 def free_port() -> int:
-    """A port of this machine that no program listens on now."""
-    # Not by the process's random numbers: training seeds these, and two processes of one seed would find one port.
+    """A port of this machine on which no program listens.
+
+    Raises:
+        PlatformError: no port is free.
+    """
+    # Not from the process's random numbers: training seeds them, and processes with one seed would choose one port.
     for port in [*random.SystemRandom().sample(_PORTS, _TRIES), 0]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,21 +83,21 @@ def free_port() -> int:
 
 
 def ensure(folder: EndpointFolder, port: int, waiting: Callable[[], None]) -> None:
-    """Starts the endpoint's router at a port, unless it runs there; the endpoint's lock is held.
+    """Starts the endpoint's router at a port, unless it runs there. The caller holds the endpoint's lock.
 
     Args:
-        folder: of the endpoint.
-        port: of this machine.
-        waiting: called while it waits.
+        folder: folder of the endpoint.
+        port: port of this machine.
+        waiting: called repeatedly while it waits.
 
     Raises:
         UsageError: the port is in use, or not allowed.
-        PlatformError: the router does not start, or does not answer.
+        PlatformError: the router does not start, or does not respond within 120 s.
     """
     if is_locked(str(folder.router)):
         if report_at(folder, port) is not None:
             return
-        # It listens at another port, or hangs.
+        # The running router listens at another port, or hangs.
         stop(folder)
     process, begin = _launch(folder, port)
     deadline = time.monotonic() + _START_TIMEOUT_S
@@ -142,10 +146,10 @@ def _launch(folder: EndpointFolder, port: int) -> tuple[subprocess.Popen[bytes],
 
 
 def stop(folder: EndpointFolder) -> None:
-    """Stops the endpoint's router, after the requests under way; one that does not run is no error.
+    """Stops the endpoint's router, after the requests under way. If it does not run, nothing happens.
 
     Raises:
-        PlatformError: this process is not allowed to stop it, or it still runs.
+        PlatformError: this process is not allowed to stop it, or it still runs after SIGKILL.
     """
     for number, patience in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, _KILL_TIMEOUT_S)):
         deadline = time.monotonic() + patience
@@ -161,7 +165,7 @@ def stop(folder: EndpointFolder) -> None:
 
 
 def _pid(folder: EndpointFolder) -> int | None:
-    """Process id of the router, which it wrote into the lock that it holds."""
+    """Process id of the router, from the lock file that it holds; None if it is unknown."""
     try:
         return int((folder.router / ".lock").read_text())
     except (OSError, ValueError):

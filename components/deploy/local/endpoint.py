@@ -1,4 +1,4 @@
-"""Endpoint folder: its versions, and the state of the live and previous ones."""
+"""Endpoint folder: its files, the stored versions, and the state."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from headrace.core.storage.compare_and_set import (
 from headrace.core.storage.json_lines import json_bytes
 from headrace.core.storage.output import publishing
 
-# Held while a version's process is started, until it announced itself.
+# Held while a version's process starts, until it has announced itself.
 LAUNCH_LOCK = ".launch.lock"
-# Held by the process that watches a canary, for as long as it does.
+# Held by a process while it watches a canary.
 WATCH_LOCK = ".watch.lock"
 
 
@@ -30,14 +30,15 @@ class EndpointFolder:
     """Layout and files of an endpoint's folder. Writers hold its lock.
 
     Args:
-        uri: the folder.
-        claim: of the run that writes, which is refused once it was overtaken; None for no such run.
+        uri: path of the folder.
+        claim: claim of the run that writes; None for a run outside dynamic training. Writes are refused after another
+            run superseded it.
     """
 
     def __init__(self, uri: str, claim: Claim | None = None) -> None:
         self.uri = uri
         self.claim = claim
-        # An absolute path, as the server starts in another working folder.
+        # Absolute, because the server starts in another working folder.
         self.path = storage.local_path(uri).absolute()
         self.servers = self.path / "servers"
         self.log = self.path / "server.log"
@@ -48,7 +49,11 @@ class EndpointFolder:
         self._state = str(self.path / "endpoint.json")
 
     def version_path(self, version: str) -> Path:
-        """The folder of a version, whether or not it exists."""
+        """The folder of a version, which need not exist.
+
+        Raises:
+            UsageError: the name of the version is not valid.
+        """
         return self.path / "versions" / check_version(version, self.uri)
 
     def versions(self) -> list[str]:
@@ -57,7 +62,7 @@ class EndpointFolder:
         return sorted(e.name for e in folder.iterdir() if e.name[0] != ".") if folder.is_dir() else []
 
     def read(self) -> EndpointState | None:
-        """Reads the state; None where no version was ever live.
+        """Reads the state; None if no version was ever live.
 
         Raises:
             DataError: endpoint.json is damaged.
@@ -68,7 +73,8 @@ class EndpointFolder:
         """The state of an endpoint that exists.
 
         Raises:
-            UsageError: it does not exist, or no version was ever live.
+            UsageError: the endpoint does not exist, or no version was ever live.
+            DataError: endpoint.json is damaged.
         """
         state = self.read() if self.path.is_dir() else None
         if state is None:
@@ -76,16 +82,16 @@ class EndpointFolder:
         return state
 
     def missing(self) -> UsageError:
-        """The error about an endpoint that does not exist."""
+        """The error of an endpoint that does not exist."""
         return UsageError(
             "the endpoint does not exist", where=self.uri, expected="a folder that `headrace deploy` created"
         )
 
     def check_stored(self, version: str) -> None:
-        """Refuses a version that the endpoint does not store.
+        """Checks that the endpoint stores a version.
 
         Raises:
-            UsageError: it does not.
+            UsageError: the endpoint does not store the version.
         """
         if not self.version_path(version).is_dir():
             raise UsageError(
@@ -96,7 +102,7 @@ class EndpointFolder:
             )
 
     def stamp(self) -> tuple[int, int] | None:
-        """Changes whenever the state is written; None where there is none."""
+        """A value that differs after each write of the state; None if there is no state."""
         try:
             found = Path(self._state).stat()
         except OSError:
@@ -109,15 +115,15 @@ class EndpointFolder:
         return state_of(json_of(found.content, self._state), self._state)
 
     def write(self, state: EndpointState, before: EndpointState | None) -> None:
-        """Replaces the state, if it is still the one that was read; the file is written atomically.
+        """Replaces the state, atomically, unless it changed since it was read.
 
         Args:
-            state: the new one.
-            before: what `read` returned.
+            state: the new state.
+            before: the result of `read`.
 
         Raises:
             PlatformError: another process changed the state in between.
-            Overtaken: another run took the place of the one that writes.
+            Overtaken: another run superseded the one that writes.
         """
         content = json_bytes(state.to_json())
         now = read_with_token(self._state)
@@ -147,7 +153,7 @@ class EndpointFolder:
         shutil.rmtree(self.version_path(version), ignore_errors=True)
 
     def clean(self, state: EndpointState | None, keep: int) -> None:
-        """Removes leftovers of killed deployments, and all but the last `keep` of the unused versions."""
+        """Removes leftovers of killed deployments, and all unused versions except the last `keep` ones."""
         folder = self.path / "versions"
         for left in folder.glob(".*") if folder.is_dir() else ():
             shutil.rmtree(left, ignore_errors=True)
@@ -155,7 +161,7 @@ class EndpointFolder:
             return
         in_use = {state.live, state.previous, *state.traffic}
         last_live = {change.version: order for order, change in enumerate(state.history)}
-        # A version that never went live failed its checks, or was killed before them: it is removed first.
+        # Versions that were never live are removed first: their checks failed, or were killed.
         unused = sorted((v for v in self.versions() if v not in in_use), key=lambda v: (last_live.get(v, -1), v))
         for version in unused[: max(0, len(unused) - keep)]:
             self.remove(version)

@@ -1,4 +1,4 @@
-"""Intent of a change: written into the endpoint's state before the first effect, and settled after the last."""
+"""Intent of a change: written to the endpoint's state before its first effect, and removed after the last."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ def begin(
     intent: PendingChange,
     rollout: Rollout | None = None,
 ) -> EndpointState:
-    """Writes the intent to deploy or promote a version; the endpoint's lock is held.
+    """Writes the intent to deploy or promote a version. The caller holds the endpoint's lock.
 
     Args:
-        folder: of the endpoint.
-        state: that was read under the lock.
-        version: that gets the traffic.
-        registry: of the version; "" if unknown.
+        folder: folder of the endpoint.
+        state: the state that was read under the lock.
+        version: the version to get traffic.
+        registry: registry of the version; "" if it is unknown.
         usable: whether the registry has the version, and does not mark it as bad.
-        intent: to write.
-        rollout: where the version is to be tried first; it stands in the state with the intent.
+        intent: the intent to write.
+        rollout: the canary that is written with the intent; None without a canary.
+
+    Returns:
+        The state with the intent.
 
     Raises:
         GateRefused: the version is marked as bad.
-        PlatformError: a rollback is not finished.
+        PlatformError: a rollback is unfinished, or a canary of another version is under way.
     """
     tried = intent.action == "promote" or rollout is not None
     refuse_unfinished(folder.uri, state, version if tried else "")
@@ -40,7 +43,7 @@ def begin(
     if version in state.bad:
         if not usable:
             refuse_marked(folder.uri, state, version)
-        # Somebody restored it in the registry since.
+        # Somebody restored it in the registry after it was marked.
         state = state.restored(version)
     begun = state.begun(intent) if rollout is None else state.staged(intent, rollout)
     state = replace(begun, registry=registry or state.registry)
@@ -49,7 +52,7 @@ def begin(
 
 
 def give_up(folder: EndpointFolder, version: str, *, remove: bool = True) -> None:
-    """Settles a deployment that failed; its copy of the Model may be at fault, so the next one publishes it again."""
+    """Ends a failed deployment. Its copy of the Model may be the cause, so the next deployment publishes it again."""
     state = folder.read()
     if remove and (state is None or version not in (state.previous, *state.traffic)):
         folder.remove(version)
@@ -57,7 +60,7 @@ def give_up(folder: EndpointFolder, version: str, *, remove: bool = True) -> Non
         return
     after = state.settled("deploy").settled("promote")
     if state.canary == version and version not in state.traffic:
-        # It was staged, and had no traffic yet.
+        # The canary is staged, and has no traffic yet.
         after = replace(after, rollout=None)
     if after != state:
         folder.write(after, state)

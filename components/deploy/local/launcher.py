@@ -16,7 +16,7 @@ from headrace.components.serve.processes import Announcement
 from headrace.core import storage
 from headrace.core.errors import PlatformError
 
-# Each version's process runs it where the endpoint's router died.
+# The processes of versions run it if the endpoint's router died.
 _REVIVE = "headrace.components.deploy.local.router.revive"
 _SECONDS_BETWEEN_LOOKS = 0.05
 # A graceful shutdown finishes running requests; the server's time limit per request is 30 s.
@@ -39,22 +39,25 @@ def start(
 ) -> Announcement:
     """Starts a server for a Model on a free port of this machine, and waits until it responds.
 
-    The server holds `lock` until it has announced itself in `servers`, so that the next holder of the lock finds it
-    there, even if this process was killed.
+    The server holds `lock` until it has announced itself in `servers`, so that the next holder of the lock finds it,
+    even if this process is killed.
 
     Args:
         model: the Model's folder.
-        name: of the model in URLs.
-        version: that the server must report.
+        name: the model's name in URLs.
+        version: version that the server must report.
         serving: options of the server.
-        servers: the folder where servers announce themselves.
+        servers: folder in which servers announce themselves.
         log: file of the server's output.
-        lock: the endpoint's lock.
+        lock: descriptor of the endpoint's lock.
         timeout_s: maximum time of the start, in seconds.
-        waiting: called while it waits.
+        waiting: called repeatedly while it waits. If it raises, the server is killed.
+
+    Returns:
+        The announcement of the server.
 
     Raises:
-        PlatformError: the server exited, or did not respond in time; the message has the end of its log.
+        PlatformError: the server exited, or did not respond in time; the error contains the end of its log.
     """
     deadline = time.monotonic() + timeout_s
     with storage.writing(str(log)):
@@ -98,10 +101,10 @@ def start(
 
 
 def stop(server: Announcement, servers: Path, *, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Stops a server: sends SIGTERM, and SIGKILL after `timeout_s`. A server that is gone is no error.
+    """Stops a server: sends SIGTERM, and SIGKILL after `timeout_s` seconds. If it is gone, nothing happens.
 
     Raises:
-        PlatformError: this process is not allowed to stop it.
+        PlatformError: this process is not allowed to stop it, or it still runs.
     """
     try:
         for number, patience in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 10.0)):
@@ -125,7 +128,7 @@ def stop(server: Announcement, servers: Path, *, timeout_s: float = _STOP_TIMEOU
 
 
 def tail(log: Path, begin: int) -> str:
-    """The last lines of a log, from the byte `begin` on."""
+    """The last 20 lines of a log, at most 8 KiB, after the byte `begin`."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - 8192))
         lines = file.read().decode(errors="replace").strip().splitlines()

@@ -1,4 +1,4 @@
-"""Local endpoint behind the common interface: a folder, a router and processes of this machine."""
+"""Local endpoint: a folder, a router and processes of this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LocalEndpoint:
         folder: the endpoint's folder.
         start_timeout_s: maximum time until a process responds, in seconds.
         lock_timeout_s: maximum time to wait for another deployment, in seconds.
-        claim: of the run that makes changes, as of `EndpointFolder`.
+        claim: claim of the run that makes the changes, as of `EndpointFolder`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LocalEndpoint:
         return self.state().registry
 
     def check(self, version: str) -> None:
-        """Verifies a stored version; one that is not stored is fetched from the registry."""
+        """Verifies a stored version. A version that is not stored is copied from the registry first."""
         state = self.state()
         if not self.folder.version_path(version).is_dir():
             model = registries.model_of(state.registry, version)
@@ -98,7 +98,7 @@ class LocalEndpoint:
         operate.undeploy(self.where, version)
 
     def status(self) -> ServiceStatus:
-        """What the router says."""
+        """The current status, as reported by the router."""
         found = status(self.where)
         traffic = dict(found.traffic) if found.healthy else {}
         return ServiceStatus(traffic, found.url or "", found.healthy, found.why_unhealthy)

@@ -1,4 +1,4 @@
-"""Operation of a local endpoint: promote or remove a stored version, start the endpoint and stop it."""
+"""Operation of a local endpoint: promotes or removes a stored version, starts the endpoint and stops it."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def promote(
 
     Args:
         endpoint: the endpoint's folder.
-        version: a stored one.
+        version: a stored version.
         report: receives progress.
-        why: for the histories.
-        restore: also a version that is marked as bad, which becomes usable again.
-        registry: of the versions; "" for the one that the endpoint knows.
+        why: reason for the histories.
+        restore: whether to promote a version that is marked as bad, which makes it usable again.
+        registry: registry of the versions; "" for the one that the endpoint records.
         start_timeout_s: maximum time until the process responds, in seconds.
         lock_timeout_s: maximum time to wait for another deployment, in seconds.
-        claim: of the run that promotes; None for no such run.
+        claim: claim of the run that promotes; None for a run outside dynamic training.
 
     Returns:
-        The result, and what was done in the registry, or "".
+        The result, and the change of the registry, as a sentence; "" without a registry.
 
     Raises:
-        UsageError: the endpoint or the version does not exist, or is archived.
+        UsageError: the endpoint or the version does not exist, or the version is archived.
         GateRefused: the version is marked as bad.
         DataError: a file of the version is damaged.
-        PlatformError: the process does not start, its predictions differ from the golden rows, the lock is held, or a
-            rollback is not finished.
+        PlatformError: the process does not start, its predictions differ from the golden rows, the lock is held, a
+            rollback is unfinished, or a canary of another version is under way.
     """
     folder = EndpointFolder(endpoint, claim)
     folder.existing()
@@ -82,7 +82,7 @@ def promote(
 
 
 def undeploy(endpoint: str, version: str, *, lock_timeout_s: float = 300.0) -> None:
-    """Removes a stored version that has no traffic; a second call changes nothing.
+    """Removes a stored version without traffic. A second call changes nothing.
 
     Raises:
         UsageError: the endpoint does not exist, or the version has traffic.
@@ -119,12 +119,12 @@ def start(
     Args:
         endpoint: the endpoint's folder.
         report: receives progress.
-        port: moves the endpoint to another port; 0 for the one that it has.
+        port: new port of the endpoint; 0 for its current port.
         start_timeout_s: maximum time until the processes respond, in seconds.
         lock_timeout_s: maximum time to wait for a deployment, in seconds.
 
     Returns:
-        The endpoint's address.
+        URL of the endpoint.
 
     Raises:
         UsageError: the endpoint does not exist, or the port is in use.
@@ -176,10 +176,10 @@ def stop(endpoint: str, *, lock_timeout_s: float = 300.0) -> None:
     check_output(endpoint, ENDPOINT, option="ENDPOINT")
     with locked(endpoint, timeout_s=lock_timeout_s):
         state = folder.read()
-        # The state is written first: a router that is started meanwhile starts nothing.
+        # The state is written first, so that a router that is started concurrently starts no process.
         if state is not None and not state.stopped:
             folder.write(replace(state, stopped=True), state)
         control.stop(folder)
-        # A process that a killed router was starting announces itself first.
+        # Waits until a process that a killed router was starting has announced itself.
         with locked(endpoint, timeout_s=lock_timeout_s, name=LAUNCH_LOCK):
             stop_servers(folder)

@@ -1,7 +1,7 @@
-"""Local deployment: publish a version, start its process, check its golden rows over HTTP, and switch to it.
+"""Local deployment: publishes a version, starts its process, checks its golden rows over HTTP, and switches to it.
 
-Everything happens under the endpoint's lock, and `endpoint.json` is the state: what is begun stands there before its
-first effect. A killed process leaves the old state or the new one, and the same command finishes what it began.
+Every step is under the endpoint's lock. The state is `endpoint.json`, to which an intent is written before its first
+effect. A killed process leaves the old or the new state, and the same command completes the change.
 """
 
 from __future__ import annotations
@@ -45,26 +45,27 @@ class LocalDeployConfig:
     """Options of a local deployment.
 
     Args:
-        model: a Model artifact, or a folder that `serve.modes.pin` wrote: then a table is served without a model.
+        model: path or URI of a Model, or of a folder from `serve.modes.pin`, which serves a table without a model.
         endpoint: the endpoint's folder; created if it does not exist.
-        name: of the model in URLs; None for the problem's name.
-        start_timeout_s: maximum time until the server responds, in seconds.
-        lock_timeout_s: maximum time to wait for another deployment to the same endpoint, in seconds.
-        keep_versions: number of versions to keep besides the live and the previous one.
-        rules: "enforce" refuses rows that break the Model's rules, "warn" predicts and counts them.
-        table: folder of published prediction tables, which the servers answer from first; "" for none, and None for
-            what the Model's Problem declares, or else what the endpoint has.
-        cache_rows: maximum number of fresh answers that a server with `table` caches.
+        name: the model's name in URLs; None for the endpoint's current name, or at first the Problem's name.
+        start_timeout_s: maximum time until the server responds, in seconds, above 0.
+        lock_timeout_s: maximum time to wait for another deployment to the same endpoint, in seconds, 0 or more.
+        keep_versions: number of stored versions besides those in use; older ones are removed.
+        rules: "enforce" refuses rows that break the Model's rules; "warn" predicts and counts those whose values are
+            out of bounds or unknown.
+        table: folder of published prediction tables, in which the servers look up rows first; "" for no table. None for
+            the table that the Model's Problem declares, or else that of the endpoint.
+        cache_rows: maximum number of computed predictions that a server with `table` caches; 0 for no cache.
         log_share: fraction of the predicted rows that the servers log in `requests/` of the folder, in [0, 1]; None for
-            what the endpoint has, at first 0.
-        port: of the endpoint's address; 0 for the one that it has, or a free one.
-        registry: that the Model comes from; "" for the one whose folder holds the Model.
-        why: for the history.
-        claim: of the run that deploys, which changes nothing once it was overtaken; None for no such run.
+            the endpoint's current fraction, at first 0.
+        port: port of the endpoint; 0 for its current port, or at first a free one.
+        registry: registry of the Model; "" for the one whose folder contains the Model.
+        why: reason for the history.
+        claim: claim of the run that deploys; None for a run outside dynamic training. A superseded run changes nothing.
 
     Raises:
-        UsageError: a name that cannot be in a URL, a timeout that is not positive, a negative number of versions, a
-            port or a mode of rules that does not exist, or a cache without a table.
+        UsageError: the name, a timeout, the number of versions, the port, the rules or the fraction is not valid, or
+            there is a cache without a table.
     """
 
     model: str
@@ -97,7 +98,10 @@ class LocalDeployConfig:
         check_count(self.keep_versions, "keep_versions", minimum=0, where="LocalDeployConfig")
 
     def serving(self, state: EndpointState | None) -> ServerOptions:
-        """Options of the servers of an endpoint with a state, or of a new one.
+        """Options of the endpoint's servers.
+
+        Args:
+            state: state of the endpoint; None for a new endpoint.
 
         Raises:
             UsageError: the Model's Problem declares a mode that needs another deployment.
@@ -135,16 +139,16 @@ class LocalDeployConfig:
 def deploy(config: LocalDeployConfig, report: Progress = silent) -> LocalDeployResult:
     """Makes a Model live: publishes it, starts its process, checks its golden rows over HTTP, and switches to it.
 
-    The version that was live becomes `previous`, and its process is stopped after its last request: none fails. A
-    failure before the switch leaves the traffic unchanged. A killed deployment is finished by running it again; a
-    version that is already live and healthy is left unchanged.
+    The version that was live becomes `previous`, and its process is stopped after its last request, so that no request
+    fails. A failure before the switch does not change the traffic. Another call completes a killed deployment. A
+    version that is already live and healthy is not changed.
 
     Raises:
-        UsageError: the folder holds no Model, the endpoint's folder cannot be written, or the port is in use.
+        UsageError: the folder contains no Model, the endpoint's folder cannot be written, or the port is in use.
         GateRefused: the version is marked as bad.
         DataError: the Model is damaged.
-        PlatformError: the process does not start, its predictions differ from the golden rows, the lock is held, or a
-            rollback is not finished.
+        PlatformError: the process does not start, its predictions differ from the golden rows, the lock is held, a
+            rollback is unfinished, or a canary is under way.
     """
     check_output(config.endpoint, ENDPOINT, option="--endpoint", inputs={"--model": config.model})
     version = version_in(config.model)
@@ -174,22 +178,22 @@ def deploy(config: LocalDeployConfig, report: Progress = silent) -> LocalDeployR
 
 
 def version_in(model: str) -> str:
-    """The version of a Model, or of a pinned table; errors as of `model_version` and `read_pinned`."""
+    """The version of a Model or of a pinned table. Raises the errors of `complete_version` and `read_pinned`."""
     return read_pinned(model).version if is_pinned(model) else complete_version(model)
 
 
 def static_table(model: str, table: str | None) -> str | None:
-    """The published tables of which the current one is deployed for a Model whose Problem declares static serving.
+    """The published tables whose current one is deployed, for a Model whose Problem declares static serving.
 
     Args:
-        model: the Model.
-        table: the folder that an option names; "" for none, with which the Model itself answers; None for no option.
+        model: path or URI of the Model.
+        table: the folder that an option names; "" if the option requests the Model itself; None without the option.
 
     Returns:
-        The folder; None where the Model itself is deployed.
+        The folder; None if the Model itself is deployed.
 
     Raises:
-        UsageError: no table is named, nothing is published there, or the table is of another model.
+        UsageError: no table is named, the folder has no published table, or the table is of another model.
         DataError: the Model or the published folder is damaged.
     """
     version = version_in(model)
@@ -217,7 +221,7 @@ def static_table(model: str, table: str | None) -> str | None:
 
 
 def publish(folder: EndpointFolder, model: str, version: str, state: EndpointState | None, report: Progress) -> None:
-    """Copies a Model into the endpoint's folder; a whole copy of a version in use is left as it is."""
+    """Copies a Model into the endpoint's folder. A valid copy of a version in use is not replaced."""
     used = () if state is None else (state.live, state.previous, *state.traffic)
     if version not in used or not _whole(folder.version_path(version)):
         report("publishing the model")
@@ -231,7 +235,7 @@ def _record_registry(folder: EndpointFolder, registry: str) -> None:
 
 
 def _problem(model: str) -> tuple[Mapping[str, Any], str]:
-    """The Problem of a Model as JSON, and where it stands."""
+    """The Problem of a Model as JSON, and the URI of its file."""
     where = storage.join(model, "problem.json")
     problem = storage.read_json(where)
     return (problem if isinstance(problem, dict) else {}), where
@@ -252,7 +256,7 @@ def _problem_name(model: str) -> str:
 
 
 def _whole(version: Path) -> bool:
-    """Whether a version's copy is there and not damaged; one that is damaged is published again."""
+    """Whether a version's copy exists and is not damaged."""
     try:
         verify(str(version))
     except DataError:

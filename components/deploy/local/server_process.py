@@ -1,4 +1,4 @@
-"""Server process: a daemon with the server of an endpoint, forked where a server with TensorFlow waits, else new."""
+"""Server process: a daemon with the server of an endpoint, forked by the fork server if there is one, else new."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ServerProcess:
     """A started server.
 
     Attributes:
-        pid: its process id.
+        pid: process id.
     """
 
     def __init__(self, pid: int, process: subprocess.Popen[bytes] | None) -> None:
@@ -36,15 +36,15 @@ class ServerProcess:
         """Starts `python -m MODULE` with arguments, and with `--inherited-lock`.
 
         Args:
-            arguments: of the server.
-            lock: descriptor that the server inherits.
+            arguments: arguments of the server.
+            lock: descriptor of a lock that the server inherits.
             output: descriptor of its output.
             folder: its working folder.
 
         Raises:
-            PlatformError: the fork server was killed meanwhile, or could not fork.
+            PlatformError: the fork server was killed during the request, or could not fork.
         """
-        # Inside Vertex AI variables with this prefix describe another server; the others are of this process alone.
+        # Inside Vertex AI, variables with this prefix describe another server. `mine` are only for this process.
         mine = {FORK_SERVER, PRELOADED_BYTES}
         environment = {
             name: value for name, value in os.environ.items() if name not in mine and not name.startswith("AIP_")
@@ -77,7 +77,7 @@ class ServerProcess:
         return cls(process.pid, process)
 
     def exited(self) -> str | None:
-        """How it exited, as the end of a sentence; None while it runs."""
+        """How the process exited, as the end of a sentence; None while it runs."""
         if self._process is not None:
             return None if self._process.returncode is None else f"with status {self._process.returncode}"
         try:
@@ -87,14 +87,14 @@ class ServerProcess:
         return None
 
     def kill(self) -> None:
-        """Ends it at once, if it still runs."""
+        """Kills the process, if it still runs."""
         if self.exited() is None:
             os.kill(self.pid, signal.SIGKILL)
 
 
 def _pid_in(answer: bytes) -> int:
     if not answer.strip():
-        # A daemon may run nevertheless: a second one would compete with it.
+        # The server may run nevertheless, and a second one would compete with it.
         raise PlatformError(
             "the server was not started",
             expected="its process id from the process that forks it",

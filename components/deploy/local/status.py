@@ -1,4 +1,4 @@
-"""Endpoint status: the state of the folder, and whether what answers at its address agrees with it."""
+"""Endpoint status: the state of the folder, and whether the router at its address agrees with it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class EndpointStatus:
     """Status of an endpoint.
 
     Attributes:
-        name: of the model in URLs; None where no version was ever live.
-        live: the version that is served.
-        previous: the version that a rollback would restore.
-        url: of the endpoint; None when it was stopped.
-        pid: process id of the live version's server; None when it does not run.
-        healthy: whether the endpoint answers at its address, as its state says, and with `live`.
-        versions: the versions that are stored.
+        name: the model's name in URLs; None if no version was ever live.
+        live: the version that is served; None if no version was ever live.
+        previous: the version that a rollback would return to; None if there is none.
+        url: URL of the endpoint; None if it was stopped.
+        pid: process id of the live version's server; None if it does not run.
+        healthy: whether the router responds with the state's traffic, and the live version responds.
+        versions: the stored versions, sorted by name.
         history: the changes of the traffic, latest last.
         traffic: percentage of the requests by version.
         epoch: number of the last change.
-        registry: that the versions come from; "" if unknown.
-        bad: versions that must not go live again.
-        pending: a deployment or a rollback that is not finished.
-        under_way: whether a process is at work on `pending` now.
-        why_unhealthy: the reason in words; "" where it is healthy.
+        registry: name of the registry that the versions come from; "" if it is unknown.
+        bad: marks by version, of versions that must not go live again.
+        pending: an unfinished deployment, promotion or rollback; None if there is none.
+        under_way: whether a process works on `pending` now.
+        why_unhealthy: the reason, as text; "" if it is healthy.
         serving: the router's report by version: process, restarts, requests, errors, latency.
     """
 
@@ -56,7 +56,7 @@ class EndpointStatus:
 
     @property
     def half_finished(self) -> str:
-        """What was begun and is not finished, as a sentence; "" for nothing."""
+        """The unfinished change, as a sentence without its full stop; "" if there is none."""
         if self.live is None:
             begun = bool(self.versions) and not self.under_way
             return "the first deployment was begun and did not finish. Run it again" if begun else ""
@@ -71,7 +71,7 @@ class EndpointStatus:
 
 
 def status(endpoint: str) -> EndpointStatus:
-    """The status of an endpoint; nothing is started or changed.
+    """The status of an endpoint. It starts and changes nothing.
 
     Raises:
         UsageError: the endpoint does not exist.
@@ -131,7 +131,7 @@ def _why_unhealthy(state: EndpointState, report: Mapping[str, Any] | None) -> st
 
 @dataclass(frozen=True)
 class ListedEndpoint:
-    """An endpoint's folder and its status; `error` is the reason why it cannot be read, or ""."""
+    """An endpoint's folder and its status; if it cannot be read, the status is None and `error` the reason."""
 
     folder: str
     status: EndpointStatus | None
@@ -139,7 +139,7 @@ class ListedEndpoint:
 
 
 def endpoints_of(root: str) -> tuple[ListedEndpoint, ...]:
-    """The endpoints of a pipeline root, by name; none where it has no endpoints."""
+    """The endpoints of a pipeline root, sorted by name; empty if it has none."""
     found = storage.local_path(root) / "endpoints"
     folders = sorted(str(entry) for entry in found.iterdir() if entry.is_dir()) if found.is_dir() else []
     return tuple(map(_listed, folders))

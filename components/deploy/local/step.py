@@ -1,4 +1,4 @@
-"""Local deployment as a step of a pipeline."""
+"""Pipeline step of a local deployment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.core.steps.step import running
 
 
 def run(model: str, endpoint: str, root: str, deployment: Any, rules: str = "enforce") -> None:
-    """Runs the step; arguments as of `component.deploy`."""
+    """Implements `component.deploy`, whose docstring describes the arguments."""
     with running("deploy", root=root) as step:
         step.identity = identity.publish_identity("deploy", identity.model_version_of(model), endpoint)
         config = publisher.LocalDeployConfig(model=model, endpoint=endpoint, rules=rules)  # type: ignore[arg-type]

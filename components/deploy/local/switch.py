@@ -1,4 +1,4 @@
-"""Endpoint switch from one version's process to another's, under the endpoint's lock."""
+"""Switch of an endpoint from the process of one version to that of another, under the endpoint's lock."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class LocalDeployResult:
 
     Attributes:
         version: the version that is live now.
-        previous: the version that a rollback would restore.
-        url: of the endpoint, for its life.
+        previous: the version that a rollback would return to; None if there is none.
+        url: URL of the endpoint.
         pid: process id of the version's server.
-        checked_rows: number of golden rows whose predictions over HTTP agreed.
+        checked_rows: number of golden rows, whose predictions over HTTP all agree.
     """
 
     version: str
@@ -49,12 +49,12 @@ class Switch:
     """Starts and checks a version's process, and gives it the traffic.
 
     Args:
-        folder: of the endpoint.
-        lock: the endpoint's lock, which is held.
+        folder: folder of the endpoint.
+        lock: descriptor of the endpoint's lock, which the caller holds.
         start_timeout_s: maximum time until a process responds, in seconds.
         report: receives progress.
-        serving: options of the servers.
-        port: of the endpoint; 0 for the one that it has, or any free one.
+        serving: options of the servers; None for the defaults.
+        port: port of the endpoint; 0 for its current port, or at first a free one.
     """
 
     def __init__(
@@ -74,14 +74,19 @@ class Switch:
         self._port = port
 
     def to(self, version: str, name: str, action: Action, by: Origin, state: EndpointState | None) -> LocalDeployResult:
-        """Gives all traffic to `version`; if it has it and its golden rows agree, only what was pending is settled.
+        """Gives all traffic to `version`. If it already has all traffic and its golden rows agree, it ends the intent.
 
         Args:
-            version: a stored one.
-            name: of the model in URLs.
-            action: that the history names.
+            version: a stored version.
+            name: the model's name in URLs.
+            action: action for the history.
             by: origin of the change.
-            state: that was read under the lock, with the intent in it; None before the first deployment.
+            state: the state that was read under the lock, with the intent; None before the first deployment.
+
+        Raises:
+            UsageError: the port is in use.
+            PlatformError: the process does not start, its predictions differ from the golden rows, or the router does
+                not start or switch in time.
         """
         golden = read_golden(str(self._folder.version_path(version)))
         port = self._port or (state.port if state is not None else 0) or control.free_port()
@@ -103,7 +108,7 @@ class Switch:
             after = replace(_after(state, name, version, action, by), port=port, stopped=False, **vars(self._serving))
             self._folder.write(after, state)
         except BaseException:
-            # Unless it has traffic: then the router decides.
+            # The router manages a process with traffic.
             written = self._folder.read()
             if written is None or version not in written.traffic:
                 launcher.stop(server, self._folder.servers)
@@ -116,13 +121,13 @@ class Switch:
         return LocalDeployResult(version, after.previous, str(after.url), server.pid, rows)
 
     def prepare(self, version: str, name: str, state: EndpointState | None) -> tuple[Announcement, int]:
-        """Starts a process of a stored version, or takes the one that has traffic, and checks its golden rows.
+        """Starts a process of a stored version, or uses the one that has traffic, and checks its golden rows.
 
         Returns:
-            The process, and the number of rows that agree.
+            The process, and the number of rows, which all agree.
 
         Raises:
-            PlatformError: it does not start, or a prediction differs: the process is stopped, unless it has traffic.
+            PlatformError: the process does not start, or a prediction differs. It is stopped, unless it has traffic.
         """
         golden = read_golden(str(self._folder.version_path(version)))
         server = self._ready(version, name, state)
@@ -141,7 +146,7 @@ class Switch:
         return same and dict(state.traffic) == {version: 100} and not state.stopped
 
     def _live_rows(self, state: EndpointState, golden: Mapping[str, Any]) -> int | None:
-        """Number of golden rows that agree at the endpoint's address, or None if any differs."""
+        """Number of golden rows if all agree at the endpoint's address; None if one differs or it does not respond."""
         if not client.healthy(str(state.url), state.live):
             return None
         try:
@@ -161,7 +166,7 @@ class Switch:
                 if server.version == version and server.url is not None and client.healthy(server.url, version):
                     return server
         elif state is None or version not in state.traffic:
-            # Left by a killed attempt, with options that nobody knows now.
+            # A killed attempt left it, and its options are unknown.
             for server in processes.running(str(self._folder.servers)):
                 if server.version == version:
                     launcher.stop(server, self._folder.servers)
@@ -179,10 +184,10 @@ class Switch:
         )
 
     def wait(self, state: EndpointState, version: str, pid: int | None = None) -> None:
-        """Waits until the router sends requests as the state says, with a process of `version`, or that of `pid`.
+        """Waits until the router uses the traffic of the state, with a process of `version`, or with the process `pid`.
 
         Raises:
-            PlatformError: it does not in time.
+            PlatformError: the router does not switch within 30 s.
         """
         deadline = time.monotonic() + _SWITCH_TIMEOUT_S
         while True:
@@ -217,10 +222,13 @@ def stop_servers(folder: EndpointFolder) -> None:
 
 
 def read_golden(model: str) -> Mapping[str, Any]:
-    """The golden rows of a Model, or keys of a pinned table, with the predictions for them.
+    """The golden rows of a Model, or keys of a pinned table, with their predictions.
+
+    Returns:
+        The members `instances` and `predictions`, lists of equal length, 1 or more.
 
     Raises:
-        UsageError: the folder holds no Model.
+        UsageError: the folder contains no Model.
         DataError: the Model has no golden rows.
     """
     golden = golden_rows(model) if is_pinned(model) else open_model(model).golden() or {}
@@ -240,8 +248,8 @@ def _after(state: EndpointState | None, name: str, version: str, action: Action,
     if state is None:
         return EndpointState(name, version, None).switched(version, action, by, previous=None)
     if dict(state.traffic) == {version: 100}:
-        # Its process was gone: the same version is served again, and nothing new went live.
+        # The process of the live version was gone. It is served again, which is no change of the traffic.
         return replace(state, name=name).settled("deploy")
-    # Back from a canary, the live version stays what it was; back to an older one, nothing is before it.
+    # After a canary, `previous` does not change. After a rollback to an older version, there is no previous one.
     previous = state.previous if state.live == version else None if action == "rollback" else state.live
     return replace(state, name=name).switched(version, action, by, previous=previous)

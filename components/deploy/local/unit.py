@@ -28,7 +28,7 @@ _CLI = "headrace.pipelines.cli"
 
 
 def unit(endpoint: str) -> str:
-    """The text of a unit of systemd, for a user or the system, with absolute paths of this machine.
+    """The text of a systemd unit, for a user or the system, with absolute paths of this machine.
 
     Args:
         endpoint: the endpoint's folder.
@@ -43,7 +43,7 @@ def unit(endpoint: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """An argument as systemd.service(5) reads it: quoted, without specifiers and variables."""
+    """An argument in the syntax of systemd.service(5): quoted, with specifiers and variables escaped."""
     for special, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$"), ("\n", "\\n")):
         argument = argument.replace(special, written)
     return f'"{argument}"'

@@ -33,17 +33,17 @@ def deploy(
         endpoint: projects/PROJECT/locations/REGION/endpoints/ID.
         root: pipeline root, where the run's records are stored; "" for no records.
         deployment: name, versions and traffic of the endpoint.
-        machine_type: of each replica.
+        machine_type: machine type of each replica.
         traffic: percentage of the requests; the first model gets all.
         min_replicas, max_replicas: bounds of autoscaling.
-        labels: of the endpoint, for billing.
-        accelerator, accelerator_count: in each replica, or "" and 0.
-        service_account: of the server, or "".
-        encryption_key: a key of Cloud KMS, or "".
+        labels: labels of a new endpoint, for billing.
+        accelerator, accelerator_count: accelerator type of each replica, and their number; "" and 0 for none.
+        service_account: service account of the server; "" for the service's default.
+        encryption_key: name of a Cloud KMS key for a new endpoint; "" for Google's own key.
         timeout_minutes: maximum time until the model is served, in minutes.
         dedicated: whether a new endpoint is a dedicated public one: requests of 10 MB, at its own host.
         inference_timeout_s: timeout of a request to a dedicated endpoint, in seconds, 1 to 3600.
-        claim: output of `claim`, for a run of dynamic training, which is refused if it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run is refused.
     """
     from headrace.components.deploy.vertex import step
     from headrace.components.deploy.vertex.deploy import VertexDeployConfig

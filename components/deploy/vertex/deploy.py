@@ -1,4 +1,4 @@
-"""Vertex AI deployment: created once, found again by its id, with a given percentage of the endpoint's traffic."""
+"""Vertex AI deployment: deploys a model once, with a given percentage of the endpoint's traffic."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROLE = "roles/aiplatform.user"
 
 
 def check_name(endpoint: str) -> None:
-    """Refuses what is no resource name of an endpoint.
+    """Checks the resource name of an endpoint.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the name is not valid.
     """
     if not _NAME.match(endpoint):
         raise UsageError(
@@ -36,14 +36,14 @@ def check_name(endpoint: str) -> None:
 
 @dataclass(frozen=True)
 class VertexDeployConfig:
-    """Options of a deployment; fields as the arguments of `component.deploy`, and:
+    """Options of a deployment. Other fields as the arguments of `component.deploy`.
 
     Args:
-        replaces_idle: whether deployments without traffic are undeployed, also where the new one has none: without it,
-            the deployments of canaries that ended would stay.
+        replaces_idle: whether deployments without traffic are undeployed even if the new one does not get all traffic.
+            It removes the deployments of earlier canaries.
 
     Raises:
-        UsageError: a name or a number that the service would reject.
+        UsageError: the endpoint's name, the traffic, the timeout or the numbers of replicas are not valid.
     """
 
     model: str
@@ -85,9 +85,9 @@ class VertexDeployResult:
     Attributes:
         deployed: id of the deployment.
         traffic: percentage of the requests by id of deployment.
-        previous: id of the deployment that had most of the traffic before, or None.
+        previous: id of the other deployment with the most traffic before; None if none had traffic.
         removed: ids of deployments that were undeployed.
-        url: URL of predictions.
+        url: URL of predictions; "" if it is not known yet.
     """
 
     deployed: str
@@ -98,10 +98,10 @@ class VertexDeployResult:
 
 
 def predict_url(endpoint: Any) -> str:
-    """URL of predictions, or "" if it is not known yet: a dedicated endpoint accepts requests at its own host only.
+    """URL of predictions; "" if it is not known yet. A dedicated endpoint accepts requests only at its own host.
 
     Args:
-        endpoint: of google.cloud.aiplatform.
+        endpoint: an Endpoint of google.cloud.aiplatform.
     """
     name = str(endpoint.resource_name)
     shared_host = f"{name.split('/')[3]}-aiplatform.googleapis.com"
@@ -113,8 +113,9 @@ def deploy(config: VertexDeployConfig, report: Progress = silent) -> VertexDeplo
     """Deploys a model, unless it is already deployed, and splits the traffic.
 
     Raises:
-        UsageError: access denied, no quota, an invalid request, or an endpoint that is not dedicated as configured.
-        PlatformError: the service failed, or another run created the endpoint at the same time.
+        UsageError: access is denied, the quota is exceeded, the request is not valid, or the existing endpoint is not
+            dedicated as configured.
+        PlatformError: the service failed, or the deployment did not finish in time.
     """
     from google.cloud import aiplatform
 
@@ -164,14 +165,17 @@ def deploy(config: VertexDeployConfig, report: Progress = silent) -> VertexDeplo
 
 
 def split_traffic(others: Mapping[str, int], new: str, percent: int) -> dict[str, int]:
-    """The traffic split of an endpoint in which one deployment has `percent`; the others keep their proportions.
+    """The traffic split of an endpoint in which one deployment has `percent`. The others retain their proportions.
 
-    Where no other has traffic, the new one gets all: the service rejects percentages that do not sum to 100.
+    If no other deployment has traffic, the new one gets all, because the percentages must sum to 100.
 
     Args:
         others: percentage by id of deployment, without the new one.
         new: id of the new deployment.
-        percent: 0 to 100.
+        percent: percentage of the new deployment, 0 to 100.
+
+    Returns:
+        Whole percentage by id of deployment.
     """
     total = sum(others.values())
     if not total:
@@ -179,7 +183,7 @@ def split_traffic(others: Mapping[str, int], new: str, percent: int) -> dict[str
     left = 100 - percent
     exact = {key: value * left / total for key, value in others.items()}
     split = {key: int(value) for key, value in exact.items()}
-    # Whole percentages by the largest remainder, so that they sum to 100.
+    # Rounded by the method of largest remainders, so that they sum to 100.
     for key in sorted(exact, key=lambda k: (split[k] - exact[k], k))[: left - sum(split.values())]:
         split[key] += 1
     return {**split, new: percent}
@@ -192,7 +196,7 @@ def _endpoint(config: VertexDeployConfig, report: Progress) -> Any:
     project, location, endpoint_id = config.endpoint.split("/")[1::2]
     endpoint = aiplatform.Endpoint(config.endpoint)
     try:
-        # The client sends the request at the first access.
+        # The client sends a request only at the first access.
         endpoint.list_models()
         return endpoint
     except api.NotFound:
@@ -214,7 +218,7 @@ def _endpoint(config: VertexDeployConfig, report: Progress) -> Any:
 
 
 def _check_kind(config: VertexDeployConfig, endpoint: Any) -> None:
-    """Refuses an existing endpoint that is not as configured: what is set at its creation is not changed."""
+    """Refuses an existing endpoint that differs from the options that only its creation can set."""
     if not config.dedicated:
         return
     fix = "Deploy to another endpoint, or undeploy its models and delete it: the next deployment creates it"
@@ -239,7 +243,7 @@ def _check_kind(config: VertexDeployConfig, endpoint: Any) -> None:
 
 
 def _take_away(endpoint: Any, traffic: Mapping[str, int], now: str, previous: str | None) -> tuple[str, ...]:
-    """Undeploys deployments without traffic, except the one for a rollback: each costs its machines."""
+    """Undeploys deployments without traffic, which cost their machines, except the one for a rollback."""
     idle = sorted({d.id for d in endpoint.list_models()} - {now, previous})
     idle = [one for one in idle if not traffic.get(one)] if previous is not None else []
     for one in idle:

@@ -1,4 +1,4 @@
-"""Vertex AI deployment as a step of a pipeline."""
+"""Pipeline step of a Vertex AI deployment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.core.steps.step import running
 
 
 def run(config: VertexDeployConfig, root: str, deployment: Any, claim: Mapping[str, Any] | None = None) -> None:
-    """Runs the step; arguments as of `component.deploy`."""
+    """Implements `component.deploy`, whose docstring describes the arguments."""
     with running("deploy", root=root) as step:
         version, uri = registered_model(config.model)
         step.identity = identity.publish_identity("deploy", version, config.endpoint)
@@ -28,7 +28,7 @@ def run(config: VertexDeployConfig, root: str, deployment: Any, claim: Mapping[s
         entry = config.model.partition("@")[0]
         registries.refuse_bad(entry, version)
         may_begin(Claim.from_json(claim or {}), "deploy")
-        # A run of dynamic training that is decided by a canary; the machines of earlier ones are not needed.
+        # In dynamic training with a canary, the machines of earlier canaries are not needed.
         config = replace(config, replaces_idle=bool(claim) and config.traffic == 0)
         result = deploy(config, step.progress)
         VertexEndpoint(config.endpoint, registry=entry).record(origin("deployed by a pipeline"))

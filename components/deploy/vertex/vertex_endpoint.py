@@ -1,7 +1,7 @@
-"""Vertex AI endpoint behind the common interface: traffic at the service, intent and history beside the registry.
+"""Vertex AI endpoint, with its intent and history next to the registry.
 
-The service holds deployed models and a traffic split. `endpoints/ID.json`, next to the registry's `registry.json` on
-gs://, holds what is intended, marked and done, and is changed by compare-and-set.
+The service stores deployed models and a traffic split. `endpoints/ID.json`, next to the registry's `registry.json` on
+gs://, stores the intent, the marks and the history, and is changed by compare-and-set.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ FOLDER = "endpoints"
 
 @dataclass(frozen=True)
 class _Deployed:
-    """Deployed models and their traffic: ids and percentages by version, and the URL of predictions.
+    """Deployed models and their traffic: ids and percentages by version, the registry, and the URL of predictions.
 
-    Versions are in the order of the numbers that the registry gave them. Of a version that is deployed twice the id is
-    that of the deployment with more traffic, and the percentage that of both.
+    Versions are in the order of their numbers in the registry. If a version is deployed twice, the id is that of the
+    deployment with more traffic, and the percentage is the sum of both.
     """
 
     ids: Mapping[str, str]
@@ -48,7 +48,7 @@ class VertexEndpoint:
 
     Args:
         name: projects/PROJECT/locations/REGION/endpoints/ID.
-        registry: projects/PROJECT/locations/REGION/models/ID; "" for the model of the deployed versions.
+        registry: projects/PROJECT/locations/REGION/models/ID; "" for the registry of the deployed versions.
 
     Raises:
         UsageError: the name is not valid.
@@ -66,11 +66,11 @@ class VertexEndpoint:
         return self._name
 
     def changing(self) -> AbstractContextManager[None]:
-        """Nothing is held: of two changes at once, the one that is written second is refused."""
+        """An empty context. Of two concurrent changes, the one that is written second is refused."""
         return nullcontext()
 
     def state(self) -> EndpointState:
-        """The service's traffic, with the marks, the intent and the history."""
+        """The traffic that the service reports, with the marks, the intent and the history."""
         deployed = self._deployed()
         uri = self._uri(deployed.entry)
         found = read_with_token(uri)
@@ -80,11 +80,11 @@ class VertexEndpoint:
         return observed(written, deployed.traffic, list(deployed.ids), name, self._name)
 
     def deployments(self) -> Mapping[str, str]:
-        """Ids of the deployed models, which their servers have in AIP_DEPLOYED_MODEL_ID."""
+        """Ids of the deployed models by version. Their servers read them from AIP_DEPLOYED_MODEL_ID."""
         return self._deployed().ids
 
     def write(self, state: EndpointState, before: EndpointState) -> None:
-        """Replaces the state that `state` read."""
+        """Replaces the state that `state` read last, unless another process changed it."""
         if self._read is None:
             raise PlatformError("the state of the endpoint was not read", where=self._name)
         uri, token = self._read
@@ -100,7 +100,7 @@ class VertexEndpoint:
         return self._registry or self._deployed().entry
 
     def check(self, version: str) -> None:
-        """Refuses a version that is not deployed: it has no machines that could answer."""
+        """Refuses a version that is not deployed, because it has no machines."""
         deployed = self._deployed()
         if version not in deployed.ids:
             raise UsageError(
@@ -112,7 +112,7 @@ class VertexEndpoint:
             )
 
     def shift(self, state: EndpointState, pending: PendingChange, report: Progress) -> str:
-        """Gives the version all traffic; the service does so without a failed request."""
+        """Gives the version all traffic. The service shifts it without failed requests."""
         by = Origin(pending.who, pending.at, pending.why)
         return self._all_to(state, pending.version, "rollback", by, report)
 
@@ -134,7 +134,7 @@ class VertexEndpoint:
             self._service().update(traffic_split=split)
 
     def undeploy(self, version: str) -> None:
-        """Undeploys a version: its machines cost nothing more."""
+        """Undeploys a version without traffic, which releases its machines."""
         deployed = self._deployed()
         if deployed.traffic.get(version):
             raise UsageError(
@@ -145,7 +145,7 @@ class VertexEndpoint:
                 self._service().undeploy(deployed.ids[version])
 
     def status(self) -> ServiceStatus:
-        """The traffic split, and the address of predictions."""
+        """The traffic split, and the URL of predictions."""
         deployed = self._deployed()
         shares = {version: percent for version, percent in deployed.traffic.items() if percent}
         return ServiceStatus(shares, deployed.url, bool(shares), "" if shares else "no deployed model has traffic")
@@ -155,7 +155,7 @@ class VertexEndpoint:
         return self.state().history
 
     def record(self, by: Origin) -> None:
-        """Writes the present traffic into the history, after a deployment that another step made."""
+        """Adds the current traffic to the history, after a deployment by another step."""
         state = self.state()
         if state.history and state.history[-1].traffic == state.traffic and state.history[-1].who:
             return
@@ -199,7 +199,7 @@ class VertexEndpoint:
             return bool(one.model.partition("@")[0] == entry)
 
         def order(one: Any) -> tuple[int, int, str]:
-            # Not by time: a version that is deployed again is no newer one.
+            # Not by time: deploying a version again does not make it newer.
             return int(one.model_version_id or 0) if ours(one) else 0, int(split.get(one.id, 0)), one.id
 
         ids: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Creation of a model monitor at Vertex AI, and of its schedule: found again by their names, and changed."""
+"""Creation or update of a model monitor and its schedule at Vertex AI, which are identified by their names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.core.progress import Progress, silent
 
 _ROLE = "roles/aiplatform.user"
 _TIMEOUT_S = 60.0
-# The operation of a model monitor makes a table and a folder.
+# The operation creates a table and a folder as well.
 _CREATION_S = 900.0
 _MONITOR = (
     "model_monitoring_target",
@@ -35,7 +35,7 @@ class CreatedMonitor:
 
     Attributes:
         monitor, schedule: resource names.
-        new: whether the monitor was created; else it was changed.
+        new: whether the monitor was created; False if it was updated.
     """
 
     monitor: str
@@ -44,15 +44,15 @@ class CreatedMonitor:
 
 
 def put_model_monitor(problem: Problem, config: ModelMonitorConfig, report: Progress = silent) -> CreatedMonitor:
-    """Creates the model monitor of a Problem and its schedule, or changes those that are there. Again, nothing changes.
+    """Creates the model monitor of a Problem and its schedule, or updates existing ones. Repeating changes nothing.
 
     Args:
-        problem: with the thresholds.
-        config: what it is about.
+        problem: declares the thresholds.
+        config: options of the model monitor.
         report: receives progress.
 
     Raises:
-        UsageError: access denied, or the service refuses it.
+        UsageError: access is denied, or the service rejects the model monitor.
         PlatformError: the service failed; the same call may succeed later.
     """
     from google.cloud.aiplatform import initializer, utils

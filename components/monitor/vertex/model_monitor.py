@@ -1,8 +1,8 @@
 """Model monitor of Vertex AI: its schema, thresholds and schedule, from a Problem, in the service's JSON.
 
 The service compares the requests that an endpoint logs with the training data, by the Jensen-Shannon divergence, and
-raises an alert above a threshold: skew of features and of predictions. It does not take the sampling error off, and has
-neither the other thresholds of a Problem's `monitor` nor late labels: `not_there` names them.
+raises an alert above a threshold: skew of features and of predictions. It does not subtract the sampling error. It has
+neither late labels nor the other thresholds of a Problem's `monitor`, which `not_there` returns.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ _FORMATS = {".csv": "CSV", ".jsonl": "JSONL"}
 
 @dataclass(frozen=True)
 class ModelMonitorConfig:
-    """What a model monitor is about.
+    """Options of a model monitor.
 
     Args:
         endpoint: projects/PROJECT/locations/REGION/endpoints/ID, which logs requests and responses.
         model: the deployed version, projects/PROJECT/locations/REGION/models/ID@NUMBER.
-        training_data: raw rows that the model was trained on: gs://... of CSV or JSON lines, or
-            bigquery://PROJECT.DATASET.TABLE.
+        training_data: raw rows of the training: gs://... of CSV or JSON lines, or bigquery://PROJECT.DATASET.TABLE.
         output: gs:// prefix of the service's metrics.
-        cron: when requests are measured, in UTC.
-        window: of requests that are measured: a number and h, d or w.
-        emails: that get alerts.
+        cron: schedule of the measurements, a cron expression in UTC.
+        window: window of the measured requests: a number and h, d or w.
+        emails: addresses that get alerts.
 
     Raises:
-        UsageError: a value that the service would refuse.
+        UsageError: a value is not valid.
     """
 
     endpoint: str
@@ -80,7 +79,11 @@ class ModelMonitorConfig:
         return "/".join(self.endpoint.split("/")[:4])
 
     def dataset(self) -> dict[str, Any]:
-        """The training data, as a `ModelMonitoringInput`."""
+        """The training data as a `ModelMonitoringInput`.
+
+        Raises:
+            UsageError: the service cannot read the training data.
+        """
         data = self.training_data
         if data.startswith("bigquery://"):
             return {"columnizedDataset": {"bigquerySource": {"tableUri": f"bq://{data.removeprefix('bigquery://')}"}}}
@@ -99,8 +102,8 @@ def model_monitor(problem: Problem, config: ModelMonitorConfig) -> dict[str, Any
     """A `ModelMonitor` with the thresholds of the Problem's `monitor`.
 
     Args:
-        problem: names the features, the label and the thresholds.
-        config: what it is about.
+        problem: declares the features, the label and the thresholds.
+        config: options of the model monitor.
     """
     found = _MODEL.match(config.model)
     assert found is not None
@@ -169,7 +172,7 @@ def schedule(problem: Problem, config: ModelMonitorConfig, monitor: str) -> dict
 
 
 def not_there(problem: Problem) -> Mapping[str, Any]:
-    """The thresholds of the Problem that the service does not have, by name; `headrace monitor` keeps them."""
+    """The thresholds of the Problem that the service does not support, by name; `headrace monitor` applies them."""
     monitor = problem.monitor or Monitor()
     names = ("missing", "unknown", "invalid", "metric_loss", "data_age_hours", "model_age_days")
     return {name: value for name in names if (value := getattr(monitor, name)) is not None}

@@ -21,9 +21,9 @@ def register(
         root: pipeline root, where the run's records are stored; "" for no records.
         model: the Model.
         evaluation: its Evaluation.
-        claim: output of `claim`, for a run of dynamic training, which changes nothing if it was overtaken; or {}.
-        promote: whether it becomes the champion; if not, a later task decides, and without a claim it becomes the
-            champion only if the registry has no champion.
+        claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run changes nothing.
+        promote: whether it becomes the champion; otherwise a later task decides. Without a claim, it becomes the
+            champion anyway if the registry has no champion.
 
     Returns:
         URI of the model in the registry.

@@ -1,9 +1,9 @@
 """Folder registry: a copy of every registered version of a model, and aliases such as the champion.
 
 versions/VERSION/   on a disk: the Model, its evaluation.json, and registered.json with the digest of every file
-versions/VERSION/DIGEST/   in an object store, where folders cannot be renamed: named for the content, so that two runs
-                    that register at once never mix their files
-registry.json       versions with their status, aliases and the history, changed by compare-and-set alone
+versions/VERSION/DIGEST/   in an object store, where folders cannot be renamed: named after the content, so that two
+                    runs that register concurrently never mix their files
+registry.json       versions with their status, aliases and the history, changed only by compare-and-set
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Registry(ModelRegistry):
     """Versions of one problem's model in a folder or an object store, safe for concurrent processes and threads.
 
     Args:
-        folder: of the registry; created at the first registration.
+        folder: path or URI of the registry; the first registration creates it.
         who, clock, claim: as of `ModelRegistry`.
     """
 
@@ -65,26 +65,26 @@ class Registry(ModelRegistry):
         self._uri = storage.join(folder, REGISTRY.state)
 
     def state(self) -> RegistryState:
-        """Versions, aliases and history; errors as of `ModelRegistry.state`."""
+        """Versions, aliases and history. Raises the errors of `ModelRegistry.state`."""
         found = read_with_token(self._uri)
         return self._parsed(None if found is None else json_of(found.content, self._uri))
 
     def register(self, model_dir: str, evaluation_dir: str | None = None, *, why: str = "") -> str:
         """Copies a Model and its Evaluation under the model's version.
 
-        A version is registered once: registering it again changes nothing.
+        Registering a registered version again changes nothing.
 
         Args:
-            model_dir: a Model artifact.
-            evaluation_dir: the Evaluation of that model, if there is one.
-            why: for the history.
+            model_dir: path or URI of a Model.
+            evaluation_dir: path or URI of its Evaluation; None without one.
+            why: reason for the history.
 
         Returns:
             The version.
 
         Raises:
             DataError: the Model is damaged, or the Evaluation belongs to another model.
-            UsageError: the folder holds no Model, or the registry cannot be written.
+            UsageError: the folder contains no Model, or the registry cannot be written.
             GateRefused: the version is marked as bad.
             PlatformError: another process held the registry's lock for too long, or the disk or the service failed.
         """
@@ -93,7 +93,7 @@ class Registry(ModelRegistry):
         evaluation = None if evaluation_dir is None else read_evaluation(evaluation_dir, version)
         state = self.state()
         if version in state.versions:
-            # Refuses a bad version.
+            # Raises an error for a bad version.
             state.registered(version, "", "", "", self._origin(why))
             return version
         facts = facts_of(model_dir, evaluation)
@@ -101,13 +101,13 @@ class Registry(ModelRegistry):
         with storage.at_hand(model_dir) as source:
             place = publish(source, version, facts, evaluation)
         stored = storage.join(self.folder, place)
-        # Of two that register at once, the record is that of the first.
+        # If two processes register it concurrently, the record is that of the first.
         digest, approval = digest_of_record(stored), str(read_record(stored).get("approval"))
         self._change(lambda now, by: now.registered(version, place, digest, approval, by), why)
         return version
 
     def path(self, version: str) -> str:
-        """The URI of a registered version's Model; errors as of `ModelRegistry.path`."""
+        """The path or URI of a registered version's Model. Raises the errors of `ModelRegistry.path`."""
         return self._path(self.state().get(check_version(version, self.folder)))
 
     def champion(self, version: str = "") -> RegisteredVersion:
@@ -116,7 +116,7 @@ class Registry(ModelRegistry):
         Raises:
             UsageError: there is no champion, or the version does not exist or is archived.
             GateRefused: the version is marked as bad.
-            DataError: registry.json or the version's record was damaged.
+            DataError: registry.json or the version's record is damaged.
         """
         state = self.state()
         chosen = version or state.aliases.get(CHAMPION)
@@ -149,15 +149,15 @@ class Registry(ModelRegistry):
         return uri
 
     def _copy(self, source: Path, version: str, facts: Mapping[str, Any], evaluation: bytes | None) -> str:
-        """Copies a Model on a disk, atomically, and returns its place."""
+        """Copies a Model to a disk, atomically, and returns its folder relative to the registry."""
         place = f"versions/{check_version(version, self.folder)}"
         target = storage.local_path(storage.join(self.folder, place))
         with locked(self.folder), storage.writing(str(target)):
             target.parent.mkdir(exist_ok=True)
-            # Only the holder of the lock copies: these were left by killed registrations.
+            # Only the holder of the lock copies, so these are leftovers of killed registrations.
             for left in target.parent.glob(".*"):
                 shutil.rmtree(left, ignore_errors=True)
-            # One that is there is whole: it was renamed by a registration that was killed before it was recorded.
+            # An existing folder is complete: it was renamed by a registration that was killed before it was recorded.
             if not target.exists():
                 self._copy_to(target, source, facts, evaluation)
         return place
@@ -175,7 +175,7 @@ class Registry(ModelRegistry):
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _upload(self, source: Path, version: str, facts: Mapping[str, Any], evaluation: bytes | None) -> str:
-        """Copies a Model to an object store, the record last, and returns its place."""
+        """Copies a Model to an object store, the record last, and returns its folder relative to the registry."""
         files = measure(str(source))
         if evaluation is not None:
             files[EVALUATION] = FileDigest(len(evaluation), hashlib.sha256(evaluation).hexdigest())

@@ -1,4 +1,4 @@
-"""Folder registry steps of a pipeline."""
+"""Pipeline steps of a folder registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(
     claim: Mapping[str, Any] | None = None,
     promote: bool = True,
 ) -> str:
-    """Runs the step; arguments as of `component.register`."""
+    """Implements `component.register`, whose docstring describes the arguments."""
     with running("register", root=root) as step:
         version = identity.model_version_of(model.path)
         step.identity = identity.publish_identity("register", version, registry)
@@ -29,7 +29,7 @@ def run(
         may_begin(held, "register")
         folder = Registry(registry, claim=held)
         known = folder.state().versions.get(version)
-        # A canary of an earlier attempt at the run was rolled back: its next task finds that.
+        # A canary of an earlier attempt was rolled back: a bad version is not registered, and the next task detects it.
         if held is None or known is None or known.status != "bad":
             version = folder.register(model.path, evaluation.path)
             if promote or (held is None and CHAMPION not in folder.aliases()):
@@ -48,7 +48,7 @@ def champion(
     csv: str = "",
     cache: bool = True,
 ) -> tuple[str, str, str]:
-    """Runs the step; arguments as of `component.champion`."""
+    """Implements `component.champion`, whose docstring describes the arguments."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
         found = Registry(registry).champion(version)
@@ -67,7 +67,7 @@ def resolve(
     csv: str,
     cache: bool,
 ) -> tuple[str, str]:
-    """Runs the step; arguments as of `component.resolve`."""
+    """Implements `component.resolve`, whose docstring describes the arguments."""
     with running("resolve", root=root) as step:
         step.identity = identity.resolve_identity(registry, champion, str(training.get("warm_start", "")), data)
         measured = version_of(data, data_version, csv)

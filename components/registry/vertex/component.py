@@ -31,12 +31,12 @@ def register(
         model: the Model.
         evaluation: its Evaluation.
         serving_image: container image of the model's server.
-        aliases: of the version; other versions lose them.
-        labels: of the model, for billing.
-        encryption_key: a key of Cloud KMS, or "".
+        aliases: aliases of the version; other versions lose them.
+        labels: labels of the model, for billing.
+        encryption_key: name of a Cloud KMS key; "" for Google's own key.
         rules: enforce lets the version's server refuse rows that break the rules of the Model's Problem; warn lets it
             predict and count those whose values are out of bounds or unknown.
-        claim: output of `claim`, for a run of dynamic training, which changes nothing if it was overtaken; or {}.
+        claim: output of `claim`, for a run of dynamic training; {} for other runs. A superseded run changes nothing.
         traffic_log: gs:// prefix where the version's servers write their counts of requests, by which a canary is
             decided; "" for no counts.
         serving: mode, table and cache_rows of the version's servers; {} for those of the Model's Problem.

@@ -1,4 +1,4 @@
-"""Vertex AI Model Registry lookup: finds models by their names, with a version or an alias."""
+"""Lookup of models in Vertex AI's Model Registry, by a name with a version or an alias."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class RegistryModel:
     """A model in the registry.
 
     Attributes:
-        name: projects/PROJECT/locations/REGION/models/ID@VERSION, the version a number.
-        uri: of its files, on gs://.
+        name: projects/PROJECT/locations/REGION/models/ID@NUMBER, with the number of the version.
+        uri: gs:// URI of its files.
     """
 
     name: str
@@ -74,7 +74,7 @@ def find(name: str) -> RegistryModel:
 
     Raises:
         UsageError: the model does not exist, or access is denied.
-        DataError: the registry has no URI of its files.
+        DataError: the registry has no gs:// URI of its files.
         PlatformError: the service failed.
     """
     from google.cloud import aiplatform
@@ -108,8 +108,11 @@ def place_of(text: str, registry: str) -> str:
     """The gs:// URI or path of a Model; "" for "".
 
     Args:
-        text: a URI, a path, or a name as of `full_name`.
+        text: a URI, an absolute path, or a name as of `full_name`.
         registry: as of `full_name`.
+
+    Raises:
+        UsageError, DataError, PlatformError: as of `full_name` and `find`.
     """
     if not text or "://" in text or text.startswith("/"):
         return text
@@ -119,13 +122,13 @@ def place_of(text: str, registry: str) -> str:
 def champion(
     registry: str, root: str, version: str, data: str = "", data_version: str = "", csv: str = "", cache: bool = True
 ) -> tuple[str, str, str, str]:
-    """Runs the step; arguments as of `component.champion`."""
+    """Implements `component.champion`, whose docstring describes the arguments."""
     with running("champion", root=root) as step:
         step.identity = identity.champion_identity(registry, version)
         found = find(full_name(version or CHAMPION, registry))
         chosen = version_of(found.uri)
         if version:
-            # The champion is usable; a version that a schedule names may have been marked as bad since.
+            # The champion is always usable, but a version that a schedule names may be marked as bad by now.
             entry = found.name.partition("@")[0]
             known = VertexRegistry(entry).state()
             if chosen in known.versions:
@@ -146,7 +149,7 @@ def resolve(
     csv: str = "",
     cache: bool = True,
 ) -> tuple[str, dict[str, Any], str, str]:
-    """Runs the step; arguments as of `component.resolve`."""
+    """Implements `component.resolve`, whose docstring describes the arguments."""
     with running("resolve", root=root) as step:
         request = TrainingRequest.from_json(training)
         step.identity = identity.resolve_identity(registry, champion, request.warm_start, data)
@@ -164,7 +167,7 @@ def resolve(
 
 
 def _number(registry: Any, version: str) -> str:
-    """The registry's number of a headrace version.
+    """The number, in the service, of a headrace version.
 
     Raises:
         google.api_core.exceptions.NotFound: the version does not exist.
@@ -176,7 +179,7 @@ def _number(registry: Any, version: str) -> str:
 
 
 def _mounted(uri: str) -> str:
-    """The path of a gs:// URI in the mounts of tasks and custom jobs: TensorFlow reads it as any other file."""
+    """The path of a gs:// URI in the mounts of tasks and custom jobs, which TensorFlow reads like any other file."""
     return _MOUNT + uri.removeprefix("gs://") if uri.startswith("gs://") else uri
 
 

@@ -1,4 +1,4 @@
-"""Vertex AI Model Registry upload: a blessed model becomes a version of its entry, with aliases."""
+"""Upload to Vertex AI's Model Registry: a blessed model becomes a version of its entry, with aliases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from headrace.core.steps.step import running
 from headrace.core.steps.workspace import registry_uri
 
 _NAME = re.compile(r"projects/[^/]+/locations/[^/]+/models/[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-# Routes of headrace's server, in whatever image it is.
+# Port of headrace's server in every serving image.
 _PORT = 8080
 
 
@@ -41,18 +41,19 @@ class UploadConfig:
 
     Attributes:
         registry: projects/PROJECT/locations/REGION/models/ID.
-        model_uri: the Model artifact on gs://.
-        version: the model's version, by which an earlier upload is found.
+        model_uri: gs:// URI of the Model.
+        version: the Model's headrace version, which identifies an earlier upload.
         serving_image: container image of its server.
-        labels: of the model.
-        encryption_key: of Cloud KMS, or "".
-        rules: "enforce" lets the server refuse rows that break the Model's rules, "warn" predict and count them.
-        traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for none.
-        request_log: gs:// prefix where each server logs a sample of its requests, for their replay; "" for none.
-        serving: mode of the servers; None for what the Model's Problem declares.
+        labels: labels of the model.
+        encryption_key: name of a Cloud KMS key; "" for Google's own key.
+        rules: "enforce" makes the server refuse rows that break the Model's rules; "warn" makes it predict and count
+            those whose values are out of bounds or unknown.
+        traffic_log: gs:// prefix where each server writes its counts of requests, for canaries; "" for no counts.
+        request_log: gs:// prefix where each server logs a sample of its requests, for their replay; "" for no log.
+        serving: mode of the servers; None for the mode that the Model's Problem declares.
 
     Raises:
-        UsageError: a name that the service would reject, or a model that it cannot read.
+        UsageError: the name of the registry or the mode is not valid, or the model is not on gs://.
     """
 
     registry: str
@@ -88,7 +89,7 @@ def upload(config: UploadConfig) -> str:
         Its resource name, as .../models/ID@VERSION.
 
     Raises:
-        UsageError: access denied, or an invalid request.
+        UsageError: access is denied, or the request is not valid.
         PlatformError: the service failed, or another run registered a model at the same time.
     """
     from google.cloud import aiplatform
@@ -181,7 +182,7 @@ def run(
     serving: Mapping[str, Any] | None = None,
     request_log: str = "",
 ) -> str:
-    """Runs the step; arguments as of `component.register`."""
+    """Implements `component.register`, whose docstring describes the arguments."""
     with running("register", root=root) as step:
         version = identity.model_version_of(storage.place_of(model))
         step.identity = identity.publish_identity("register", version, registry)
@@ -213,21 +214,23 @@ def register(
     aliases: Sequence[str],
     claim: Claim | None = None,
 ) -> str:
-    """Registers a version, unless it is registered: writes its record, uploads it, and sets its aliases.
+    """Registers a version: writes its record and uploads it, unless an earlier call did, and sets its aliases.
 
     Args:
-        config: of the upload.
-        root: pipeline root on gs://, below which a new registry has its state; "" for the model's bucket.
-        evaluation: content of its evaluation.json, or None.
-        aliases: of the version; other versions lose them.
-        claim: of the run that registers, which changes nothing once it was overtaken; None for no such run.
+        config: options of the upload.
+        root: pipeline root on gs://, below which the state of a new registry is stored; "" for the model's bucket.
+        evaluation: content of its evaluation.json; None without one.
+        aliases: aliases of the version; other versions lose them.
+        claim: claim of the run that registers; None for a run outside dynamic training. A superseded run changes
+            nothing.
 
     Returns:
         Its resource name, as .../models/ID@VERSION.
 
     Raises:
+        Overtaken: another run superseded this one.
         GateRefused: the version is marked as bad.
-        UsageError: it is archived, access is denied, or a request is not valid.
+        UsageError: the version is archived, access is denied, or a request is not valid.
         PlatformError: the service failed, or another run registered a model at the same time.
     """
     check(claim)
@@ -240,7 +243,7 @@ def register(
         record = record_of({**facts_of(known, evaluation), FOLDER: folder}, measure(known))
         storage.write_json(storage.join(known, RECORD), record)
     registered = upload(config)
-    # The first of several versions that were uploaded at once names the folder.
+    # If several versions were uploaded concurrently, the first one names the folder.
     folder = folder_of(uploaded(config.registry)) or folder
     VertexRegistry(config.registry, folder=folder, claim=claim).registered(
         config.version,

@@ -1,9 +1,9 @@
 """Vertex AI Model Registry with states and a history, which the service itself cannot store.
 
-The service holds versions and aliases, and changes them blindly. `registry.json`, an object on gs://, holds what is to
-be: it is changed by compare-and-set, with an epoch, who, when and why, and the service's aliases are set after it. A
-change that was killed in between is completed by the next one. Each version's record, `registered.json` among its
-files, names that object.
+The service stores versions and aliases, and changes them without compare-and-set. `registry.json`, an object on gs://,
+stores the intended state. It is changed by compare-and-set, with an epoch, author, time and reason, and the service's
+aliases are set afterwards. If a change is killed in between, the next one completes it. The record of each version,
+`registered.json` among its files, names the folder of that object.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from headrace.core.ledger.claim import Claim
 from headrace.core.storage.compare_and_set import json_of, read_with_token, update_json
 
 ROLE = "roles/aiplatform.user"
-# A version is found by its description, which the service stores per version and never changes.
+# The description identifies a version: the service stores it per version, and never changes it.
 DESCRIPTION = "headrace "
 # The member of a record that names the registry's folder on gs://.
 FOLDER = "registry"
 _OURS = (CHAMPION, CHALLENGER, PREVIOUS)
-# The service's alias of a version that is requested without one.
+# The service's alias of the version that is used if a request names none.
 _DEFAULT = "default"
 _ROUNDS = 20
 
@@ -41,10 +41,10 @@ class UploadedVersion:
     """A version in the service.
 
     Attributes:
-        number: the service's.
-        version: headrace's.
-        aliases: of the version.
-        uri: of its files, on gs://.
+        number: number of the version in the service.
+        version: headrace version.
+        aliases: aliases of the version.
+        uri: gs:// URI of its files.
     """
 
     number: str
@@ -66,7 +66,7 @@ def service_of(entry: str) -> Any:
 
 
 def uploaded(entry: str) -> list[UploadedVersion]:
-    """The versions of an entry that headrace uploaded, by their numbers; none where the entry does not exist.
+    """The versions of an entry that headrace uploaded, sorted by number; empty if the entry does not exist.
 
     Args:
         entry: projects/PROJECT/locations/REGION/models/ID.
@@ -94,7 +94,7 @@ def uploaded(entry: str) -> list[UploadedVersion]:
 
 
 def folder_of(versions: Sequence[UploadedVersion]) -> str:
-    """The folder of registry.json, which the first version's record names; "" where no record does."""
+    """The folder of registry.json, from the first version that has a record; "" if no version has one."""
     for one in versions:
         if one.uri and storage.exists(storage.join(one.uri, RECORD)):
             return str(read_record(one.uri).get(FOLDER, ""))
@@ -106,7 +106,7 @@ class VertexRegistry(ModelRegistry):
 
     Args:
         entry: projects/PROJECT/locations/REGION/models/ID.
-        folder: of registry.json, on gs://; "" for the one that the entry's versions name.
+        folder: gs:// URI of the folder of registry.json; "" for the one that the entry's versions name.
         who, clock, claim: as of `ModelRegistry`.
     """
 
@@ -117,12 +117,12 @@ class VertexRegistry(ModelRegistry):
         self._folder = folder
 
     def state(self) -> RegistryState:
-        """Versions, aliases and history; errors as of `ModelRegistry.state`."""
+        """Versions, aliases and history. Raises the errors of `ModelRegistry.state`."""
         versions = uploaded(self.where)
         return self._read(versions, self._uri(versions))
 
     def path(self, version: str) -> str:
-        """The URI of a registered version's Model; errors as of `ModelRegistry.path`."""
+        """The gs:// URI of a registered version's Model. Raises the errors of `ModelRegistry.path`."""
         versions = uploaded(self.where)
         known = self._read(versions, self._uri(versions)).get(version)
         found = next((one for one in versions if one.version == version), None)
@@ -140,7 +140,7 @@ class VertexRegistry(ModelRegistry):
         return found.uri
 
     def differences(self) -> list[str]:
-        """The service's aliases that differ from the state, as after a killed change or one in the console."""
+        """The service's aliases that differ from the state, such as after a killed change or one in the console."""
         versions = uploaded(self.where)
         wanted = self._read(versions, self._uri(versions)).aliases
         actual = _aliases(versions)
@@ -154,25 +154,25 @@ class VertexRegistry(ModelRegistry):
     def registered(
         self, version: str, number: str, digest: str, approval: str, aliases: Sequence[str], why: str
     ) -> RegistryState:
-        """Records an upload and sets aliases; the alias champion by a promotion.
+        """Records an upload and sets aliases. The alias champion promotes the version, even if the gate refused it.
 
         Args:
-            version: headrace's.
-            number: the service's.
-            digest: SHA-256 of its record.
-            approval: by its Evaluation.
-            aliases: of the version; other versions lose them.
-            why: for the history.
+            version: headrace version.
+            number: number of the version in the service.
+            digest: SHA-256 of its record, in hexadecimal.
+            approval: approval by its Evaluation, as of `Version`.
+            aliases: aliases of the version; other versions lose them.
+            why: reason for the history.
 
         Raises:
             GateRefused: the version is marked as bad.
-            UsageError: it is archived.
+            UsageError: the version is archived.
         """
 
         def change(now: RegistryState, by: Any) -> RegistryState:
             known = now.versions.get(version)
             if known is not None and not known.epoch and known.status == "registered":
-                # It was uploaded by an attempt that was killed before it was recorded.
+                # An attempt uploaded it, and was killed before it recorded the version.
                 now = replace(now, versions={name: v for name, v in now.versions.items() if name != version})
             after = now.registered(version, number, digest, approval, by)
             if CHAMPION in aliases:
@@ -201,7 +201,7 @@ class VertexRegistry(ModelRegistry):
         return self._applied(self._parsed(update_json(uri, changed), versions, uri), uri)
 
     def _applied(self, state: RegistryState, uri: str) -> RegistryState:
-        """Sets the service's aliases to those of the state, and again if the state was changed meanwhile."""
+        """Sets the service's aliases to those of the state; repeats it if the state changed in between."""
         for _ in range(_ROUNDS):
             with errors.translate_errors("Vertex AI", self.where, ROLE):
                 registry = service_of(self.where)
@@ -229,7 +229,7 @@ class VertexRegistry(ModelRegistry):
         return self._parsed(None if found is None else json_of(found.content, uri), versions, uri)
 
     def _parsed(self, content: Any, versions: Sequence[UploadedVersion], uri: str) -> RegistryState:
-        """The state, with versions that were uploaded and not recorded; at first, with the service's aliases."""
+        """The state, with versions that are uploaded but not recorded. A new state has the service's aliases."""
         state = RegistryState.from_json(content, self.where, uri)
         unrecorded = {
             one.version: Version(one.number, "", "pending", "registered", 0)

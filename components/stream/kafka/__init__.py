@@ -1,1 +1,1 @@
-"""Kafka edge of stream scoring: a consumer group that scores records at least once, with confluent-kafka."""
+"""Stream scoring on Kafka: a consumer group that scores records at least once, with confluent-kafka."""

@@ -1,4 +1,4 @@
-"""Scoring by requests to an endpoint, whose own deployment changes its model: there are no model events to follow."""
+"""Scoring by requests to an endpoint. Its deployments change its model, so there are no model events to follow."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Answer = tuple[str, list[RecordResult]]
 class ByEndpoint:
     """Scores the records of one application by requests; see `Scoring`.
 
-    While the endpoint does not answer, the batch is scored again, with back-off, and nothing is committed.
+    While the endpoint does not respond, the batch is retried with backoff, and no offset is committed.
 
     Args:
-        app: the application.
-        scorer: sends requests.
-        metrics: of the scorer.
+        app: name of the application.
+        scorer: sends the requests.
+        metrics: metrics of the Kafka scorer.
     """
 
     def __init__(self, app: str, scorer: HttpScorer, metrics: StreamMetrics) -> None:
@@ -40,30 +40,30 @@ class ByEndpoint:
         self._scorer = scorer
         self._metrics = metrics
         self._used: UsedModel | None = None
-        # The loop's thread stays in the group meanwhile.
+        # A thread, so that the loop's thread can stay in the group during requests.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="score")
 
     def start(self, stopped: Callable[[], bool], tick: Callable[[], None]) -> bool:
-        """Nothing: the endpoint has the model."""
+        """Does nothing, because the endpoint has the model."""
         del tick
         return not stopped()
 
     @property
     def settled(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def turn(self) -> Sequence[ModelOutcome]:
-        """None: the endpoint raises its own alarms."""
+        """Empty, because the endpoint raises its own alarms."""
         return ()
 
     @property
     def in_use(self) -> Mapping[str, UsedModel | None]:
-        """The version that the endpoint named last; nothing before the first batch."""
+        """The version that the endpoint reported last; empty before the first batch."""
         return {} if self._used is None else {self._app: self._used}
 
     def has_model(self, app: str) -> bool:
-        """Always: an endpoint without a model is waited for."""
+        """Always True: `score` waits for an endpoint without a model."""
         del app
         return True
 
@@ -80,7 +80,7 @@ class ByEndpoint:
             try:
                 _await(future, wait)
             finally:
-                # Whoever gives up leaves no request that is made again.
+                # If `wait` gives up, requests must not be retried.
                 stop.set()
             error = future.exception()
             if error is None:
@@ -99,7 +99,7 @@ class ByEndpoint:
                 wait()
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Ends the thread."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

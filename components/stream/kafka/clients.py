@@ -1,4 +1,4 @@
-"""Kafka clients: their configuration, and errors of librdkafka as errors of this package."""
+"""Kafka clients: their configuration, and the translation of librdkafka's errors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Properties = dict[str, Any]
 
 
 class KafkaConnection(Protocol):
-    """The options that every client has.
+    """Options of every client.
 
     Attributes:
         bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
-        properties: of librdkafka.
+        properties: properties of librdkafka.
         topics: all topics that are read or written, each once.
     """
 
@@ -35,7 +35,7 @@ class KafkaConnection(Protocol):
     def topics(self) -> Sequence[str]: ...
 
 
-# What no second attempt corrects: credentials, rights, and what the client cannot do.
+# Permanent errors, which a retry cannot correct: credentials, rights, and unsupported features.
 _OURS = frozenset(
     {
         KafkaError._AUTHENTICATION,
@@ -53,52 +53,58 @@ _BETWEEN_WARNINGS_S = 10.0
 
 
 def error_of(error: KafkaError, what: str, where: str) -> HeadraceError:
-    """An error of librdkafka: of the user where another attempt cannot help, else of the platform."""
+    """The error for one of librdkafka: a UsageError if it is permanent, else a PlatformError.
+
+    Args:
+        error: the error of librdkafka.
+        what: first sentence of the error.
+        where: the topic or the brokers.
+    """
     kind = UsageError if error.code() in _OURS else PlatformError
     return kind(what, where=where, received=f"{error.name()}: {error.str()}")
 
 
 def is_users(error: KafkaError) -> bool:
-    """Whether no other attempt can help."""
+    """Whether an error is permanent, such as denied access, so that a retry cannot help."""
     return error.code() in _OURS
 
 
 def record_consumer(config: KafkaConfig, on_commit: Callable[..., None] = lambda *_: None) -> Consumer:
-    """A member of the group, which commits only what it is told to.
+    """A consumer of records, without automatic commits.
 
     Args:
-        config: options.
-        on_commit: called with the result of a commit, by `poll`.
+        config: options of the scorer.
+        on_commit: called by `poll` with the result of a commit.
     """
     fetched = {"queued.max.messages.kbytes": config.batch_bytes >> 10, "fetch.max.bytes": config.batch_bytes}
     return group_consumer(config, config.group, **fetched, **{"on_commit": on_commit, "fetch.wait.max.ms": 20})
 
 
 def group_consumer(config: KafkaConnection, group: str, **own: Any) -> Consumer:
-    """A member of a group, which begins with the oldest message, and commits only what it is told to.
+    """A consumer of a group, which begins with the oldest message, without automatic commits.
 
     Args:
         config: brokers and properties.
-        group: its name.
-        own: further properties, which options of the user may replace.
+        group: name of the group.
+        own: further properties, which `config.properties` may override.
     """
     group_of = {"group.id": group, "auto.offset.reset": "earliest"}
     return _made(Consumer, config, group_of | {"enable.auto.commit": False, "enable.auto.offset.store": False} | own)
 
 
 def whole_consumer(config: KafkaConnection, name: str) -> Consumer:
-    """A reader of whole topics, from their beginning, that is told where each partition ends.
+    """A consumer of complete topics, from their beginning, with an event at the end of each partition.
 
     Args:
         config: brokers and properties.
-        name: a group id, which the client requires; the group is never joined nor committed to.
+        name: group id, which the client requires. The group is never joined, and no offset is committed.
     """
     own = {"group.id": name, "enable.auto.commit": False, "enable.partition.eof": True}
     return _made(Consumer, config, own | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 100})
 
 
 def producer(config: KafkaConnection) -> Producer:
-    """An idempotent producer: what it sends again is not there twice."""
+    """An idempotent producer: its retries create no duplicates."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
 
 
@@ -107,7 +113,7 @@ def _made(kind: type, config: KafkaConnection, own: Properties) -> Any:
         "bootstrap.servers": config.bootstrap,
         "client.id": member_name(),
         "error_cb": _Warnings(),
-        # What matters comes through error_cb; the rest is a line per attempt to connect.
+        # error_cb reports what matters; the log has a line per attempt to connect.
         "log_level": 2,
         "logger": _log,
         "reconnect.backoff.max.ms": 2000,
@@ -125,7 +131,7 @@ def _made(kind: type, config: KafkaConnection, own: Properties) -> Any:
 
 
 class _Warnings:
-    """Logs what librdkafka recovers from by itself, such as a broker that is down: each kind of error now and then."""
+    """Logs errors from which librdkafka recovers, such as a broker that is down: each kind at most every 10 s."""
 
     def __init__(self) -> None:
         self._logged: dict[int, float] = {}
@@ -138,11 +144,11 @@ class _Warnings:
 
 
 def check_topics(consumer: Consumer, config: KafkaConnection) -> None:
-    """Checks that the broker answers, and that all topics exist.
+    """Checks that a broker responds, and that all topics exist.
 
     Raises:
         UsageError: a topic does not exist, or access is denied.
-        PlatformError: no broker answers within 20 seconds.
+        PlatformError: no broker responds within 20 s.
     """
     try:
         known = consumer.list_topics(timeout=_CONNECT_S).topics

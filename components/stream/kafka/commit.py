@@ -1,4 +1,4 @@
-"""Offset commit: repeated while the broker is down, and left out for partitions that were taken away meanwhile."""
+"""Offset commit: retried while the broker is down, without partitions that were revoked in the meantime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger("headrace.stream")
 
 _MAX_WAIT_S = 2.0
 _TICK_S = 0.1
-# The group has gone on without this member: it reads from the committed offsets again.
+# The group has rebalanced without this member, which reads from the committed offsets again.
 _LOST = frozenset(
     {
         KafkaError.ILLEGAL_GENERATION,
@@ -35,15 +35,14 @@ def commit(
     wait: Callable[[], None],
     retried: Callable[[], None],
 ) -> None:
-    """Commits offsets, again while that fails for a passing reason.
+    """Commits offsets, and retries temporary errors.
 
     Args:
-        attempt: commits once, and returns the error.
-        offsets: of the next record to read, by topic and partition.
-        lost: partitions that were taken away, which may grow while `attempt` or `wait` is called; they are not
-            committed.
-        wait: called while waiting; it may raise an error to give up.
-        retried: called before each further attempt.
+        attempt: commits once; returns the error, or None.
+        offsets: offset of the next record to read, by topic and partition.
+        lost: revoked partitions, which are not committed. It may grow while `attempt` or `wait` is called.
+        wait: called repeatedly while waiting; it may raise an error to give up.
+        retried: called after each failed attempt.
 
     Raises:
         UsageError: access is denied.

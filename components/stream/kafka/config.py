@@ -1,4 +1,4 @@
-"""Kafka options of a scorer: topics, group, batches, and what happens while there is no model."""
+"""Kafka options of a scorer: topics, group, batches, and the handling of records without a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.core.rules.mode import Mode, check_mode
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
 _ROUTE = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,127})=([a-zA-Z0-9._-]+):([a-zA-Z0-9._-]+)\Z")
-# The loops depend on them: at least once, the ends of partitions, and nothing else in the group.
+# Properties that the loops set, for at-least-once delivery and events at the ends of partitions.
 _OWN = frozenset(
     {"bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof"}
 )
@@ -41,7 +41,7 @@ class Route:
         """Reads APP=RECORDS:PREDICTIONS.
 
         Raises:
-            UsageError: the text has another form.
+            UsageError: the text does not have this form.
         """
         found = _ROUTE.match(text)
         if not found:
@@ -60,22 +60,23 @@ class KafkaConfig:
 
     Args:
         bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
-        group: consumer group.
+        group: name of the consumer group.
         routes: topics of each application, one or more.
         dead_letters: topic of records without a prediction.
         model_topic: topic of model events; "" with an endpoint.
-        endpoint: that scores the records of the only route by requests, in the place of models in this process.
-        alarms: topic of alarm events; "" for the log alone.
-        format: of record values.
-        rules: whether rows that break the Model's rules are refused.
+        endpoint: endpoint that scores the records of the only route; None scores with models in this process.
+        alarms: topic of alarm events; "" only logs alarms.
+        format: format of record values.
+        rules: "enforce" refuses rows that break the Model's rules; "warn" predicts and counts those whose values are
+            out of bounds or unknown.
         without_model: "skip" sends records that arrive while there is no model to the dead-letter topic; "hold" pauses
             their partitions.
-        model_roots: folders that Models may be in; any, if there are none.
-        batch_records: maximum records per batch.
-        batch_bytes: approximate maximum bytes of records in memory.
-        poll_s: maximum wait for a record, in seconds: how long a model event may be seen late while no record arrives.
+        model_roots: folders that Models may be in; if empty, any folder.
+        batch_records: maximum records per batch, 1 to 50,000.
+        batch_bytes: approximate maximum bytes of records in memory, 64 KiB to 64 MiB.
+        poll_s: maximum wait for a record, in seconds. It is also the maximum delay of a model event without records.
         drain_s: maximum time to finish the batch after a termination signal, in seconds.
-        properties: of librdkafka, such as security.protocol.
+        properties: properties of librdkafka, such as security.protocol.
 
     Raises:
         UsageError: a value is not valid.
@@ -133,7 +134,7 @@ class KafkaConfig:
 
     @property
     def topics(self) -> list[str]:
-        """All topics, each once."""
+        """All topics, each once, sorted."""
         return sorted(
             {*self._others, *(topic for route in self.routes for topic in (route.records, route.predictions))}
         )
@@ -167,7 +168,7 @@ def check_topic(topic: str, where: str) -> None:
     """Checks the name of a topic.
 
     Raises:
-        UsageError: it is not valid.
+        UsageError: the name is not valid.
     """
     if not _TOPIC.match(topic):
         raise UsageError(
@@ -179,10 +180,10 @@ def check_topic(topic: str, where: str) -> None:
 
 
 def check_properties(properties: Mapping[str, str]) -> None:
-    """Checks that properties of librdkafka are not those that a loop sets itself.
+    """Checks that properties of librdkafka do not override those that a loop sets itself.
 
     Raises:
-        UsageError: one is.
+        UsageError: a property is one of these.
     """
     own = sorted(_OWN & set(properties))
     if own:
@@ -216,7 +217,7 @@ def read_properties(path: str) -> dict[str, str]:
     """Reads a file of properties, NAME=VALUE per line; empty lines and those that begin with # are ignored.
 
     Raises:
-        UsageError: the file cannot be read, or a line has another form.
+        UsageError: the file cannot be read, a line does not have this form, or a property is repeated.
     """
     try:
         lines = Path(path).read_text().splitlines()

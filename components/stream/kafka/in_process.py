@@ -1,4 +1,4 @@
-"""Scoring in this process, by models that follow the model topic."""
+"""Scoring in this process, with models that follow the model topic."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class InProcessScoring:
     """Scores with models in memory; see `Scoring`.
 
     Args:
-        codec: of records.
-        models: of the applications.
+        codec: codec of records.
+        models: models of the applications.
         topic: reader of the model topic, not yet started.
-        metrics: of the scorer.
+        metrics: metrics of the scorer.
     """
 
     def __init__(self, codec: Codec, models: StreamModels, topic: ModelTopic, metrics: StreamMetrics) -> None:
@@ -37,7 +37,7 @@ class InProcessScoring:
 
     @property
     def settled(self) -> bool:
-        """Whether every known event was tried."""
+        """Whether all known model events were processed."""
         return self._models.settled
 
     def turn(self) -> Sequence[ModelOutcome]:

@@ -1,4 +1,4 @@
-"""Kafka options of the label join: topics, windows, and bounds of time and memory."""
+"""Kafka options of the label join: topics, windows, and limits of time and memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class LabelConfig:
 
     Args:
         bootstrap: brokers, as HOST:PORT[,HOST:PORT...].
-        app: the application.
+        app: name of the application.
         predictions: topic of predictions.
-        labels: topic of labels: JSON objects with the label by its name, keyed as the records are.
+        labels: topic of labels: JSON objects with the label by its name, with the keys of the records.
         metrics: topic of metric events.
         alarms: topic of alarm events.
-        window_s: length of a window, in seconds.
-        wait_s: how long a label may come after its prediction, in seconds.
-        most: maximum predictions, and maximum labels, in memory.
-        properties: of librdkafka.
+        window_s: length of a window, in seconds, 1 or more.
+        wait_s: maximum time between a prediction and its label, in seconds, 1 or more.
+        most: maximum predictions, and maximum labels, in memory, 2 or more; more are sampled by key.
+        properties: properties of librdkafka.
 
     Raises:
         UsageError: a value is not valid.
@@ -57,5 +57,5 @@ class LabelConfig:
 
     @property
     def topics(self) -> list[str]:
-        """All topics, each once."""
+        """All topics, each once, sorted."""
         return sorted({self.predictions, self.labels, self.metrics, self.alarms})

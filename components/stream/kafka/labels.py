@@ -1,7 +1,7 @@
-"""Label join on Kafka: reads predictions and labels, and writes metric events and alarms of decay.
+"""Label join on Kafka: reads predictions and labels, and writes metric events and alarms.
 
-One process per application, without a group: after a restart it reads again what the open windows need, and its events
-have the same identity. A window is measured once both topics have been read beyond its last label's time.
+One process per application, without a group. After a restart, it reads again the messages of open windows, and its
+events have the same ids. A window is measured when both topics are read beyond the time of its last possible label.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _PER_TURN = 5000
 _POLL_S = 0.2
 _CONNECT_S = 20.0
 _DRAIN_S = 10.0
-# What was created so long ago has arrived, where a partition was read to its end.
+# Messages created this long ago have arrived if their partition was read to its end.
 _SLACK_S = 1.0
 Place = tuple[str, int]
 
 
 class LabelJoiner:
-    """The loop of the label join; for one thread.
+    """The loop of the label join. Not thread-safe.
 
     Args:
-        problem: of the application.
-        config: options.
-        consumer: with `enable.partition.eof`, not yet assigned.
-        outbox: for events.
-        report: makes events.
+        problem: Problem of the application.
+        config: options of the join.
+        consumer: consumer with `enable.partition.eof`, not yet assigned.
+        outbox: delivers events.
+        report: creates events.
         member: name of this process in alarms.
         stop: set by a termination signal.
     """
@@ -68,7 +68,7 @@ class LabelJoiner:
         self._member = member
         self._stop = stop
         self._join = WindowedJoin(problem, window_s=config.window_s, wait_s=config.wait_s, most=config.most)
-        # Up to which time a partition was read, in milliseconds since 1970; None: to its end.
+        # Time up to which a partition was read, in milliseconds since 1970; None if it was read to its end.
         self._read_to: dict[Place, int | None] = {}
         self._give_up_at: float | None = None
 
@@ -77,7 +77,7 @@ class LabelJoiner:
 
         Raises:
             UsageError: access is denied.
-            PlatformError: no broker answers at the start, or the last events could not be delivered.
+            PlatformError: no broker responds at the start, or the last events could not be delivered.
         """
         self._start()
         while not self._stop.is_set():
@@ -88,8 +88,8 @@ class LabelJoiner:
         self._consumer.close()
 
     def turn(self) -> None:
-        """One turn of the loop: reads what has arrived, and measures windows that are complete."""
-        # The time before the read: what is created later is not read by it.
+        """One turn of the loop: reads available messages, and measures windows that are complete."""
+        # The time before the read, which does not include messages created later.
         now = time.time()
         messages = []
         for message in self._consumer.consume(_PER_TURN, timeout=_POLL_S):
@@ -111,7 +111,7 @@ class LabelJoiner:
         self._publish(self._join.measure(int(progress * 1e6)))
 
     def _start(self) -> None:
-        """Reads both topics from the earliest time that an open window needs; windows before that are not measured."""
+        """Assigns both topics from the earliest time that an open window needs. Earlier windows are not measured."""
         config = self._config
         need = config.wait_s + 2 * config.window_s
         since = int((time.time() - need) // config.window_s + 1) * config.window_s
@@ -126,7 +126,7 @@ class LabelJoiner:
         except KafkaException as error:
             raise error_of(error.args[0], "the topics cannot be read", config.bootstrap) from error
         for at in found:
-            # A broker that does not know the offset of a time is read from the beginning.
+            # If the broker does not know the offset of the time, the partition is read from its beginning.
             at.offset = at.offset if at.error is None and at.offset >= 0 else OFFSET_BEGINNING
             self._read_to[at.topic, at.partition] = 0
         self._join.measure((since + config.wait_s) * 1_000_000)
@@ -168,7 +168,7 @@ class LabelJoiner:
             self._outbox.deliver(outgoing, self._wait)
 
     def _wait(self) -> None:
-        """Called while events wait for the broker: gives up some time after a termination signal."""
+        """Called while events wait for the broker. It gives up 10 s after a termination signal."""
         now = time.monotonic()
         if self._stop.is_set():
             self._give_up_at = self._give_up_at or now + _DRAIN_S
@@ -182,10 +182,10 @@ class LabelJoiner:
 
 
 def _row(content: bytes) -> dict[str, Any]:
-    """The object in a message; an empty one for what is none, or holds half of a surrogate pair."""
+    """The JSON object of a message; empty if it is not an object, or contains an unpaired surrogate."""
     try:
         row = parse(content, '{"NAME": value, ...}')
-        # No column, key or digest can hold such a text.
+        # Columns, keys and digests cannot store an unpaired surrogate.
         json.dumps(row, ensure_ascii=False).encode()
     except (DataError, UnicodeEncodeError, RecursionError):
         return {}
@@ -193,7 +193,7 @@ def _row(content: bytes) -> dict[str, Any]:
 
 
 def _key(row: dict[str, Any], message: Message, name: str | None) -> str | None:
-    """The key of a row: its own field, or else the key of its message."""
+    """The key of a row: its field `key` or the Problem's key, else the key of its message; None without one."""
     for field in ("key", name):
         value = row.get(field) if field is not None else None
         if isinstance(value, str | int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Messages of a batch: predictions, and dead letters that keep the record and say why it has no prediction."""
+"""Messages of a batch: predictions, and dead letters with the record and the reason why it has no prediction."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def dead_letter(
     whole: bool = True,
     keyed: bool = True,
 ) -> Outgoing:
-    """The dead letter of a record: its key, value and headers, and in further headers reason and position.
+    """The dead letter of a record: its key, value and headers, with the reason and the position in further headers.
 
     Args:
-        topic: of dead letters.
+        topic: topic of dead letters.
         message: the record.
-        rejected: why it has no prediction.
-        app: the application.
-        used: the model that was in use, if there was one.
-        whole: whether it holds the record's value; one that is too large to be sent again does not.
-        keyed: whether it holds the record's key and headers.
+        rejected: the reason why it has no prediction.
+        app: name of the application.
+        used: the model in use; None if there was none.
+        whole: whether to include the record's value; False if it is too large.
+        keyed: whether to include the record's key and headers.
     """
     value = message.value()
     facts: list[tuple[str, str]] = [
@@ -62,5 +62,5 @@ def dead_letter(
 
 
 def _headers(message: Message) -> Sequence[tuple[str, bytes]]:
-    # A letter that is scored again has the headers of its first rejection.
+    # Without the headers of an earlier rejection, if the record was a dead letter that is scored again.
     return [(name, value) for name, value in message.headers() or () if not name.startswith(PREFIX)]

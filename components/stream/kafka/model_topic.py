@@ -1,7 +1,7 @@
-"""Model topic: read whole by each scorer from its beginning, without a group, and then followed.
+"""Model topic: each scorer reads it completely from its beginning, without a group, and then follows it.
 
-Its end is where a fetch from each partition finds nothing more (the end-of-partition event). The offsets that a
-broker reports as a partition's end are not used: some brokers report them late.
+The end of a partition is detected by the end-of-partition event of a fetch. The end offset that a broker reports is not
+used, because some brokers report it late.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from headrace.core.errors import PlatformError, UsageError
 
 _log = logging.getLogger("headrace.stream")
 
-# Messages per turn of the loop, so that a long topic does not hold up records.
+# Maximum messages per turn of the loop, so that a long topic does not delay records.
 _PER_TURN = 100
 _POLL_S = 0.1
 
 
 class ModelTopic:
-    """A reader of the model topic; for one thread.
+    """A reader of the model topic. Not thread-safe.
 
     Args:
-        consumer: with `enable.partition.eof`; it is closed by `close`.
-        topic: of model events.
-        read: called with each message and where it was read.
+        consumer: consumer with `enable.partition.eof`; `close` closes it.
+        topic: topic of model events.
+        read: called with each message and its position.
     """
 
     def __init__(self, consumer: Consumer, topic: str, read: Callable[[bytes | None, str], None]) -> None:
@@ -39,15 +39,18 @@ class ModelTopic:
 
     @property
     def at_end(self) -> bool:
-        """Whether the end of every partition was reached once."""
+        """Whether the end of every partition was reached at least once."""
         return bool(self._partitions) and self._partitions <= self._ends
 
     def start(self, timeout_s: float = 20.0) -> None:
-        """Begins to read all partitions from their beginning.
+        """Assigns all partitions from their beginning.
+
+        Args:
+            timeout_s: maximum time to wait for a broker, in seconds.
 
         Raises:
-            UsageError: the topic does not exist.
-            PlatformError: no broker answers.
+            UsageError: access is denied.
+            PlatformError: no broker responds, or the topic does not exist.
         """
         try:
             known = self._consumer.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
@@ -59,22 +62,26 @@ class ModelTopic:
         self._consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in sorted(self._partitions)])
 
     def poll(self) -> int:
-        """Reads what has arrived, without waiting; returns the number of messages.
+        """Reads available messages, without waiting; returns their number.
 
         Raises:
             UsageError: access is denied.
+            PlatformError: the client failed.
         """
         return sum(self._take(message) for message in self._consumer.consume(_PER_TURN, timeout=0))
 
     def read_to_end(self, stopped: Callable[[], bool], *, tick: Callable[[], None] = lambda: None) -> bool:
-        """Reads all messages up to the end of every partition; waits for a broker that is down.
+        """Reads all messages up to the end of every partition, and waits for a broker that is down.
 
         Args:
-            stopped: whether to give up.
+            stopped: returns whether to give up.
             tick: called after each wait.
 
         Returns:
             Whether the end was reached.
+
+        Raises:
+            UsageError, PlatformError: as of `poll`.
         """
         while not self.at_end:
             if stopped():

@@ -1,4 +1,4 @@
-"""Outbox: delivers the messages of a batch, all of them, before the batch is committed."""
+"""Outbox: delivers all messages of a batch before the batch is committed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to deliver: topic, key, value, headers."""
+    """A message to deliver."""
 
     topic: str
     key: bytes | None
@@ -32,10 +32,10 @@ class Outgoing:
 
 
 class Outbox:
-    """Delivers messages at least once; for one thread.
+    """Delivers messages at least once. Not thread-safe.
 
     Args:
-        make: makes the producer, again after an error that a producer does not survive.
+        make: creates the producer; called again after a fatal error of the producer.
         retried: called with the number of messages that are sent again.
     """
 
@@ -46,14 +46,14 @@ class Outbox:
         self._failed: dict[int, KafkaError] = {}
 
     def deliver(self, messages: Sequence[Outgoing], wait: Callable[[], None]) -> list[int]:
-        """Delivers messages, waiting for a broker that is down as long as `wait` allows.
+        """Delivers messages, and waits for a broker that is down.
 
         Args:
-            messages: of a batch.
-            wait: called several times a second while messages are under way; it may raise an error to give up.
+            messages: messages of a batch.
+            wait: called several times per second while messages are under way; it may raise an error to give up.
 
         Returns:
-            The indices of messages that are larger than the broker or the client accepts: they are not delivered.
+            The indices of messages that exceed the maximum size of the broker or the client, and were not delivered.
 
         Raises:
             UsageError: access is denied.
@@ -88,14 +88,14 @@ class Outbox:
         return large
 
     def send(self, message: Outgoing) -> None:
-        """Sends a message without waiting for its delivery, which `deliver` and `close` wait for."""
+        """Sends a message without waiting for its delivery. `deliver` and `close` wait for it."""
         try:
             self._producer.produce(message.topic, value=message.value, key=message.key, headers=list(message.headers))
         except (BufferError, KafkaException) as error:
             _log.error("a message to %s is lost: %s", message.topic, error)
 
     def close(self, timeout_s: float) -> None:
-        """Waits for the messages of `send`, at most so many seconds."""
+        """Waits for the delivery of messages from `send`, at most `timeout_s` seconds."""
         self._producer.flush(timeout_s)
 
     def _produce(self, index: int, message: Outgoing, wait: Callable[[], None]) -> None:
@@ -110,7 +110,7 @@ class Outbox:
                     message.topic, value=message.value, key=message.key, headers=headers, on_delivery=report
                 )
             except BufferError:
-                # The queue is full: what is in it is delivered first.
+                # The queue is full: wait for the delivery of its messages.
                 self._producer.poll(_FLUSH_S)
                 wait()
                 continue

@@ -1,4 +1,4 @@
-"""Record reader: a member of the group, its partitions, and the records that it has read and not yet committed."""
+"""Record reader: a consumer of the group, its partitions, and the records that are read but not yet committed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ _log = logging.getLogger("headrace.stream")
 Partition = tuple[str, int]
 OnCommit = Callable[[KafkaError | None, Sequence[TopicPartition]], None]
 
-# A poll that gives a commit's result returns only with a record, or at its timeout.
+# A poll that serves the result of a commit returns only with a record, or at its timeout.
 _COMMIT_POLL_S = 0.002
-# What a commit brings along: a client gives its result only together with records.
+# Maximum batches that are read while waiting for a commit, whose result the client serves only together with records.
 _BATCHES_READ = 4
 
 
 class RecordReader:
-    """Reads records of several topics as a member of a group; for one thread.
+    """Reads records of several topics as a member of a group. Not thread-safe.
 
-    A partition that is taken away is dropped with all that was read of it: its next owner reads from the committed
-    offset.
+    The records of a revoked partition are dropped: its next owner reads from the committed offset.
 
     Args:
-        make: makes the consumer, which commits only what it is told to, with a function that is called with the result
-            of a commit.
-        topics: of records.
+        make: creates the consumer, without automatic commits, from a function that receives the result of a commit.
+        topics: topics of records.
         most: maximum records per batch.
         most_bytes: approximate maximum bytes of records that are read while a batch is committed.
     """
@@ -46,12 +44,12 @@ class RecordReader:
         self._most = most
         self._held: dict[str, list[Message]] = {}
         self._stash: list[Message] = []
-        # Of what came during the last commit.
+        # Bytes of the records that were read during the last commit.
         self._stash_bytes = 0
         self._revoked: set[Partition] = set()
         self._paused: set[Partition] = set()
-        # The commit that was begun: its offsets, as they were sent, whether its result is to come, why it could not
-        # begin, the partitions that were taken away since, and its result once it is known.
+        # The commit under way: its offsets, also in the form in which they were sent; whether its result is pending;
+        # the error if it could not be sent; the partitions revoked since; and its result.
         self._committing: dict[Partition, int] = {}
         self._sent: set[tuple[str, int, int]] = set()
         self._under_way = False
@@ -61,12 +59,12 @@ class RecordReader:
 
     @property
     def buffered(self) -> dict[str, int]:
-        """Number of held records, by topic."""
+        """Number of held records by topic."""
         return {topic: len(messages) for topic, messages in self._held.items()}
 
     @property
     def revoked(self) -> Collection[Partition]:
-        """Partitions that were taken away since the last batch was taken: their next owner reads its records again."""
+        """Partitions revoked since the last batch was read. Their next owner reads its records again."""
         return self._revoked
 
     def subscribe(self) -> None:
@@ -78,10 +76,10 @@ class RecordReader:
         self._consumer.close()
 
     def take(self, wait_s: float) -> list[Message]:
-        """What has arrived, as one batch.
+        """The available records, as one batch; empty if there are none.
 
         Args:
-            wait_s: maximum wait for the first record, in seconds; further ones are not waited for.
+            wait_s: maximum wait for the first record, in seconds. It does not wait for further records.
 
         Raises:
             UsageError: access is denied.
@@ -94,8 +92,8 @@ class RecordReader:
                 first = self._consumer.poll(wait_s)
                 if first is None:
                     return []
-                # What the next call takes away is not this member's any more. Of the messages that the call itself
-                # returns, librdkafka drops those.
+                # Records of partitions that the next call revokes are dropped below. librdkafka itself drops them from
+                # the messages that the call returns.
                 self._revoked.clear()
                 messages = [first]
             left = self._most - len(messages)
@@ -108,12 +106,12 @@ class RecordReader:
         return [message for message in messages if self._valid(message)]
 
     def hold(self, topic: str, messages: Sequence[Message]) -> None:
-        """Keeps records in memory, and pauses their topic until `release`: no more than two batches come to be held."""
+        """Holds records in memory, and pauses their topic until `release`, so that at most two batches are held."""
         self._held.setdefault(topic, []).extend(messages)
         self._pause_held()
 
     def release(self, topic: str) -> list[list[Message]]:
-        """Returns the held records of a topic in batches, and reads the topic again."""
+        """Returns the held records of a topic in batches, and resumes the topic."""
         messages = self._held.pop(topic, [])
         self._revoked.clear()
         self.resume()
@@ -125,14 +123,14 @@ class RecordReader:
         self._poll(0)
 
     def resume(self) -> None:
-        """Resumes paused partitions, but those of held topics."""
+        """Resumes paused partitions, except those of held topics."""
         places = {place for place in self._paused if place[0] not in self._held}
         if places:
             self._consumer.resume(_partitions(places & self._assigned()))
             self._paused -= places
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Begins to commit offsets of the batch that was taken last, without waiting; see `settle`."""
+        """Begins to commit offsets of the last batch, without waiting; see `settle`."""
         self._committing = dict(offsets)
         self._lost = {place for place in offsets if place in self._revoked}
         self._under_way = False
@@ -142,7 +140,7 @@ class RecordReader:
             self._under_way = True
 
     def settle(self, wait: Callable[[], None], retried: Callable[[], None]) -> None:
-        """Waits until the last commit is made; arguments and errors as of `commit.commit`."""
+        """Waits for the end of the last commit. Arguments and errors as of `commit.commit`."""
         if not self._committing:
             return
         offsets, self._committing = self._committing, {}
@@ -169,7 +167,7 @@ class RecordReader:
         self._sent = {(tp.topic, tp.partition, tp.offset) for tp in offsets}
         self._stash_bytes = sum(map(len, self._stash))
         try:
-            # Not synchronously: while the broker is down, that call returns after minutes.
+            # Asynchronous, because a synchronous call returns only after minutes while the broker is down.
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             found: KafkaError = error.args[0]
@@ -178,24 +176,24 @@ class RecordReader:
 
     @property
     def _full(self) -> bool:
-        """Whether enough was read for the next batches."""
+        """Whether enough records were read for the next batches."""
         return len(self._stash) >= _BATCHES_READ * self._most or self._stash_bytes >= self._most_bytes
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        # The result of a commit that was given up may come late.
+        # The late result of an earlier commit is ignored.
         if {(tp.topic, tp.partition, tp.offset) for tp in partitions} == self._sent:
             self._committed.append(error or next((tp.error for tp in partitions if tp.error is not None), None))
 
     def _poll(self, wait_s: float) -> None:
-        """Serves the client's callbacks; a record that arrives meanwhile is the first of the next batch."""
+        """Serves the client's callbacks. A record that arrives is stored for the next batch."""
         message = self._consumer.poll(wait_s)
         if message is not None and self._valid(message):
             self._stash.append(message)
             self._stash_bytes += len(message)
 
     def waiting(self) -> dict[Partition, int | None]:
-        """Records that are not scored yet, of each partition of this member: those in the broker, by the high watermark
-        that came with the last fetch, and those that were read. None where nothing was read yet, or the client failed.
+        """Number of records that are not scored yet, by partition of this member: records in the broker, by the high
+        watermark of the last fetch, and records that were read. None if nothing was read yet, or the client failed.
         """
         found: dict[Partition, int | None] = dict.fromkeys(sorted(self._assigned()))
         read = Counter(map(place_of, chain(self._stash, *self._held.values())))
@@ -238,13 +236,13 @@ class RecordReader:
         places = {(tp.topic, tp.partition) for tp in partitions}
         self._revoked |= places
         self._lost |= places
-        # The client remembers a pause beyond the assignment: a partition that comes back would never be read.
+        # The client remembers a pause after the revocation, so a partition that is assigned again would not be read.
         self._consumer.resume(_partitions(places & self._paused))
         self._paused -= places
         self._stash = [message for message in self._stash if place_of(message) not in places]
         for topic, held in list(self._held.items()):
             left = [message for message in held if place_of(message) not in places]
-            # A topic stays held until `release`, so that its next partitions are paused, too.
+            # The topic is held until `release`, so that newly assigned partitions are paused as well.
             self._held[topic] = left
 
 

@@ -1,4 +1,4 @@
-"""Scorer process on Kafka: makes the clients, and scores until SIGTERM or SIGINT."""
+"""Scorer process on Kafka: creates the clients, and scores until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def score_stream(config: KafkaConfig, *, host: str, port: int, report: Progress 
     """Scores records until SIGTERM or SIGINT, then finishes the batch and leaves the group.
 
     Args:
-        config: options.
+        config: options of the scorer.
         host: address of the port for health and metrics.
-        port: for health and metrics; 0 for any free one.
+        port: port for health and metrics; 0 for any free one.
         report: receives progress.
 
     Raises:
         UsageError: a topic does not exist, access is denied, a token is missing, or the port is in use.
-        PlatformError: no broker answers at the start, the model failed, or the last batch could not be delivered.
+        PlatformError: no broker responds at the start, the model failed, or the last batch could not be delivered.
     """
     stop = threading.Event()
     with stop_on_signals(stop):
@@ -76,7 +76,7 @@ def _score(config: KafkaConfig, host: str, port: int, report: Progress, stop: th
 
 
 def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> Scoring:
-    """What scores the batches; errors as of `score_stream`."""
+    """The scoring of batches. Raises the errors of `score_stream`."""
     codec = codec_of(config.format)
     consumer = clients.whole_consumer(config, f"{config.group}-models")
     clients.check_topics(consumer, config)
@@ -84,7 +84,7 @@ def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> S
         consumer.close()
         return ByEndpoint(config.routes[0].app, HttpScorer(config.endpoint), metrics)
     report("loading TensorFlow")
-    # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
+    # TensorFlow reads this at import; it suppresses notes on CPU instructions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     freeze_imports()
 
@@ -99,15 +99,15 @@ def join_labels(problem: Problem, config: LabelConfig, *, evaluation: str = "", 
     """Joins labels with predictions until SIGTERM or SIGINT, and writes metric events and alarms.
 
     Args:
-        problem: of the application.
-        config: options.
-        evaluation: URI of the model's Evaluation, whose metric is compared; "" for the bounds of the gate alone.
+        problem: Problem of the application.
+        config: options of the join.
+        evaluation: URI of the model's Evaluation, whose metric is compared; "" uses only the bounds of the gate.
         report: receives progress.
 
     Raises:
         UsageError: a topic does not exist, or access is denied.
-        DataError: there is no Evaluation, or it lacks the metric.
-        PlatformError: no broker answers at the start.
+        DataError: the Evaluation does not exist, or lacks the metric.
+        PlatformError: no broker responds at the start, or the last events could not be delivered.
     """
     from headrace.components.monitor.judge import metric_of
     from headrace.components.monitor.performance import evaluated_metric

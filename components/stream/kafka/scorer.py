@@ -1,9 +1,10 @@
-"""Kafka scorer: a member of a group that reads records, scores what has arrived as one batch, delivers, and commits.
+"""Kafka scorer: a member of a group that reads records, scores the available ones as one batch, delivers and commits.
 
-At least once: offsets are committed after all results of a batch are delivered, while the next batch is scored, whose
-results wait for the commit. A member that dies leaves at most one batch to be scored twice. No claim of exactly once.
+Delivery is at least once: the offsets of a batch are committed after all its results are delivered. The commit overlaps
+with the scoring of the next batch, whose results are delivered after the commit. If a member dies, at most one batch is
+scored twice. Delivery is not exactly once.
 
-Only the loop's thread uses the clients. Models are loaded, and endpoints asked, in other threads.
+Only the loop's thread uses the clients. Other threads load models and send requests to endpoints.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from headrace.components.stream.models.used import UsedModel
 from headrace.components.stream.records.score import TOO_LARGE, Rejection
 from headrace.core.errors import PlatformError
 
-# A wait for the broker that is longer than this polls the group, so that the member is not taken for dead.
+# After a wait of this length, the member polls the group, so that it is not removed from the group.
 _PATIENCE_S = 2.0
 _LAG_EVERY_S = 1.0
 _SETTLING_S = 0.02
@@ -34,14 +35,14 @@ Result = tuple[Message, Outgoing]
 
 
 class KafkaScorer:
-    """The loop of a scorer; for one thread, which also owns the clients.
+    """The loop of a scorer. Not thread-safe; its thread also owns the clients.
 
     Args:
-        config: options.
-        scoring: of batches, not yet started.
-        metrics: of the scorer.
-        reader: of records, not yet subscribed.
-        outbox: for results and alarms.
+        config: options of the scorer.
+        scoring: scores batches; not yet started.
+        metrics: metrics of the scorer.
+        reader: reads records; not yet subscribed.
+        outbox: delivers results and alarms.
         member: name of this scorer in alarms.
         stop: set by a termination signal.
     """
@@ -65,16 +66,16 @@ class KafkaScorer:
         self._member = member
         self._stop = stop
         self._routes = {route.records: route for route in config.routes}
-        # Of the last batch of each application.
+        # Model of the last batch, by application.
         self._used: dict[str, UsedModel | None] = {}
         self._began = self._lag_at = 0.0
         self._give_up_at: float | None = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Learns of the models, and scores records until `stop` is set; then finishes the batch.
+        """Loads the models, and scores records until `stop` is set; then finishes the batch.
 
         Args:
-            ready: called once records are read.
+            ready: called when the scorer begins to read records.
 
         Raises:
             UsageError: access is denied, or a topic does not exist.
@@ -97,7 +98,7 @@ class KafkaScorer:
         self._settle()
 
     def turn(self) -> None:
-        """One turn of the loop: model events, and one batch of what has arrived."""
+        """One turn of the loop: processes model events, and one batch of available records."""
         self._tend()
         for topic, held in self._reader.buffered.items():
             app = self._routes[topic].app
@@ -115,7 +116,7 @@ class KafkaScorer:
         self._measure_lag()
 
     def close(self) -> None:
-        """Leaves the group, and waits for alarms that are being sent."""
+        """Leaves the group, and waits for the delivery of alarms."""
         self._reader.close()
         self._scoring.close()
         self._outbox.close(self._config.drain_s)
@@ -147,7 +148,7 @@ class KafkaScorer:
             offsets |= {place_of(message): int(message.offset() or 0) + 1 for message in batch}
         if not offsets:
             return
-        # A member that is killed leaves one batch whose results are there and whose offsets are not, and not two.
+        # Before the delivery, so that a killed member leaves at most one batch with delivered results and no commit.
         self._settle()
         gone = set(self._reader.revoked)
         self._deliver([result for result in results if place_of(result[0]) not in gone])
@@ -187,7 +188,7 @@ class KafkaScorer:
         left = [results[index] for index in large]
         for message, _ in left:
             self._metrics.count("records_total", app=self._routes[str(message.topic())].app, result=TOO_LARGE)
-        # Without the record's value; then, as its key and headers may be too large, without these.
+        # First without the record's value; then without its key and headers, which may be too large as well.
         for keyed in (True, False):
             if left:
                 left = [(message, self._without_value(message, outgoing.topic, keyed)) for message, outgoing in left]
@@ -205,7 +206,7 @@ class KafkaScorer:
         return letters.dead_letter(self._config.dead_letters, message, why, app, used, whole=False, keyed=keyed)
 
     def _wait(self) -> None:
-        """Called while a batch waits for another process: stays in the group, and gives up when this one must end."""
+        """Called while a batch waits for another process: stays in the group, and gives up after `drain_s`."""
         now = time.monotonic()
         self._metrics.turn()
         if self._stop.is_set():
@@ -221,7 +222,7 @@ class KafkaScorer:
             self._reader.stay()
 
     def _measure_lag(self) -> None:
-        """Publishes the records that wait, about once a second."""
+        """Updates the lag metrics, at most once per second."""
         now = time.monotonic()
         if now - self._lag_at < _LAG_EVERY_S:
             return
@@ -234,6 +235,6 @@ class KafkaScorer:
         for topic, route in self._routes.items():
             found = [records for (of, _), records in waiting.items() if of == topic]
             known = [records for records in found if records is not None]
-            # A partition of which nothing was read since it was assigned has nothing to read, or soon a record.
+            # A partition without a record since its assignment is ignored: it is empty, or a record follows soon.
             if not found or (known and not any(known)):
                 self._metrics.gauge("lag_seconds", 0.0, app=route.app)

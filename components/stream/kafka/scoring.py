@@ -1,4 +1,4 @@
-"""Scoring of a Kafka scorer's batches: by models in this process, or by requests to an endpoint."""
+"""Scoring interface of the Kafka scorer: models in this process, or requests to an endpoint."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from headrace.components.stream.records.score import RecordResult
 
 
 class Scoring(Protocol):
-    """Scores batches of records of one or more applications; for one thread."""
+    """Scores batches of records of one or more applications. Not thread-safe."""
 
     def start(self, stopped: Callable[[], bool], tick: Callable[[], None]) -> bool:
-        """Learns which models there are, waiting for a broker that is down.
+        """Reads the known model events, and waits for a broker that is down.
 
         Args:
-            stopped: whether to give up.
-            tick: called while waiting.
+            stopped: returns whether to give up.
+            tick: called repeatedly while waiting.
 
         Returns:
-            Whether it is known.
+            Whether all model events were read; False after giving up.
 
         Raises:
             UsageError: access is denied, or a topic does not exist.
-            PlatformError: no broker answers.
+            PlatformError: no broker responds.
         """
 
     @property
     def settled(self) -> bool:
-        """Whether the models in use are the best that can be had now."""
+        """Whether all known model events were processed, so that the newest usable models are in use."""
 
     def turn(self) -> Sequence[ModelOutcome]:
-        """Looks for newer models without waiting; returns what became of model events since the last call."""
+        """Checks for newer models without waiting; returns the outcomes of model events since the last call."""
 
     @property
     def in_use(self) -> Mapping[str, UsedModel | None]:
-        """The model in use of each application; safe to read from any thread."""
+        """The model in use by application, None without one. Thread-safe."""
 
     def has_model(self, app: str) -> bool:
         """Whether records of an application can be scored."""
@@ -48,16 +48,16 @@ class Scoring(Protocol):
         """Scores a batch.
 
         Args:
-            app: the application.
-            values: of the records, one or more.
-            wait: called several times a second while another process is waited for; it may raise an error to give up.
+            app: name of the application.
+            values: values of the records, one or more.
+            wait: called several times per second while waiting for an endpoint; it may raise an error to give up.
 
         Returns:
-            The model that was in use, None without one, and the result of each record, in order.
+            The model in use, None without one, and the result of each record, in order.
 
         Raises:
-            UsageError: access to the endpoint is denied, or its address is wrong.
-            PlatformError: the model failed for a reason that is not in the records.
+            UsageError: access to the endpoint is denied, or its URL is wrong.
+            PlatformError: the model failed for a reason other than its records.
         """
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Labels of a stream: joined with predictions by key, as a metric over time whose decay is an alarm event."""
+"""Labels of a stream: joined with predictions by key, and measured by window as metric events and alarms."""

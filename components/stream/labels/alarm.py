@@ -1,6 +1,6 @@
-"""Metric alarm: the metric of a version on labels is beyond a bound, as a message that can start a training.
+"""Metric alarm: a message that the metric of a version on labels exceeds a bound, which can trigger a training.
 
-Its topic also holds alarms about model events, which start none.
+Its topic also contains alarms about model events, which trigger no training.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class MetricAlarm:
     """A metric alarm of an application.
 
     Attributes:
-        app: the application.
-        version: of the model that predicted; "" if predictions name none.
-        alarm: as of monitoring. Its id is the same when the window is measured again.
+        app: name of the application.
+        version: version of the model that predicted; "" if the predictions do not contain it.
+        alarm: the alarm, as of monitoring. A repeated measurement of the window has the same id.
     """
 
     app: str
@@ -33,10 +33,10 @@ class MetricAlarm:
     alarm: Alarm
 
     def encode(self, member: str) -> bytes:
-        """The message, as JSON.
+        """The alarm as JSON bytes.
 
         Args:
-            member: name of the process that raises it.
+            member: name of the process that raises the alarm.
         """
         alarm = self.alarm
         content = {
@@ -61,7 +61,7 @@ class MetricAlarm:
 
         Args:
             message: JSON of at most 16 KiB.
-            where: it came from, for messages to people.
+            where: origin of the message, for an error.
 
         Raises:
             DataError: the message is not an alarm event.

@@ -1,9 +1,10 @@
-"""Windowed join: predictions and labels of a stream by key, in bounded memory, measured window by window.
+"""Windowed join: joins predictions and labels of a stream by key, in bounded memory, and measures each window.
 
-Windows are of the predictions' times, and by the version that predicted. A window is measured once no label for it can
-come in time. The join itself is that of monitoring: a window has the same metric, whatever order rows arrive in.
+A window contains the predictions of one version in a period of time. It is measured when no further label can arrive in
+time. The join is that of monitoring: the metric of a window does not depend on the order in which rows arrive.
 
-More rows than the bound are sampled by key, as in monitoring: a key is in with all of its rows, or not at all.
+If there are more rows than the bound, they are sampled by key, as in monitoring: the sample contains all rows of a key,
+or none.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ Window = tuple[int, str]
 
 @dataclass(frozen=True)
 class MeasuredWindow:
-    """A window whose labels have come.
+    """A window whose labels are complete.
 
     Attributes:
-        begin, end: of the predictions, in seconds since 1970; a multiple of the window's length.
-        version: of the model that predicted.
-        counts: what became of its predictions and labels.
-        metrics: None if no prediction has a label.
+        begin, end: bounds of the predictions' times, in seconds since 1970; multiples of the window's length.
+        version: version of the model that predicted; "" if the predictions do not contain it.
+        counts: counts of its predictions and labels.
+        metrics: metrics of the predictions with a label; None if there are none.
     """
 
     begin: int
@@ -48,13 +49,17 @@ class MeasuredWindow:
 
 
 class WindowedJoin:
-    """Joins predictions and labels as they arrive; for one thread.
+    """Joins predictions and labels as they arrive. Not thread-safe.
 
     Args:
-        problem: of the labels.
+        problem: Problem of the labels.
         window_s: length of a window, in seconds.
-        wait_s: how long a label may come after its prediction, or before it, in seconds.
-        most: maximum predictions in memory, and maximum labels.
+        wait_s: maximum time between a prediction and its label, before or after it, in seconds.
+        most: maximum predictions, and maximum labels, in memory.
+
+    Attributes:
+        late: number of predictions that arrived after their window was measured.
+        invalid: number of predictions and labels that are not valid.
     """
 
     def __init__(self, problem: Problem, *, window_s: int, wait_s: int, most: int) -> None:
@@ -80,9 +85,9 @@ class WindowedJoin:
         """Adds predictions.
 
         Args:
-            rows: outputs by name, with `model_version`; what is not valid is counted, and left out.
-            keys: of the rows.
-            times: [rows] in microseconds since 1970.
+            rows: outputs by name, with `model_version`. Invalid rows are counted and left out.
+            keys: keys of the rows; None for a row without a key.
+            times: [rows] int64 microseconds since 1970.
         """
         names = ("prediction", *_OUTPUTS[self._problem.task])
         by_version: dict[str, list[int]] = {}
@@ -112,9 +117,9 @@ class WindowedJoin:
         """Adds labels.
 
         Args:
-            values: of the labels; what is not valid is counted, and left out.
-            keys: of the labels.
-            times: [rows] when they came, in microseconds since 1970.
+            values: JSON values of the labels. Invalid labels are counted and left out.
+            keys: keys of the labels; None for a label without a key.
+            times: [rows] int64 times of arrival, in microseconds since 1970.
         """
         valid, prints, found = performance.label_rows(self._problem, pa.array(keys, pa.string()), _column(values))
         self.invalid += int((~valid).sum())
@@ -124,13 +129,13 @@ class WindowedJoin:
         self._bound()
 
     def measure(self, progress: int) -> list[MeasuredWindow]:
-        """Measures the windows for which no label can come in time any more, and forgets them.
+        """Measures and removes the windows for which no further label can arrive in time.
 
         Args:
-            progress: a time up to which all rows have been added, in microseconds since 1970.
+            progress: time up to which all rows were added, in microseconds since 1970.
 
         Returns:
-            The windows, in the order of time and version; a window without predictions is left out.
+            The windows, sorted by time and version, without windows that have no predictions.
         """
         whole = (progress - self._wait) // self._window
         if self._open is not None and whole <= self._open:
@@ -145,7 +150,7 @@ class WindowedJoin:
     @property
     def _oldest_label(self) -> int:
         """The time of the oldest label that an open window can need, in microseconds since 1970."""
-        # A label may come before its prediction, by as much as it may come after it.
+        # A label may arrive before its prediction, by the same maximum time.
         return -(2**63) if self._open is None else self._open * self._window - self._wait
 
     def _measured(self, number: int, version: str) -> MeasuredWindow:
@@ -171,7 +176,7 @@ class WindowedJoin:
         return np.asarray(prints >> np.uint64(_BITS - self._shift) == 0)
 
     def _bound(self) -> None:
-        """Samples by key, so that neither predictions nor labels are more than the bound."""
+        """Samples by key, until neither predictions nor labels exceed the bound."""
         while max(self.buffered) > self._most and self._shift < _BITS - 1:
             self._shift += 1
             for window, parts in self._predictions.items():
@@ -184,7 +189,7 @@ def _some(part: Any, rows: npt.NDArray[np.bool_]) -> Any:
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
-    """JSON values as a column of numbers or texts: a mixture is text, as in a file of JSON lines; others are null."""
+    """JSON values as a column of numbers or texts. A mixture is text, as in JSON lines files; other values are null."""
     plain = [value if isinstance(value, str | int | float) else None for value in values]
     try:
         column = pa.array(plain)
@@ -194,7 +199,7 @@ def _column(values: Sequence[Any]) -> pa.Array:
 
 
 def _lists(values: Sequence[Any]) -> pa.Array:
-    """JSON lists of probabilities as a column; what is none is null."""
+    """JSON lists of probabilities as a column; other values are null."""
 
     def valid(value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)

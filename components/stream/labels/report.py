@@ -1,4 +1,4 @@
-"""Metric events and decay alarms: what a measured window is to others, as JSON."""
+"""Metric events and alarms of measured windows, as JSON."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from headrace.core.problem import Monitor, Problem
 
 
 class MetricReport:
-    """Makes events of measured windows.
+    """Creates events of measured windows.
 
     Args:
-        problem: has the gate and the thresholds.
-        app: the application.
-        evaluated: the metric of the gate at evaluation; None if unknown.
+        problem: declares the gate and the thresholds.
+        app: name of the application.
+        evaluated: value of the judged metric in the Evaluation; None if it is unknown.
     """
 
     def __init__(self, problem: Problem, app: str, evaluated: float | None = None) -> None:
@@ -28,9 +28,9 @@ class MetricReport:
         self._thresholds = problem.monitor or Monitor()
 
     def event(self, window: MeasuredWindow) -> bytes:
-        """The metric event: window, version, counts, and metrics with their confidence intervals.
+        """The metric event as JSON bytes: window, version, counts, and metrics with their confidence intervals.
 
-        A window that is measured again, after a restart, has the same application, version and begin.
+        Application, version and begin identify a window that is measured again after a restart.
         """
         metrics = {"rows": 0, "metrics": {}} if window.metrics is None else window.metrics.to_json()
         content = {
@@ -47,9 +47,9 @@ class MetricReport:
         return json.dumps(content).encode()
 
     def alarms(self, window: MeasuredWindow) -> list[Alarm]:
-        """The alarms of a window: its whole confidence interval is beyond the gate's bound, or the allowed loss.
+        """The alarms of a window: its whole confidence interval exceeds a bound of the gate, or the allowed loss.
 
-        Its id follows from problem, version, kind and window: it is the same if the window is measured again.
+        A repeated measurement of the window has the same ids.
         """
         if window.metrics is None:
             return []
@@ -58,5 +58,5 @@ class MetricReport:
         return judge_metric(maker, self._judged, window.metrics, self._problem, self._thresholds, span)
 
     def alarm_event(self, alarm: Alarm, window: MeasuredWindow, member: str) -> bytes:
-        """The alarm as an event."""
+        """The alarm as JSON bytes."""
         return MetricAlarm(self._app, window.version, alarm).encode(member)

@@ -1,1 +1,1 @@
-"""Models of a scorer: folded from model events, loaded beside the model in use, checked, and switched to."""
+"""Models of a scorer: chosen by model events, loaded in the background, checked, and switched between batches."""

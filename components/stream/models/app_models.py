@@ -1,6 +1,6 @@
-"""Application's models: folds model events, loads models in a thread, and switches between two batches.
+"""Models of an application: folds model events, loads models in a thread, and switches between two batches.
 
-Nothing here knows where events come from: a Kafka topic, a Pub/Sub subscription or a file all call `add` and then
+It does not depend on the source of events: the readers of a Kafka topic, a folder or a registry call `add` and then
 `tend`, which never waits.
 """
 
@@ -27,22 +27,22 @@ _log = logging.getLogger("headrace.stream")
 
 _FIRST_WAIT_S = 0.5
 _MAX_WAIT_S = 60.0
-# A model that cannot be read is tried for ever. One that fails without a stated fault is refused after three attempts.
+# A model that cannot be read is retried forever. A platform error of a model is retried twice, then it is refused.
 _FAILED_ATTEMPTS = 3
 
 
 class AppModels:
-    """The models of one application: one in use, the one before it, and at most one that is loading.
+    """The models of one application: the one in use, the previous one, and at most one that is loading.
 
-    `add` and `tend` are for one thread; `model` may be read from any.
+    One thread calls `add` and `tend`; any thread may read `model`.
 
     Args:
-        app: the application.
+        app: name of the application.
         load: loads and checks the Model of an event; see `load.load_model`.
-        tell: called with each outcome, from the loading thread or from that of `add`.
-        beside: what the loading thread works in, from the load of a model to the end of the one that it replaces.
-        clock: in seconds.
-        chance: a number from 0 up to 1, for waits.
+        tell: called with each outcome, from the loading thread or from the thread of `add`.
+        beside: context of the loading thread, while it loads a model and frees the one that it replaces.
+        clock: monotonic clock, in seconds.
+        chance: returns a random number in [0, 1), for the jitter of waits.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AppModels:
         self._clock = clock
         self._chance = chance
         self._candidates = Candidates()
-        # Attempts that failed without a stated fault, by epoch.
+        # Number of attempts that failed with a platform error other than unreadable files, by epoch.
         self._failed: Counter[int] = Counter()
         self._current: CurrentModel[LoadedModel | None] = CurrentModel(None)
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class AppModels:
 
     @property
     def model(self) -> LoadedModel | None:
-        """The model in use; to be read once per batch. None while there is none."""
+        """The model in use, to be read once per batch; None if there is none."""
         return self._current.model
 
     @property
@@ -80,12 +80,12 @@ class AppModels:
 
     @property
     def settled(self) -> bool:
-        """Whether every known event was tried, so that the model in use is the best that can be had now."""
+        """Whether all known events were processed, so that the newest usable model is in use."""
         with self._lock:
             return not self.loading and self._candidates.next(self._clock()) is None
 
     def add(self, event: ModelEvent) -> Added:
-        """Folds an event of this application in; returns what it was."""
+        """Adds an event of this application; returns as of `Candidates.add`."""
         with self._lock:
             added = self._candidates.add(event)
         if added == "conflicting":
@@ -103,12 +103,12 @@ class AppModels:
             self._thread.start()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Waits until the model that is loading is in use, or refused."""
+        """Waits until the loading thread has ended, at most `timeout_s` seconds; None waits without a limit."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
     def _try(self, event: ModelEvent) -> None:
-        """Loads the model of an event, and uses it; in the loading thread."""
+        """Loads the model of an event, and switches to it. It runs in the loading thread."""
         begin = time.monotonic()
         try:
             with self._beside():
@@ -133,9 +133,9 @@ class AppModels:
             self._report("switched", event, seconds=time.monotonic() - begin)
 
     def _reused(self, event: ModelEvent) -> LoadedModel | None:
-        """The same Model, if it is in memory: for an event that is repeated with a newer epoch, and for a rollback."""
+        """The Model of an event if it is in memory, for a repeated event with a newer epoch, or for a rollback."""
         for loaded in (self._current.model, self._current.previous):
-            # Another folder may hold a damaged copy, which every member must refuse alike.
+            # Not from another folder, which may contain a damaged copy that all members must refuse.
             if loaded is not None and _named(loaded.event) == _named(event):
                 return LoadedModel(event, loaded.model)
         return None
@@ -172,5 +172,5 @@ class AppModels:
 
 
 def _named(event: ModelEvent) -> tuple[str, ...]:
-    """What an event says about its Model."""
+    """The fields of an event that identify its Model."""
     return event.model, event.digest, event.version, event.signature

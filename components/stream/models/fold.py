@@ -1,4 +1,4 @@
-"""Model fold: the messages of a model topic, folded into the models of all applications of a process."""
+"""Model fold: applies the messages of a model topic to the models of all applications of a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")
 
-# Outcomes that wait to be read; of more, the oldest are dropped.
+# Maximum outcomes that wait to be read; the oldest ones are dropped.
 _OUTCOMES = 1000
 
 
@@ -28,8 +28,7 @@ class StreamModels:
 
     Args:
         apps: names of the applications; events of others are ignored.
-        load: as of `AppModels`.
-        clock: as of `AppModels`.
+        load, clock: as of `AppModels`.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class StreamModels:
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
-        """Scores a batch: a model that is loading leaves it the interpreter and the CPU, and resumes at its end."""
+        """A context for scoring a batch. A model that is loading pauses during the batch, and resumes at its end."""
         self._idle.clear()
         try:
             yield
@@ -60,26 +59,26 @@ class StreamModels:
             self._idle.set()
 
     def _beside(self) -> AbstractContextManager[None]:
-        # In a backlog, batch follows batch: a load then has a twentieth of the time.
+        # In a backlog, batches follow without a pause, and a load then has a twentieth of the time.
         return beside(lambda: not self._idle.is_set(), sleep=self._idle.wait)
 
     @property
     def in_use(self) -> dict[str, UsedModel | None]:
-        """The model in use of each application."""
+        """The model in use by application, None without one."""
         loaded = {app: models.model for app, models in self._apps.items()}
         return {app: None if model is None else model.used for app, model in loaded.items()}
 
     @property
     def settled(self) -> bool:
-        """Whether every known event was tried."""
+        """Whether all known events were processed."""
         return all(models.settled for models in self._apps.values())
 
     def read(self, message: bytes | None, where: str) -> None:
-        """Folds a message in; one that is not a model event has an outcome, and changes nothing.
+        """Applies a message. A message that is not a model event only adds an outcome "invalid".
 
         Args:
-            message: of the model topic.
-            where: it came from, for messages to people.
+            message: bytes of the message; None for a message without a value.
+            where: origin of the message, for errors.
         """
         try:
             event = ModelEvent.decode(message or b"", where)
@@ -98,14 +97,14 @@ class StreamModels:
             models.tend()
 
     def settle(self, timeout_s: float | None = None, *, pause_s: float = 0.02) -> bool:
-        """Loads what is known, and waits until every event was tried.
+        """Loads models until all known events were processed.
 
         Args:
-            timeout_s: maximum time to wait, in seconds.
-            pause_s: between two looks.
+            timeout_s: maximum time to wait, in seconds; None waits without a limit.
+            pause_s: seconds between two checks.
 
         Returns:
-            Whether it is settled.
+            Whether all known events were processed.
         """
         begin = time.monotonic()
         while not self.settled:

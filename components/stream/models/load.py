@@ -1,4 +1,4 @@
-"""Model loading: the Model of an event, verified against the event's digest, warmed, and checked on its golden rows."""
+"""Model loading: verifies the Model of an event against its digest, loads it, and checks it on its golden rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.core.scoring.online.model import OnlineModel
 
 
 class ModelUnreachable(PlatformError):
-    """The files of a Model cannot be read, or are not there yet. Exit 75."""
+    """The files of a Model cannot be read, or do not exist yet. Exit status 75."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class LoadedModel:
     """A model in memory, and the event that named it.
 
     Attributes:
-        event: its version and epoch are those of predictions.
-        model: loaded and checked.
+        event: the event, whose version and epoch predictions contain.
+        model: the loaded and checked model.
     """
 
     event: ModelEvent
@@ -35,7 +35,7 @@ class LoadedModel:
 
     @property
     def used(self) -> UsedModel:
-        """What predictions name of it."""
+        """Its version and epoch, for predictions."""
         return UsedModel(self.event.version, self.event.epoch)
 
 
@@ -43,16 +43,17 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
     """Loads the Model of an event, and checks it.
 
     Args:
-        event: that names the Model.
-        rules: whether rows that break the Model's rules are refused.
-        roots: folders that Models may be in; any folder, if there are none.
+        event: the event that names the Model.
+        rules: "enforce" refuses rows that break the Model's rules; "warn" predicts and counts those whose values are
+            out of bounds or unknown.
+        roots: folders that Models may be in; if empty, any folder.
 
     Raises:
-        ModelUnreachable: the Model's record is not there, a file cannot be read, or access is denied; another attempt
-            may succeed.
-        DataError: it is another Model than that of the event, a file is missing or damaged, its predictions differ
-            from its golden rows or are not finite, or depend on the other rows of a batch.
-        UsageError: the signature does not exist, or no Model can be at the place.
+        ModelUnreachable: the Model's record does not exist, a file cannot be read, or access is denied. A retry may
+            succeed.
+        DataError: the Model is not that of the event or not in `roots`, a file is missing or damaged, its predictions
+            differ from its golden rows, are not finite, or depend on the other rows of a batch.
+        UsageError: the signature does not exist, or the URI of the Model has an unknown scheme.
         PlatformError: the model failed.
     """
     _check_place(event.model, roots)
@@ -60,7 +61,7 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
         try:
             _verify(event)
             source = _source(event, rules)
-            # Copied here, so that an error of the network is not taken for one of the model.
+            # Copied before the load, so that network errors can be distinguished from errors of the model.
             folder = copies.enter_context(storage.at_hand(source.saved_model))
         except ModelUnreachable:
             raise
@@ -69,7 +70,7 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
             raise ModelUnreachable(
                 "the Model of the event cannot be read", where=event.model, received=reason
             ) from error
-        # The golden check makes the first predictions, and tells a bad row from a platform that failed.
+        # No warm-up: the golden check makes the first predictions, and distinguishes bad rows from platform errors.
         model = OnlineModel(replace(source, saved_model=str(folder), warm_up=()), signature=event.signature)
     model.source = source
     if model.whole:
@@ -93,7 +94,7 @@ def _verify(event: ModelEvent) -> None:
         registered.check_record(event.model, event.digest)
         registered.verify(event.model)
     except UsageError as error:
-        # A right that is missing now, or credentials that have expired, are no fault of the model.
+        # Missing rights and expired credentials are not errors of the model, and may be corrected.
         raise ModelUnreachable(
             "the Model of the event cannot be read", where=event.model, received=str(error)
         ) from error
@@ -112,7 +113,7 @@ def _source(event: ModelEvent, rules: Mode) -> ServableModel:
 
 
 def _check_place(model: str, roots: Sequence[str]) -> None:
-    """Refuses a Model outside the allowed folders: whoever may write there can run code in the scorer."""
+    """Refuses a Model outside the allowed folders, because a Model can run code in the scorer."""
     inside = [root for root in roots if model.startswith(storage.join(root, ""))]
     if (roots and not inside) or ".." in model.split("/"):
         raise DataError(
@@ -121,5 +122,5 @@ def _check_place(model: str, roots: Sequence[str]) -> None:
             expected=" or ".join(roots) if roots else 'a path without ".."',
         )
     if not storage.is_remote(model):
-        # Refuses schemes that cannot be read.
+        # Raises an error for a scheme that cannot be read.
         storage.local_path(model)

@@ -1,4 +1,4 @@
-"""Model outcome: what became of a model event, for alarms and metrics."""
+"""Model outcome: the result of a model event, for alarms and metrics."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Kind = Literal["switched", "refused", "unreachable", "conflicting", "invalid"]
 
 @dataclass(frozen=True)
 class ModelOutcome:
-    """What became of a model event.
+    """Result of a model event.
 
     Attributes:
-        kind: switched (the model is in use), refused (it is bad, and never tried again), unreachable (it is tried
-            again), conflicting (another event of its epoch came first), or invalid (the message is no model event).
-        app, epoch, version, model: of the event; "" and 0 for an invalid message.
-        reason: why, as a paragraph; "" for a switch.
-        in_use: version that is in use now; "" without a model.
-        attempts: failed attempts to read it.
-        seconds: that loading and checking took.
+        kind: switched (the model is in use), refused (it is bad, and never retried), unreachable (it is retried),
+            conflicting (another event of its epoch came first), or invalid (the message is not a model event).
+        app, epoch, version, model: as of `ModelEvent`; "" and 0 for an invalid message.
+        reason: the reason, as a paragraph; "" for a switch.
+        in_use: version in use now; "" without a model.
+        attempts: number of failed attempts to read the model.
+        seconds: duration of loading and checking, in seconds; 0 if the model is not in use.
     """
 
     kind: Kind
@@ -38,7 +38,7 @@ class ModelOutcome:
 
     @property
     def alarming(self) -> bool:
-        """Whether somebody must know: every refusal, and of the attempts to read a model the 1st, 2nd, 4th, 8th..."""
+        """Whether it raises an alarm: any failure, but of attempts to read a model only the 1st, 2nd, 4th, 8th..."""
         if self.kind == "unreachable":
             return self.attempts & (self.attempts - 1) == 0
         return self.kind != "switched"
@@ -56,8 +56,8 @@ class ModelOutcome:
         """The alarm event as JSON.
 
         Args:
-            member: the scorer that raises it.
-            at: ISO 8601 in UTC.
+            member: name of the scorer that raises the alarm.
+            at: time, ISO 8601 in UTC.
         """
         content = {"kind": "StreamAlarm", "format": 1, "alarm": f"model_{self.kind}", "member": member, "at": at}
         facts = {name: value for name, value in asdict(self).items() if name != "kind"}

@@ -1,4 +1,4 @@
-"""Used model: what predictions and dead letters name of the model that was in use."""
+"""Used model: version and epoch of the model in use, for predictions and dead letters."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UsedModel:
-    """The model that scored, or would have scored, a batch.
+    """The model in use for a batch.
 
     Attributes:
-        version: of the model; "" where an endpoint names none.
-        epoch: of its model event; None behind an endpoint, which knows no events.
+        version: version of the model; "" if an endpoint reports none.
+        epoch: epoch of its model event; None for an endpoint.
     """
 
     version: str

@@ -1,1 +1,1 @@
-"""Stream scoring on Pub/Sub, by Beam: on this machine, and on Dataflow."""
+"""Stream scoring on Pub/Sub, with Beam: on this machine or on Dataflow."""

@@ -1,4 +1,4 @@
-"""Model behind an endpoint, which its own deployment changes: there is no pointer to follow."""
+"""Model behind an endpoint. Its deployments change the model, so there is no model pointer to follow."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from headrace.components.stream.records.score import RecordResult
 
 @dataclass(frozen=True)
 class ByHttp:
-    """An endpoint.
+    """An endpoint as a model source.
 
     Args:
-        options: address, rows per request, concurrent requests, retries, rate and token.
+        options: URL, rows per request, concurrent requests, retries, rate limit and token.
     """
 
     options: EndpointOptions
 
     def make(self) -> HttpBatchScorer:
-        """Makes the scorer of a process.
+        """Creates the scorer of a process.
 
         Raises:
             UsageError: the token is missing.
@@ -36,12 +36,12 @@ class HttpBatchScorer:
         self._scorer = HttpScorer(options)
 
     def look(self) -> None:
-        """Nothing: the endpoint has the model."""
+        """Does nothing, because the endpoint has the model."""
 
     def score(self, values: Sequence[bytes]) -> tuple[str, list[RecordResult]]:
-        """The version that the endpoint names, and the results; errors as of `HttpScorer.score`."""
+        """The version that the endpoint reports, and the results. Raises the errors of `HttpScorer.score`."""
         return self._scorer.score(values)
 
     def alarms(self) -> list[bytes]:
-        """None: the endpoint raises its own."""
+        """Empty, because the endpoint raises its own alarms."""
         return []

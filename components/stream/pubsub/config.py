@@ -1,4 +1,4 @@
-"""Options of a Pub/Sub scorer: where records come from, which model scores them, and where results go."""
+"""Options of a Pub/Sub scorer: the subscription, the model source, and the destinations of results."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ class PubSubConfig:
     """Options of a Pub/Sub scorer.
 
     Args:
-        app: name of the application.
-        subscription: of the records, projects/PROJECT/subscriptions/NAME.
+        app: name of the application: 1 to 128 letters, digits, - and _.
+        subscription: subscription of the records, projects/PROJECT/subscriptions/NAME.
         dead_letters: topic of records without a prediction, projects/PROJECT/topics/NAME.
-        source: of the model: in this process, or an endpoint.
-        predictions: topic of predictions; "" for none.
-        table: bigquery://PROJECT.DATASET.TABLE of predictions; "" for none. One of the two is required.
-        windows: of time, of which predictions are loaded into the table together.
-        settle_seconds: as of `Collect`.
-        alarms: topic of alarm events; "" for the log alone.
-        id_attribute: attribute that identifies a record; "" for Pub/Sub's id.
-        duplicates_seconds: how long an id is remembered: within it, a record is scored once; 0 remembers none.
-        batch_records: maximum records per call of the model. A bundle of Beam's is one batch, or several.
+        source: source of the model: models in this process, or an endpoint.
+        predictions: topic of predictions; "" for none. A topic or a table is required.
+        table: bigquery://PROJECT.DATASET.TABLE of predictions; "" for none.
+        windows: windows of time; the predictions of a window are loaded into the table by one job.
+        settle_seconds: as of `Collect`, 0 to 86,400.
+        alarms: topic of alarm events; "" only logs alarms.
+        id_attribute: attribute that identifies a record; "" uses Pub/Sub's id.
+        duplicates_seconds: seconds for which an id is remembered, 0 to 86,400. Repeated records within this time are
+            not scored again; 0 remembers no ids.
+        batch_records: maximum records per call of the model, 1 to 100,000. A Beam bundle is one batch or several.
 
     Raises:
         UsageError: a value is not valid.

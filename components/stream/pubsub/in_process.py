@@ -1,4 +1,4 @@
-"""Models in the worker's own process, which follow the model pointer between two bundles."""
+"""Models in the worker's process, which follow the model pointer between two bundles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace.core.rules.mode import Mode, check_mode
 from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")
-# The first model of a process is waited for: records that come meanwhile would be dead letters.
+# Maximum wait for the first model of a process, because records without a model become dead letters.
 _FIRST_MODEL_S = 120.0
 _PAUSE_S = 0.2
 
@@ -35,13 +35,14 @@ class InProcessModels:
 
     Args:
         app: name of the application.
-        models: folder of model events, as `headrace registry promote --announce` writes them, or a registry.
-        look_seconds: minimum time between two looks at the pointer, in seconds.
-        without_model: while there is no model, "skip" makes dead letters of records; "hold" lets their bundle fail
-            after `hold_seconds`, so that Beam tries it again.
-        hold_seconds: how long a bundle waits for a model, in seconds.
-        rules: whether rows that break the Model's rules are refused.
-        model_roots: folders that Models may be in; any folder, if there are none.
+        models: URI of a folder of model events from `headrace registry promote --announce`, or of a registry.
+        look_seconds: minimum time between two reads of the pointer, in seconds, 0 or more.
+        without_model: while there is no model, "skip" turns records into dead letters; "hold" makes their bundle fail
+            after `hold_seconds`, so that Beam retries it.
+        hold_seconds: maximum time that a bundle waits for a model, in seconds, 0 or more.
+        rules: "enforce" refuses rows that break the Model's rules; "warn" predicts and counts those whose values are
+            out of bounds or unknown.
+        model_roots: folders that Models may be in; if empty, any folder.
 
     Raises:
         UsageError: a value is not valid.
@@ -70,15 +71,15 @@ class InProcessModels:
                 raise UsageError(f"{name} is wrong", where="stream", expected="0 or more", received=repr(value))
 
     def make(self) -> FollowedModels:
-        """Makes the scorer; it looks for its first model when a bundle begins."""
+        """Creates the scorer. It loads its first model when a bundle begins."""
         return FollowedModels(self)
 
 
 class FollowedModels:
-    """The models of an application, which the first stage of each bundle tends; see `sources.BatchScorer`."""
+    """The models of an application, which follow the pointer when a bundle begins; see `sources.BatchScorer`."""
 
     def __init__(self, options: InProcessModels) -> None:
-        # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
+        # TensorFlow reads this at import; it suppresses notes on CPU instructions.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         self._options = options
         self._codec = JsonCodec()
@@ -92,12 +93,12 @@ class FollowedModels:
         return load_model(event, rules=self._options.rules, roots=self._options.model_roots)
 
     def look(self) -> None:
-        """Looks at the pointer; a newer model loads in a thread meanwhile, but for the first one.
+        """Reads the pointer. It waits for the first model, and loads newer models in a thread.
 
         Raises:
             PlatformError: there is no model, and records are held.
         """
-        # Another bundle that begins meanwhile does not look, too.
+        # A concurrent bundle does not read the pointer as well.
         if self._lock.acquire(blocking=not self._begun):
             try:
                 self._look()
@@ -116,7 +117,7 @@ class FollowedModels:
             try:
                 self._pointer.look()
             except HeadraceError as error:
-                # The model in use stays; the next look may succeed.
+                # The model in use is not replaced, and the next read may succeed.
                 _log.error("%s: the model events cannot be read: %s", self._options.app, error.paragraph)
         self._models.tend()
 
@@ -135,7 +136,7 @@ class FollowedModels:
                 self._look()
 
     def score(self, values: Sequence[bytes]) -> tuple[str, list[RecordResult]]:
-        """Scores a batch with the model in use, and returns its version; without one, all records are rejected."""
+        """Scores a batch with the model in use, and returns its version. Without a model, all records are rejected."""
         loaded = self._models[self._options.app].model
         if loaded is None:
             return "", no_model(values, self._options.app)

@@ -1,4 +1,4 @@
-"""Streaming pipeline of the Pub/Sub scorer, on any runner of Beam that reads Pub/Sub."""
+"""Streaming pipeline of the Pub/Sub scorer, on any Beam runner that reads Pub/Sub."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def score(records: Any, config: PubSubConfig) -> Any:
         config: options.
 
     Returns:
-        PCollections of PubsubMessage: predictions as `main`, dead letters by DEAD and alarms by ALARMS.
+        PCollections of PubsubMessage: predictions as `main`, dead letters by the tag DEAD, and alarms by ALARMS.
     """
     if config.duplicates_seconds:
         named = records | "by id" >> beam.Map(_by_id, config.id_attribute).with_output_types(tuple[str, Any])
@@ -48,11 +48,11 @@ def score(records: Any, config: PubSubConfig) -> Any:
 
 
 def load(predictions: Any, config: PubSubConfig) -> None:
-    """Loads predictions into the table, those of a window together.
+    """Loads predictions into the table, by one job per window.
 
     Args:
-        predictions: PCollection of PubsubMessage, with the times of their records' publication.
-        config: options.
+        predictions: PCollection of PubsubMessage, whose timestamps are the publication times of their records.
+        config: options of the scorer.
     """
     collect = Collect(config.windows, config.settle_seconds)
     (
@@ -64,7 +64,7 @@ def load(predictions: Any, config: PubSubConfig) -> None:
 
 
 def _write(topic: str) -> WriteToPubSub:
-    # Without the last option, Beam's client refuses a message with an ordering key.
+    # Without the last option, Beam's client rejects messages with an ordering key.
     return WriteToPubSub(topic, with_attributes=True, publish_with_ordering_key=True)
 
 

@@ -1,4 +1,4 @@
-"""Model pointer: model events in a folder, one file for each change, as announcements write them; or a registry."""
+"""Model pointer: a folder of announced model events, one file per change of the champion, or a registry."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Read = Callable[[bytes, str], None]
 
 
 class ModelPointer:
-    """Passes on the events that are new since the last look.
+    """Reads the events that are new since the last read.
 
     Args:
-        uri: a folder of events, or a registry.
+        uri: URI of a folder of events, or of a registry.
         app: name of the application; events of others are not read.
-        read: called with each new message, and where it came from.
+        read: called with each new message and its URI.
     """
 
     def __init__(self, uri: str, app: str, read: Read) -> None:
@@ -30,12 +30,12 @@ class ModelPointer:
         self._registry = uri.startswith("projects/") or storage.exists(storage.join(uri, REGISTRY.state))
 
     def look(self) -> None:
-        """Reads what is new.
+        """Reads new events.
 
         Raises:
             UsageError: access is denied.
             DataError: the registry is damaged.
-            PlatformError: the disk or the service failed; looking again is safe.
+            PlatformError: the disk or the service failed; calling again is safe.
         """
         if self._registry:
             self._look_at_registry()

@@ -1,4 +1,4 @@
-"""Model sources: what scores the records of a bundle; one of each in a process, which its stages share."""
+"""Model sources: create the scorer of a process, which its stages share."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from headrace.components.stream.records.score import RecordResult
 
 
 class BatchScorer(Protocol):
-    """Scores batches of records; safe to use from several threads at a time."""
+    """Scores batches of records. Thread-safe."""
 
     def look(self) -> None:
-        """Looks for a newer model; called when a bundle begins.
+        """Checks for a newer model. It is called when a bundle begins.
 
         Raises:
-            HeadraceError: there is no model, and records are held until there is one.
+            HeadraceError: there is no model, and records are held.
         """
 
     def score(self, values: Sequence[bytes]) -> tuple[str, list[RecordResult]]:
-        """The version of the model that was in use, "" without one, and the result of each record, in order.
+        """The version of the model in use, "" without one, and the result of each record, in order.
 
         Raises:
-            PlatformError: the model failed for a reason that is not in the records.
+            PlatformError: the model failed for a reason other than its records.
         """
 
     def alarms(self) -> list[bytes]:
@@ -31,19 +31,19 @@ class BatchScorer(Protocol):
 
 
 class ModelSource(Protocol):
-    """Makes the scorer of a process; it is sent to workers, and equal ones share a scorer."""
+    """Creates the scorer of a process. It is serialized and sent to workers; equal sources share a scorer."""
 
     def make(self) -> BatchScorer:
-        """Makes the scorer."""
+        """Creates the scorer."""
 
 
-# Beam makes stages anew for each thread, and on this machine for each bundle; a model takes seconds to load.
+# Shared, because Beam creates stages per thread, and on this machine per bundle, and a model takes seconds to load.
 _SCORERS: dict[ModelSource, BatchScorer] = {}
 _LOCK = threading.Lock()
 
 
 def scorer_of(source: ModelSource) -> BatchScorer:
-    """The scorer of this process, which is made at the first call."""
+    """The scorer of a source in this process, which the first call creates."""
     with _LOCK:
         if source not in _SCORERS:
             _SCORERS[source] = source.make()

@@ -16,28 +16,28 @@ from headrace.components.stream.pubsub.config import PubSubConfig
 from headrace.components.stream.pubsub.sources import BatchScorer, scorer_of
 from headrace.components.stream.records.score import TOO_LARGE, RecordResult, Rejection
 
-# Beam's metrics of the job are counters of this namespace: records, predicted, duplicates, and reasons of rejection.
+# Namespace of the job's Beam counters: records, predicted, duplicates, and reasons of rejection.
 METRICS = "headrace.stream"
-# The tags of dead letters and alarms.
+# The output tags of dead letters and alarms.
 DEAD, ALARMS = "dead", "alarms"
 PREFIX = "headrace-"
-# Limits of Pub/Sub: a message that exceeds one would be refused again and again.
+# Limits of Pub/Sub, which would reject a larger message at each attempt.
 _ATTRIBUTES = 100
 _ATTRIBUTE_BYTES = 1024
-# Of 10 MB; attributes with their names of at most 256 bytes take up to 128 kB.
+# Below the limit of 10 MB, because attributes, with names of at most 256 bytes, add up to 128 kB.
 _DATA_BYTES = 9_850_000
 
 
 class CountRepeated(beam.DoFn):
-    """Record that came again -> nothing, counted."""
+    """Repeated record -> nothing; it is counted."""
 
     def process(self, message: Any) -> None:
-        """Counts it."""
+        """Counts the record."""
         _count("duplicates")
 
 
 class Score(beam.DoFn):
-    """PubsubMessage -> its prediction; dead letters and alarms under their tags. A bundle is one batch, or several."""
+    """PubsubMessage -> its prediction; dead letters and alarms have output tags. A bundle is one batch or several."""
 
     def __init__(self, config: PubSubConfig) -> None:
         self._config = config
@@ -45,11 +45,11 @@ class Score(beam.DoFn):
         self._held: list[tuple[PubsubMessage, Any]] = []
 
     def setup(self) -> None:
-        """Finds the scorer that the stages of this process share."""
+        """Gets the scorer that the stages of this process share."""
         self._scorer = scorer_of(self._config.source)
 
     def start_bundle(self) -> None:
-        """Looks for a newer model."""
+        """Checks for a newer model."""
         self._held = []
         self._used().look()
 
@@ -61,7 +61,7 @@ class Score(beam.DoFn):
                 yield value
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Scores what is left."""
+        """Scores the remaining records."""
         for value, at in self._scored():
             tag, plain = (value.tag, value.value) if isinstance(value, beam.pvalue.TaggedOutput) else (None, value)
             windowed = WindowedValue(plain, at, [GlobalWindow()])
@@ -93,7 +93,7 @@ class Score(beam.DoFn):
 
 
 def identity_of(message: PubsubMessage, attribute: str) -> str:
-    """What identifies a record: an attribute of it, or Pub/Sub's id."""
+    """The id of a record: the value of an attribute, or Pub/Sub's id."""
     return (message.attributes or {}).get(attribute) or message.message_id or ""
 
 
@@ -103,13 +103,13 @@ def prediction_of(message: PubsubMessage, value: bytes) -> PubsubMessage:
 
 
 def dead_letter(message: PubsubMessage, rejected: Rejection, app: str, version: str) -> PubsubMessage:
-    """The dead letter of a record: the record, and in further attributes why it has no prediction.
+    """The dead letter of a record: the record, with the reason why it has no prediction in further attributes.
 
     Args:
         message: the record.
         rejected: the reason.
-        app: the application.
-        version: of the model that was in use; "" if there was none.
+        app: name of the application.
+        version: version of the model in use; "" if there was none.
     """
     facts = {
         "reason": rejected.reason,
@@ -120,13 +120,13 @@ def dead_letter(message: PubsubMessage, rejected: Rejection, app: str, version: 
     }
     data = message.data or b""
     if len(data) > _DATA_BYTES:
-        # With its attributes, it could not be sent again.
+        # With further attributes, the message would exceed the limit.
         return _message(message, b"", {**facts, "value-bytes": str(len(data))})
     return _message(message, data, facts)
 
 
 def _sendable(result: RecordResult) -> RecordResult:
-    """The result, without a prediction that is larger than a message may be."""
+    """The result; a rejection if the prediction exceeds the maximum message size."""
     if len(result.prediction or b"") <= _DATA_BYTES:
         return result
     return RecordResult(None, Rejection(TOO_LARGE, "the prediction exceeds the maximum message size"))
@@ -134,7 +134,7 @@ def _sendable(result: RecordResult) -> RecordResult:
 
 def _message(message: PubsubMessage, data: bytes, facts: Mapping[str, str]) -> PubsubMessage:
     added = {PREFIX + name: _cut(text) for name, text in facts.items()}
-    # A letter that is scored again has the attributes of its first rejection.
+    # Without the attributes of an earlier rejection, if the record was a dead letter that is scored again.
     own = {name: text for name, text in (message.attributes or {}).items() if not name.startswith(PREFIX)}
     kept = dict(list(own.items())[: _ATTRIBUTES - len(added)])
     return PubsubMessage(data, {**kept, **added}, ordering_key=message.ordering_key or "")

@@ -1,4 +1,4 @@
-"""Table of predictions: those of a window of time are loaded into BigQuery by one job, whose id is made of them."""
+"""Table of predictions: one job loads the predictions of a window into BigQuery, with their digest in its id."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _KINDS = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", "UTC"), "INTEGE
 
 
 def create(uri: str) -> None:
-    """Creates the table if it does not exist; errors as of `create_table`."""
+    """Creates the table if it does not exist. Raises the errors of `create_table`."""
     create_table(uri, FIELDS, "--bigquery-table")
 
 
 class ByWindow(beam.DoFn):
-    """Prediction -> (window of the record's publication, row, encoded)."""
+    """Prediction -> (window of the record's publication, encoded row)."""
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
 
     def process(self, message: PubsubMessage, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[tuple[str, bytes]]:
-        """Makes the row."""
+        """Converts a prediction to a row of the table."""
         published = datetime.fromtimestamp(float(timestamp), UTC)
         content = json.loads(message.data)
-        # An endpoint names no epoch, and perhaps no version.
+        # Predictions of an endpoint have no epoch, and perhaps no version.
         version, epoch = content.pop(VERSION, None), content.pop(EPOCH, None)
         own = {name: text for name, text in message.attributes.items() if not name.startswith(PREFIX)}
         row = {
@@ -61,16 +61,16 @@ class ByWindow(beam.DoFn):
 
 
 class LoadPredictions(beam.DoFn):
-    """(window, rows) -> rows of the table, once."""
+    """(window, rows) -> rows of the table, each loaded once."""
 
     def __init__(self, table: str, app: str) -> None:
         self._table = table
         self._app = app
 
     def process(self, element: tuple[str, Iterable[bytes]]) -> None:
-        """Loads the rows, unless the same ones were loaded."""
+        """Loads the rows, unless they are already loaded."""
         window, rows = element
-        # Sorted, so that a bundle that is tried again has the same digest.
+        # Sorted, so that a retried bundle has the same digest.
         ordered = sorted(rows)
         digest = hashlib.sha256(b"\n".join(ordered)).hexdigest()[:16]
         if load_once(self._table, f"headrace-{self._app}-{window}-{digest}", as_parquet(ordered)):
@@ -78,7 +78,7 @@ class LoadPredictions(beam.DoFn):
 
 
 def as_parquet(rows: Iterable[bytes]) -> bytes:
-    """The rows as a file."""
+    """The rows as the content of a Parquet file."""
     plain = [json.loads(row) for row in rows]
     for row in plain:
         row["published"] = datetime.fromisoformat(row["published"])

@@ -1,1 +1,1 @@
-"""Records of a stream: decoded, scored with the model in use in one call, and encoded as predictions or rejections."""
+"""Records of a stream: decoded, scored by the model in use, and encoded as predictions or rejections."""

@@ -1,7 +1,7 @@
-"""Record scoring by HTTP: the records of a batch to predictions and rejections, by requests to an endpoint.
+"""Record scoring by HTTP: converts the records of a batch to predictions and rejections, by requests to an endpoint.
 
-The client is that of batch scoring: retries with back-off, a rate limit, tokens, and the answers in which an endpoint
-refuses rows. Of a request with bad records the others are predicted.
+The client is that of batch scoring, with retries and backoff, a rate limit, tokens, and the parsing of refused rows. If
+a request contains bad records, the others are predicted.
 """
 
 from __future__ import annotations
@@ -37,19 +37,18 @@ _BAD_REQUEST = re.compile(r"\bstatus 4(00|13)\b")
 
 @dataclass(frozen=True)
 class _Answer:
-    """The predictions of a request, in order, and the version of the model; "" if the endpoint does not say."""
+    """The predictions of a request, in order, and the version of the model; "" if the endpoint does not report it."""
 
     predictions: Sequence[Any]
     version: str
 
 
 class HttpScorer:
-    """Scores batches of JSON records by requests; safe to use from several threads at a time.
+    """Scores batches of JSON records by requests. Thread-safe.
 
     Args:
-        options: address, rows per request, concurrent requests, retries, rate and token. With one row per request, each
-            record is a request.
-        client: of the endpoint; by default from the options.
+        options: URL, rows per request, concurrent requests, retries, rate limit and token.
+        client: client of the endpoint; None creates one from the options.
 
     Raises:
         UsageError: the token is missing.
@@ -68,15 +67,15 @@ class HttpScorer:
         """Scores a batch of records.
 
         Args:
-            values: of the records, one or more, each a JSON object; None for a record without a value.
-            stop: set when the results are no longer needed.
+            values: values of the records, one or more, each a JSON object; None for a record without a value.
+            stop: set by the caller when it no longer needs the results; None if it always does.
 
         Returns:
-            The version that the endpoint named last, "" if it names none, and the result of each record, in order.
-            Predictions hold the outputs and, if the endpoint names it, `model_version`.
+            The version that the endpoint reported last, "" if it reports none, and the result of each record, in order.
+            Predictions contain the outputs and, if the endpoint reports it, `model_version`.
 
         Raises:
-            UsageError: access is denied, or the address is wrong.
+            UsageError: access is denied, or the URL is wrong.
             PlatformError: the endpoint failed at each attempt.
         """
         results: list[RecordResult | None] = [None] * len(values)
@@ -98,7 +97,7 @@ class HttpScorer:
         return version, [result for result in results if result is not None]
 
     def _parts(self, values: Mapping[int, bytes]) -> list[list[int]]:
-        """The records of each request, by the limits of rows and bytes; a larger record is a request of its own."""
+        """The records of each request, by the limits of rows and bytes. A larger record is a separate request."""
         parts: list[list[int]] = []
         size = 0
         for place, value in values.items():
@@ -114,7 +113,7 @@ class HttpScorer:
     def _part(
         self, places: Sequence[int], values: Mapping[int, bytes], stop: threading.Event
     ) -> tuple[list[RecordResult], str]:
-        """The results of records that are one request, if none of them is refused."""
+        """The results of the records of a request. If some are refused, the others are sent again."""
         left = list(places)
         found: dict[int, RecordResult] = {}
         version = ""
@@ -142,13 +141,13 @@ class HttpScorer:
         return [found[place] for place in places], version
 
     def _ask(self, places: Sequence[int], values: Mapping[int, bytes], stop: threading.Event, first: int) -> _Answer:
-        """One request; `first` is the number of its first row in the part.
+        """Sends one request; `first` is the index of its first row in the part.
 
         Raises:
-            RowsFailed: the endpoint refuses it, perhaps for some of its rows.
-            _Refused: it names the rows that it refuses.
+            RowsFailed: the endpoint refuses the request, perhaps because of some rows.
+            _Refused: the endpoint refuses some rows, and names them.
         """
-        # The records are JSON objects as they are.
+        # The values of records are JSON objects, so they need no encoding.
         body = b'{"instances":[' + b",".join(values[place] for place in places) + b"]}"
 
         def read(response: EndpointResponse) -> _Answer:
@@ -160,7 +159,7 @@ class HttpScorer:
         try:
             return self._client.post(self._options.url, body, read, stop)
         except NotFiniteRows as error:
-            # Indices beyond the request are of padding.
+            # Indices beyond the request are those of padding.
             rows = {row for indices in error.rows.values() for row in indices if row < len(places)}
             if not rows:
                 raise RowsFailed(str(error)) from error
@@ -179,14 +178,14 @@ class HttpScorer:
         return row | ({VERSION: version} if version else {})
 
     def _name(self) -> str:
-        """The name of the only output, which an endpoint may leave out: by its metadata, or else "prediction"."""
+        """The name of the only output, which a reply may omit: from the endpoint's metadata, else "prediction"."""
         if not self._output:
             self._output = _only_output(self._client, self._options.url)
         return self._output
 
 
 class _Refused(Exception):
-    """Rows that an endpoint refuses by name: reason and message by their number."""
+    """Rows that an endpoint refuses: reason and message by index of the row."""
 
     def __init__(self, rows: Mapping[int, tuple[str, str]]) -> None:
         super().__init__("the endpoint refused rows")
@@ -215,7 +214,7 @@ def _only_output(client: EndpointClient, url: str) -> str:
 def _results(
     futures: Sequence[Future[tuple[list[RecordResult], str]]], stop: threading.Event
 ) -> list[tuple[list[RecordResult], str]]:
-    """The results of all requests, or the first error; then the others are stopped."""
+    """The results of all requests. Raises the first error, and stops the others."""
     try:
         wait(futures, return_when="FIRST_EXCEPTION")
         failed = next((one.exception() for one in futures if one.done() and one.exception() is not None), None)

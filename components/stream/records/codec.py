@@ -1,4 +1,4 @@
-"""Record codecs: what a record's value holds, as rows, and how predictions are written."""
+"""Record codecs: decode the value of a record to rows, and encode predictions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _EXPECTED = '{"FEATURE": value, ...}'
 
 
 class Codec(Protocol):
-    """Reads the value of a record, and writes that of its prediction."""
+    """Decodes the value of a record, and encodes the value of its prediction."""
 
     def rows(self, value: bytes) -> list[dict[str, Any]]:
-        """The rows of a value, one or more, each an object of features by name.
+        """The rows of a value, one or more, each a dict of features by name.
 
         Raises:
             DataError: the value is damaged.
         """
 
     def value(self, predictions: Sequence[dict[str, Any]]) -> bytes:
-        """The value of a prediction, of one or more rows."""
+        """The encoded predictions of one or more rows."""
 
 
 class JsonCodec:
-    """JSON: a record is one row, and its prediction is an object of outputs by name."""
+    """JSON: the value of a record is the object of one row, and its prediction is an object of outputs by name."""
 
     def rows(self, value: bytes) -> list[dict[str, Any]]:
         """The row of a value; see `Codec.rows`."""
@@ -42,7 +42,7 @@ class JsonCodec:
 
 
 class ArrowCodec:
-    """Arrow IPC streams: a record is one or more rows, and so is its prediction.
+    """Arrow IPC streams: the value of a record is one or more rows, and its prediction has the same number of rows.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
@@ -67,7 +67,7 @@ class ArrowCodec:
             raise DataError("the value is not an Arrow IPC stream", received=message[:200] or "nothing") from error
         if not table.num_rows:
             raise DataError("the value has no rows", expected="one row or more")
-        # Nulls take no bytes, but memory here.
+        # Nulls occupy no bytes in the message, but memory as rows.
         count = table.num_rows + sum(map(_values_in, table.columns))
         if count >= MAX_VALUES:
             raise DataError(
@@ -80,7 +80,7 @@ class ArrowCodec:
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _without_nan(self, column: Any) -> Any:
-        """The column with nulls for NaN, which stands for a missing number, as in files."""
+        """The column with nulls for NaN, which is a missing number, as in files."""
         pa = self._pyarrow
         if not pa.types.is_floating(column.type):
             return column
@@ -114,7 +114,7 @@ def codec_of(name: str) -> Codec:
     """The codec of a format.
 
     Raises:
-        UsageError: it is not one of FORMATS.
+        UsageError: the name is not one of FORMATS.
         ModuleNotFoundError: pyarrow is not installed.
     """
     check_word(name, "format of records", FORMATS)

@@ -1,7 +1,7 @@
-"""Record scoring: a batch of record values to predictions and rejections, in one call of the model.
+"""Record scoring: converts a batch of record values to predictions and rejections, by one call of the model.
 
-It scores through the same `OnlineModel` as the server, with the same padding: a row has the same prediction, bit for
-bit, in a stream's batch of any size, in a request and in batch scoring.
+It uses the same `OnlineModel` as the server, with the same padding. The prediction of a row is bit-identical in a
+stream's batch of any size, in a request and in batch scoring.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headrace.core.scoring.online.model import OnlineModel
 from headrace.core.scoring.online.trial import DependentRows
 from headrace.core.scoring.predictor import BatchPredictions
 
-# Of the model that made a prediction, in the prediction itself.
+# Members of a prediction that name its model.
 VERSION, EPOCH = "model_version", "model_epoch"
 NO_MODEL = "no_model"
 TOO_LARGE = "too_large"
@@ -35,12 +35,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a record, or some rows of it, have no prediction.
+    """The reason why a record, or some of its rows, have no prediction.
 
     Attributes:
         reason: one of the reasons of quarantined rows, "no_model", or "too_large".
-        message: what was expected and what was received, in at most 1,000 characters.
-        rows: the rows of the record that have none; empty for the whole record.
+        message: the expected and the received value, at most 1,000 characters.
+        rows: indices of the rows without a prediction; empty for the whole record.
     """
 
     reason: str
@@ -50,11 +50,11 @@ class Rejection:
 
 @dataclass(frozen=True)
 class RecordResult:
-    """The result of a record; at least one of its two parts is there.
+    """The result of a record: a prediction, a rejection, or both.
 
     Attributes:
-        prediction: the value of the prediction; None if no row of the record has one.
-        rejected: why rows have none; None if all have one.
+        prediction: encoded prediction; None if no row of the record has one.
+        rejected: the reason why rows have no prediction; None if all have one.
         rows: number of predicted rows.
     """
 
@@ -72,16 +72,16 @@ def score_records(
     """Scores a batch of records.
 
     Args:
-        values: of the records, one or more.
+        values: values of the records, one or more; None for a record without a value.
         loaded: the model in use.
-        codec: of the records.
-        tell: called with the counts of rows that broke a rule of the Model.
+        codec: codec of the records.
+        tell: called with the counts of rows that broke a rule of the Model; None for no counts.
 
     Returns:
-        The result of each record, in order. Predictions hold the outputs, `model_version` and `model_epoch`.
+        The result of each record, in order. Predictions contain the outputs, `model_version` and `model_epoch`.
 
     Raises:
-        PlatformError: the model failed for a reason that is not in the records.
+        PlatformError: the model failed for a reason other than its records.
     """
     rows: list[Row] = []
     owners: list[tuple[int, int]] = []
@@ -102,7 +102,7 @@ def rows_of(value: bytes | None, codec: Codec) -> list[Row]:
     """The rows of a record.
 
     Raises:
-        DataError: it has no value, or a damaged one.
+        DataError: the record has no value, or its value is damaged.
     """
     if value is None:
         raise DataError("the record has no value", expected="a row of features")
@@ -124,7 +124,7 @@ def _results(
     codec: Codec,
 ) -> list[RecordResult]:
     if len(owners) == records and not faults and not rejected:
-        # The common case: one row per record, and all of them predicted.
+        # The common case: one row per record, and all rows are predicted.
         return [RecordResult(codec.value([one]), None, 1) for one in predictions if one is not None]
     made: list[list[Row]] = [[] for _ in range(records)]
     bad: list[list[tuple[int, Rejection]]] = [[] for _ in range(records)]
@@ -152,7 +152,7 @@ def _results(
 def _predict(
     rows: Sequence[Row], loaded: LoadedModel, tell: Callable[[RuleCounts], None] | None
 ) -> tuple[list[Row | None], dict[int, Rejection]]:
-    """The prediction of each row, None for rows at fault, and the faults by row."""
+    """The prediction of each row, None for rejected rows, and the rejections by row."""
     model = loaded.model
     faults: dict[int, Rejection] = {}
     at = list(range(len(rows)))
@@ -164,7 +164,7 @@ def _predict(
         answered = _json_rows(predicted, model, [at[place] for place in places], faults)
         for row, prediction in answered.items():
             if prediction.get(KEY) == "" and not _keyed(rows[row], model):
-                # Another row of the batch has a key, and this one does not.
+                # Only other rows of the batch have a key.
                 del prediction[KEY]
             prediction[VERSION], prediction[EPOCH] = loaded.event.version, loaded.event.epoch
             found[row] = prediction
@@ -182,16 +182,16 @@ def _columns(
     faults: dict[int, Rejection],
     tell: Callable[[RuleCounts], None] | None,
 ) -> Columns | None:
-    """The columns of the rows without a fault, whose places stay in `at`; None if there are none."""
+    """The columns of the rows that are not rejected, whose indices remain in `at`; None if there are none."""
     while at:
         try:
             return columns_from_instances([rows[row] for row in at], model.interface, tell)
         except RowsRefused as error:
-            # Only the first thousand refused rows are listed: the others are found in the next round.
+            # An error lists only the first thousand refused rows; the others are found in the next round.
             refused = {at[row]: listed[0] for row, listed in error.rows.items()}
             faults |= {row: Rejection(fault.reason, fault.message[:LONGEST_MESSAGE]) for row, fault in refused.items()}
             at[:] = [row for row in at if row not in refused]
-            # All rows that broke a rule are counted by now.
+            # All rows that broke a rule are already counted.
             tell = None
         except DataError as error:
             bad = _at_fault(rows, at, model, error)
@@ -201,7 +201,7 @@ def _columns(
 
 
 def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error: DataError) -> dict[int, Rejection]:
-    """The rows that cannot be read, found by halves."""
+    """The rows that cannot be read, found by bisection."""
     if len(at) == 1:
         return {at[0]: rejected_for("malformed_row", error)}
     found: dict[int, Rejection] = {}
@@ -210,7 +210,7 @@ def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error:
         try:
             columns_from_instances([rows[row] for row in part], model.interface)
         except RowsRefused:
-            # They are readable, and refused in the next round.
+            # The rows are readable, and will be refused in the next round.
             continue
         except DataError as inner:
             found |= _at_fault(rows, part, model, inner)
@@ -218,7 +218,7 @@ def _at_fault(rows: Sequence[Row], at: Sequence[int], model: OnlineModel, error:
 
 
 def _called(model: OnlineModel, columns: Columns, rows: int) -> list[tuple[range, BatchPredictions]]:
-    """The model's answers: to all rows at once, or to each alone if rows turn out to depend on each other."""
+    """The model's predictions for all rows in one call, or in one call per row if rows depend on each other."""
     if not model.whole:
         try:
             return [(range(rows), model.predict(columns))]
@@ -231,7 +231,7 @@ def _called(model: OnlineModel, columns: Columns, rows: int) -> list[tuple[range
 def _json_rows(
     predicted: BatchPredictions, model: OnlineModel, rows: Sequence[int], faults: dict[int, Rejection]
 ) -> dict[int, Row]:
-    """The predictions as JSON values, by row; those at fault are added to `faults`."""
+    """The predictions as JSON values by row. Rejected rows are added to `faults`."""
     faults |= {rows[row]: Rejection(f.reason, f.message[:LONGEST_MESSAGE]) for row, f in predicted.faults.items()}
     at, outputs = predicted.at, predicted.outputs
     if predicted.faults:
@@ -255,7 +255,7 @@ def _json_rows(
 
 
 def rejected_for(reason: str, error: DataError) -> Rejection:
-    """The rejection of a record for an error."""
-    # The place in the batch is nothing to a reader of the dead-letter topic.
+    """The rejection of a record because of an error."""
+    # Without the place in the batch, which is meaningless in the dead-letter topic.
     plain = DataError(error.what, expected=error.expected, received=error.received)
     return Rejection(reason, plain.paragraph[:LONGEST_MESSAGE])

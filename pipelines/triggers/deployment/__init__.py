@@ -1,1 +1,1 @@
-"""Deployment of triggers on Google Cloud: the folder that is deployed, and the commands of its set-up."""
+"""Deployment of triggers on Google Cloud: the deployed folder, and the commands that set it up."""

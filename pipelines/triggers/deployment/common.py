@@ -1,4 +1,4 @@
-"""Deployment of a trigger: what its function or service has in common, and the rights of its account."""
+"""Deployment of a trigger: common parts of functions and services, and the rights of its account."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Deployment:
     """A trigger on Google Cloud.
 
     Args:
-        settings: of the dynamic training, below a root on gs://.
+        settings: settings of the dynamic training, whose root is on gs://.
         project: ID of the project.
-        region: such as europe-west1.
-        name: of the function or the service.
-        account: of the trigger, without @PROJECT.iam.gserviceaccount.com; it is created.
-        requirement: that installs headrace, for pip; this version if "".
+        region: region, such as europe-west1.
+        name: name of the function or the service.
+        account: service account of the trigger, without @PROJECT.iam.gserviceaccount.com; the commands create it.
+        requirement: pip requirement that installs headrace; "" for this version.
 
     Raises:
-        UsageError: one is not valid, or the training is not on Google Cloud.
+        UsageError: an option is not valid, or the training is not on Google Cloud.
     """
 
     settings: DynamicSettings
@@ -81,14 +81,14 @@ class Deployment:
         return f"{self.account}@{self.project}.iam.gserviceaccount.com"
 
     def services(self, *names: str) -> str:
-        """The command that enables services."""
+        """The command that enables services of Google Cloud, by their names without .googleapis.com."""
         return command("services", "enable", *(f"{name}.googleapis.com" for name in names), project=self.project)
 
     def rights(self, data: Sequence[str]) -> list[str]:
-        """The commands that create the account, and let it read data, change the ledger and start runs.
+        """The commands that create the account, and allow it to read data, change the ledger and start runs.
 
         Args:
-            data: places of the data on gs://.
+            data: gs:// URIs of the data.
         """
         root = _bucket(self.settings.root)
         lines = [
@@ -121,11 +121,11 @@ class Deployment:
         return lines
 
     def on_bucket(self, bucket: str, role: str) -> str:
-        """The command that gives the account a role on a bucket."""
+        """The command that grants the account a role on a bucket."""
         return command("storage", "buckets", "add-iam-policy-binding", bucket, member=self.member, role=f"roles/{role}")
 
     def on_project(self, project: str, role: str) -> str:
-        """The command that gives the account a role on a project."""
+        """The command that grants the account a role on a project."""
         return command(
             "projects", "add-iam-policy-binding", project, member=self.member, role=f"roles/{role}", condition="None"
         )
@@ -137,7 +137,7 @@ class Deployment:
 
 
 def command(*words: str, **options: str) -> str:
-    """A line that calls gcloud, with its options quoted for a shell."""
+    """A command line of gcloud, quoted for a shell. Options without a value are flags."""
     named = [
         f"--{name.replace('_', '-')}={value}" if value else f"--{name.replace('_', '-')}"
         for name, value in options.items()
@@ -146,17 +146,21 @@ def command(*words: str, **options: str) -> str:
 
 
 def variables(values: Mapping[str, str]) -> str:
-    """Environment variables as gcloud reads them, with a separator that no value holds."""
+    """Environment variables in the syntax of gcloud, with a separator that no value contains."""
     separator = next(each for each in (",", "@", "#", ";", "~") if not any(each in value for value in values.values()))
     joined = separator.join(f"{name}={value}" for name, value in values.items())
     return joined if separator == "," else f"^{separator}^{joined}"
 
 
 def write_folder(folder: str, files: Mapping[str, str]) -> None:
-    """Writes the folder that is deployed. Files of an earlier call are replaced, and no others.
+    """Writes the deployed folder. It replaces only files of an earlier call.
+
+    Args:
+        folder: path of the folder.
+        files: content by file name.
 
     Raises:
-        UsageError: a file there is not of an earlier call, or the folder cannot be written.
+        UsageError: an existing file was not written by an earlier call, or the folder cannot be written.
     """
     path = storage.local_path(folder)
     for name in files:

@@ -23,7 +23,7 @@ def write(folder: str, deployment: Deployment) -> None:
     """Writes main.py and requirements.txt.
 
     Raises:
-        UsageError: a file there is not of an earlier call, or the folder cannot be written.
+        UsageError: an existing file was not written by an earlier call, or the folder cannot be written.
     """
     write_folder(
         folder,
@@ -32,12 +32,12 @@ def write(folder: str, deployment: Deployment) -> None:
 
 
 def commands(folder: str, deployment: Deployment, options: StorageTrigger) -> list[str]:
-    """The lines that set up and deploy the function, in their order.
+    """The command lines that set up and deploy the function, in order.
 
     Args:
-        folder: of `write`.
-        deployment: where, and by which account.
-        options: of the function.
+        folder: the folder that `write` wrote.
+        deployment: project, region, name and account.
+        options: options of the function.
     """
     project, region, bucket = deployment.project, deployment.region, options.spans.split("/", 3)[2]
     return [
@@ -65,7 +65,7 @@ def commands(folder: str, deployment: Deployment, options: StorageTrigger) -> li
             service_account=deployment.email,
             trigger_service_account=deployment.email,
             trigger_event_filters=f"type={FINALIZED},bucket={bucket}",
-            # Of an event that failed, for 24 hours.
+            # A failed event is retried for 24 hours.
             retry="",
             memory="2Gi",
             timeout="540s",

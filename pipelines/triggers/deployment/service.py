@@ -18,12 +18,12 @@ class ServiceDeployment:
     """The service on Google Cloud.
 
     Args:
-        deployment: where, and by which account.
+        deployment: project, region, name and account.
         host: "cloud-run" or "app-engine".
-        audience: that ID tokens are made for; "" accepts none.
-        iap_audience: that assertions of Identity-Aware Proxy are made for; "" accepts none.
-        allow: e-mail addresses of the accounts that may use it.
-        data_below: places below which data may be announced.
+        audience: audience of accepted ID tokens; "" accepts none.
+        iap_audience: audience of accepted assertions of Identity-Aware Proxy; "" accepts none.
+        allow: e-mail addresses of the accounts that may use the service.
+        data_below: URIs or folders below which data may be announced.
     """
 
     deployment: Deployment
@@ -37,7 +37,7 @@ class ServiceDeployment:
         """Writes requirements.txt, and Procfile or app.yaml.
 
         Raises:
-            UsageError: a file there is not of an earlier call, or the folder cannot be written.
+            UsageError: an existing file was not written by an earlier call, or the folder cannot be written.
         """
         start = shlex.join(["headrace", "trigger", "serve", *self._options()]) + " --host 0.0.0.0 --port $PORT"
         files = {"requirements.txt": self.deployment.requirements("beam", "kubeflow", "triggers", "vertex")}
@@ -59,7 +59,11 @@ class ServiceDeployment:
         return [word for pair in named for word in pair]
 
     def commands(self, folder: str) -> list[str]:
-        """The lines that set up and deploy the service, in their order."""
+        """The command lines that set up and deploy the service, in order.
+
+        Args:
+            folder: the folder that `write` wrote.
+        """
         where = self.deployment
         data = [place for place in self.data_below if place.startswith("gs://")]
         lines = [where.services("cloudbuild", "artifactregistry", "run" if self.host == "cloud-run" else "appengine")]
@@ -72,7 +76,7 @@ class ServiceDeployment:
             "# The service verifies tokens itself, against its allow-list. Where Cloud Run verifies them first, it",
             "# removes their signatures, so that nobody behind it can verify them any more.",
             command(
-                # `--iap` is not in all releases of the command without it.
+                # `beta`, because not all releases of `gcloud run deploy` have `--iap`.
                 *(("beta",) if self.iap_audience else ()),
                 "run",
                 "deploy",
@@ -92,7 +96,7 @@ class ServiceDeployment:
         ]
 
     def _browsers(self) -> list[str]:
-        """The commands that let the accounts through Identity-Aware Proxy."""
+        """The commands that allow the accounts to pass Identity-Aware Proxy."""
         if not self.iap_audience:
             return []
         where, engine = self.deployment, self.host == "app-engine"

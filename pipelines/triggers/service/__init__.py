@@ -1,1 +1,1 @@
-"""HTTP service that triggers dynamic training, for Cloud Run, App Engine and a machine of your own."""
+"""HTTP service that triggers dynamic training, for Cloud Run, App Engine and your own machine."""

@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 _log = logging.getLogger("headrace.triggers")
 _THREADS = 16
-# Requests that wait for a thread; more are refused.
+# Maximum requests that wait for a thread; more are refused.
 _MAX_WAITING = 256
-# A request measures its data, which is slow on a disk; in a bucket the checksums are known.
+# The time limit is long because a request measures its data, which is slow on a disk; in a bucket, checksums are known.
 LIMITS = Limits(max_body_bytes=64 << 10, max_pieces=1000, time_limit_s=120.0, max_connections=1000)
 _PLACE = re.compile(r"(?:/|gs://|bigquery://)[^/]")
 _FORM = "application/x-www-form-urlencoded"
-# A text of JSON, escapes included.
+# A JSON string, including escapes.
 _JSON_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _FIELDS = ("data", "span", "event")
 _HEADERS = (
@@ -55,13 +55,13 @@ class TriggerServiceConfig:
     """Options of the service.
 
     Args:
-        settings: reads those of the dynamic training, which may change.
-        login: who may use it; None where only this machine reaches it.
-        data_below: places below which data may be announced; without any, a request trains with what is there.
-        runs: of the platform; None for those of the settings.
+        settings: returns the current settings of the dynamic training.
+        login: verifies accounts; None if only this machine can reach the service.
+        data_below: URIs or absolute folders below which data may be announced; if empty, requests cannot announce data.
+        runs: runs of the platform; None for those of the settings.
 
     Raises:
-        UsageError: a place is not a whole one.
+        UsageError: an entry of `data_below` is not valid.
     """
 
     settings: Callable[[], DynamicSettings]
@@ -80,10 +80,10 @@ class TriggerServiceConfig:
                 )
 
     def check_data(self, data: str) -> None:
-        """Checks that data may be announced: the service reads it with rights that its callers may not have.
+        """Checks that data may be announced, because the service reads it with rights that its callers may not have.
 
         Raises:
-            RequestRefused: it may not.
+            RequestRefused: the data is not below an entry of `data_below`.
         """
         below = any(
             data.startswith(f"{place.rstrip('/')}{'.' if place.startswith('bigquery://') else '/'}")
@@ -95,14 +95,14 @@ class TriggerServiceConfig:
 
 
 class TriggerApp:
-    """The application. It answers GET /health without a login.
+    """The application. GET /health needs no login.
 
     Args:
-        config: of the service.
-        limits: of requests.
+        config: options of the service.
+        limits: limits of requests.
 
     Attributes:
-        limits, metrics, draining: as the server needs them.
+        limits, metrics, draining: as of `HttpServer`.
     """
 
     def __init__(self, config: TriggerServiceConfig, limits: Limits = LIMITS) -> None:
@@ -114,7 +114,7 @@ class TriggerApp:
         self._waiting = 0
 
     def close(self) -> None:
-        """Ends its threads, after what they have begun."""
+        """Ends the threads after their current work."""
         self._pool.shutdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,7 +181,7 @@ class TriggerApp:
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         future.add_done_callback(self._done)
         try:
-            # What was begun is finished: it may be made again, and is one run then, too.
+            # The work is finished even after a timeout. A repeated request is still one run.
             return await asyncio.wait_for(asyncio.shield(future), self.limits.time_limit_s)
         except TimeoutError as error:
             raise RequestRefused(
@@ -191,7 +191,7 @@ class TriggerApp:
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1
         if not future.cancelled():
-            # Of a request that did not wait for it.
+            # Reads the error of a request that no longer waits, so that asyncio does not log it.
             future.exception()
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -215,14 +215,14 @@ def _content_type(headers: Sequence[tuple[bytes, bytes]]) -> str:
 
 
 def _check_local(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Refuses a name that a page of another site may have made point to this machine."""
+    """Refuses another host name, which a page of another site may resolve to this machine (DNS rebinding)."""
     host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
     if host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
         raise RequestRefused(403, "without a login, only 127.0.0.1 and localhost are answered")
 
 
 def _event(kind: str, body: bytes) -> Event:
-    """The event of a request: a JSON object or a form with `data` and `span`, and perhaps `event`; or nothing."""
+    """The event of a request: a JSON object or a form with `data` and `span`, and optionally `event`; or no body."""
     try:
         if kind == _FORM:
             given: Any = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)) if body else {}

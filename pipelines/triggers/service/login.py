@@ -1,4 +1,4 @@
-"""Login: verifies an ID token's signature, issuer, audience and time, and that its account is on the allow-list."""
+"""Login: verifies the signature, issuer, audience and time of an ID token, and that its account is allowed."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from headrace.core.errors import PlatformError, UsageError
 Headers = Sequence[tuple[bytes, bytes]]
 
 _KEYS_FOR_S = 3600.0
-# A token with an unknown key may be forged, and must not make this service send a request each time.
+# Minimum time between reads because of an unknown key, so that forged tokens do not cause a request each.
 _UNKNOWN_KEY_S = 30.0
 _TIMEOUT_S = 10.0
 _MAX_BYTES = 1 << 20
-# Clocks of machines differ.
+# Tolerance for differences between the clocks of machines.
 _SKEW_S = 10
 
 
 class Unauthenticated(Exception):
-    """The request has no valid token: status 401."""
+    """The request has no valid token: HTTP status 401."""
 
 
 class Forbidden(Exception):
-    """The account is known, and may not do this: status 403."""
+    """The account is not allowed: HTTP status 403."""
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """Who signs tokens, and where a request has them.
+    """An issuer of tokens, and the header that contains them.
 
     Attributes:
-        names: in the claim `iss`.
-        keys_url: of its public keys, a JSON object of PEM by key id.
-        header: of the request.
-        scheme: before the token in the header, with its space.
-        algorithm: of its signatures.
+        names: valid values of the claim `iss`.
+        keys_url: URL of its public keys, a JSON object of PEM by key id.
+        header: name of the request header, in lower case.
+        scheme: text before the token in the header, including its space.
+        algorithm: algorithm of its signatures.
     """
 
     names: frozenset[str]
@@ -59,7 +59,7 @@ GOOGLE = Issuer(
     "Bearer ",
     "RS256",
 )
-# https://cloud.google.com/iap/docs/signed-headers-howto: how a browser comes to Cloud Run and App Engine.
+# https://cloud.google.com/iap/docs/signed-headers-howto: requests of browsers to Cloud Run and App Engine.
 IAP = Issuer(
     frozenset({"https://cloud.google.com/iap"}),
     "https://www.gstatic.com/iap/verify/public_key",
@@ -70,11 +70,11 @@ IAP = Issuer(
 
 
 class Keys:
-    """Public keys of an issuer, read again each hour, and for a key that is not known yet.
+    """Public keys of an issuer, read again after an hour, and for an unknown key. Thread-safe.
 
     Args:
-        url: of the keys.
-        clock: seconds that only grow.
+        url: URL of the keys.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,17 +86,17 @@ class Keys:
         self._read = self._tried = float("-inf")
 
     def find(self, key_id: str) -> str | None:
-        """The key in PEM, or None if the issuer does not have it.
+        """The key in PEM; None if the issuer does not have it.
 
         Raises:
-            PlatformError: the keys cannot be read.
+            PlatformError: the key is unknown, and the keys cannot be read.
         """
         with self._lock:
             now = self._clock()
             known = key_id in self._keys
             stale = not known or now - self._read > _KEYS_FOR_S
             if stale and (not self._keys or now - self._tried > _UNKNOWN_KEY_S):
-                # A known key is good while the issuer does not answer.
+                # A known key remains valid while the issuer does not respond.
                 self._tried = now
                 try:
                     self._keys = self._fetch()
@@ -123,13 +123,13 @@ class Login:
     """Verifies the tokens of requests.
 
     Args:
-        audience: that a token in `Authorization: Bearer` must be made for, such as the service's URL; "" accepts none.
-        iap_audience: that an assertion of Identity-Aware Proxy must be made for; "" accepts none.
-        allow: e-mail addresses of the accounts that may use the service.
-        issuers: of the tokens for the one audience and the other.
+        audience: audience of tokens in `Authorization: Bearer`, such as the service's URL; "" accepts none.
+        allow: e-mail addresses of the accounts that may use the service, one or more.
+        iap_audience: audience of assertions of Identity-Aware Proxy; "" accepts no assertion.
+        issuers: issuers of tokens for `audience` and `iap_audience`.
 
     Raises:
-        UsageError: there is no audience, or nobody is allowed.
+        UsageError: there is no audience, or the allow-list is empty or not valid.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Login:
                 received=", ".join(allowed) or "nobody",
             )
         self._allow = frozenset(allowed)
-        # The proxy's assertion first: it also passes on the token by which a program logged in to the proxy itself.
+        # The proxy's assertion is first, because the proxy also forwards the token by which a program logged in to it.
         self._accepted = [
             (issuer, named, Keys(issuer.keys_url))
             for issuer, named in ((issuers[1], iap_audience), (issuers[0], audience))
@@ -163,13 +163,13 @@ class Login:
         ]
 
     def account(self, headers: Headers) -> str:
-        """The e-mail address of the account that a request comes from; it is on the allow-list.
+        """The e-mail address of the account of a request, in lower case.
 
         Args:
-            headers: of the request, names in lower case.
+            headers: headers of the request, with names in lower case.
 
         Raises:
-            Unauthenticated: there is no token, or it is forged, expired, or made for another service.
+            Unauthenticated: there is no token, or it is forged, expired, or has another audience.
             Forbidden: the account is not on the allow-list.
             PlatformError: the issuer's keys cannot be read.
         """
@@ -181,7 +181,7 @@ class Login:
                 raise Unauthenticated("there is more than one token")
             claims = _verified(found[0], issuer, audience, keys)
             email = claims.get("email")
-            # Identity-Aware Proxy asserts only addresses that it has verified, and has no such claim.
+            # Identity-Aware Proxy asserts only verified addresses, without the claim `email_verified`.
             if not isinstance(email, str) or not (issuer.scheme == "" or claims.get("email_verified") is True):
                 raise Unauthenticated("the token has no verified e-mail address")
             if email.lower() not in self._allow:
@@ -200,7 +200,7 @@ def _verified(value: bytes, issuer: Issuer, audience: str, keys: Keys) -> Mappin
     try:
         header = jwt.decode_header(token)  # type: ignore[no-untyped-call]
         key_id = header.get("kid")
-        # The issuer's own algorithm alone: a public key must never be used as the secret of a symmetric one.
+        # Only the issuer's algorithm, because a public key must never be used as the secret of a symmetric algorithm.
         key = keys.find(key_id) if isinstance(key_id, str) and header.get("alg") == issuer.algorithm else None
         if key is None:
             raise Unauthenticated("the token is not signed by a key of the issuer")
@@ -210,7 +210,7 @@ def _verified(value: bytes, issuer: Issuer, audience: str, keys: Keys) -> Mappin
     except (Unauthenticated, PlatformError):
         raise
     except Exception as error:
-        # The library raises errors of many classes for tokens that are damaged on purpose.
+        # The library raises errors of many classes for malformed tokens.
         raise Unauthenticated(f"the token is not valid: {str(error)[:200]}") from error
     if claims.get("iss") not in issuer.names:
         raise Unauthenticated("the token is of another issuer")

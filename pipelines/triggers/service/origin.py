@@ -1,8 +1,8 @@
-"""Origin of a request: whether a page of another site made a browser send it.
+"""Origin of a request: detects requests that a page of another site made a browser send (CSRF).
 
-A browser sends its cookies, by which Identity-Aware Proxy knows the account, also with a request that a page of
-another site starts. It names that site in Sec-Fetch-Site, or, if it is an old one, in Origin. Other programs send
-neither. The method is that of Go's `net/http.CrossOriginProtection`.
+A browser sends its cookies, by which Identity-Aware Proxy identifies the account, also with a request that a page of
+another site starts. It marks such a request in Sec-Fetch-Site; an old browser names the site in Origin. Other programs
+send neither. The method is that of Go's `net/http.CrossOriginProtection`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _OWN = ("same-origin", "none")
 
 
 def is_foreign(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether a request that changes something was started by a page of another site.
+    """Whether a page of another site started a request, which must then change nothing.
 
     Args:
-        headers: of the request, names in lower case.
+        headers: headers of the request, with names in lower case.
     """
     found = {name: value.decode("latin-1") for name, value in headers}
     site = found.get(b"sec-fetch-site")

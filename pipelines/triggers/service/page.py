@@ -1,4 +1,4 @@
-"""Page of the service: the run under way, the runs that ended, and a button. It has no script."""
+"""HTML page of the service: the run under way, the runs that ended, and a button. It has no script."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def render(overview: Mapping[str, Any], account: str, data_below: Sequence[str])
     """The page as HTML in UTF-8.
 
     Args:
-        overview: of `runs.overview`.
-        account: who sees it; "" where nobody logs in.
-        data_below: places whose data may be announced; the form has fields for data if there are any.
+        overview: result of `runs.overview`.
+        account: e-mail address of the account; "" without a login.
+        data_below: URIs or folders below which data may be announced; if not empty, the form has fields for data.
     """
     from jinja2 import Environment
     from markupsafe import Markup
@@ -28,7 +28,7 @@ def render(overview: Mapping[str, Any], account: str, data_below: Sequence[str])
 
 @cache
 def policy() -> bytes:
-    """Content-Security-Policy: the page's own style and form, no script, and no frame around it."""
+    """Value of Content-Security-Policy: allows the page's style and form, no script, and no frame around it."""
     digest = base64.b64encode(hashlib.sha256(_read("page.css").encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""Runs of a dynamic training as the service reports them, from its ledger."""
+"""Runs of a dynamic training, from its ledger, in the form that the service reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 50
 
 
 def run_of(run: LedgerRun | None) -> dict[str, Any] | None:
-    """The run under way, or None: its id, its state, and its data versions."""
+    """The run under way as JSON values: id, state, fence and data versions; None if there is none."""
     if run is None:
         return None
     state = "started" if run.holder is None else "running"
@@ -19,7 +19,7 @@ def run_of(run: LedgerRun | None) -> dict[str, Any] | None:
 
 
 def overview(settings: DynamicSettings) -> dict[str, Any]:
-    """The run under way, what waits, the last failure, and the last 50 runs that ended, newest first.
+    """The run under way, the waiting data versions, the last failure, and the last 50 runs that ended, newest first.
 
     Raises:
         DataError: the ledger is damaged.

@@ -1,4 +1,4 @@
-"""Service process: listens, answers until SIGTERM, and finishes the requests under way."""
+"""Service process: serves until SIGTERM, and completes the requests under way."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def serve(config: TriggerServiceConfig, host: str, port: int, report: Callable[[
     """Serves until SIGTERM or SIGINT.
 
     Args:
-        config: of the service.
+        config: options of the service.
         host: address to listen on.
-        port: to listen on; 0 for a free one.
-        report: receives the URL when it listens.
+        port: port to listen on; 0 for any free one.
+        report: receives the URL when the service listens.
 
     Raises:
         UsageError: the address is in use.
@@ -38,7 +38,7 @@ async def _serve(app: TriggerApp, listener: socket.socket, report: Callable[[str
     def end(*_: object) -> None:
         server.should_exit = True
 
-    # uvicorn has its own handlers while it serves; after its end it raises the signal again, for these.
+    # uvicorn has its own handlers while it serves. After its end, it raises the signal again for these handlers.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     report(url_of(listener))

@@ -1,1 +1,1 @@
-"""Router of a local endpoint: one address for life, in front of the processes of its versions."""
+"""Router of a local endpoint: a permanent address in front of the processes of its versions."""

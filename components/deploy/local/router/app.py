@@ -25,7 +25,7 @@ STATUS = b"/endpoint"
 METRICS = b"/metrics"
 _KEY = b"x-headrace-key"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
-# The server answers within 30 s, or says that it took longer.
+# The server responds within 30 s, if only with its own timeout error.
 _TIMEOUT_S = 60.0
 _METRICS_TIMEOUT_S = 2.0
 _RETRY_AFTER_S = 1
@@ -34,12 +34,12 @@ _VERSION = re.compile(rb"/v[12]/models/[^/:]+/versions/([A-Za-z0-9][A-Za-z0-9._-
 
 
 class RouterApp:
-    """Answers the requests of an endpoint.
+    """Handles the requests of an endpoint.
 
     Args:
         versions: the processes of the endpoint.
-        counts: by version, of an earlier router of the endpoint.
-        draw: makes random choices.
+        counts: counts by version of an earlier router of the endpoint; None begins at 0.
+        draw: random number generator of the traffic split; None for a new one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RouterApp:
         self._started = time.time()
 
     async def answer(self, head: Head, body: bytes) -> Answer:
-        """Answers a request."""
+        """The response to a request."""
         path = head.target.partition(b"?")[0]
         if path in (STATUS, METRICS):
             if head.method not in (b"GET", b"HEAD"):
@@ -70,11 +70,11 @@ class RouterApp:
             return await self._first([state.live], head, body)
         key = None if len(state.traffic) == 1 else key_of(head.get(_KEY), body)
         version = choose(state.traffic, state.live, key, self._draw)
-        # The stable version answers for a canary that does not.
+        # If the canary does not respond, the stable version does.
         return await self._first([version] if version == state.live else [version, state.live], head, body)
 
     async def _first(self, order: list[str], head: Head, body: bytes) -> Answer:
-        """The response of the first version that answers."""
+        """The response of the first version that responds; an error if none does."""
         why, status = "", 503
         for version in order:
             counts = self.counts.setdefault(version, VersionCounts())
@@ -116,7 +116,7 @@ class RouterApp:
         return own + labelled((one.version, text) for one, text in zip(backends, texts, strict=True))
 
     def report(self) -> dict[str, Any]:
-        """The endpoint as this process serves it: state, processes and counts, by version."""
+        """The state, the processes and the counts of this router, by version, as JSON values."""
         state: EndpointState | None = self.versions.state
         shown = sorted({*self.counts, *({} if state is None else state.traffic)})
         return {
@@ -138,7 +138,7 @@ def counts_in(report: Any) -> dict[str, VersionCounts]:
     """The counts in a report.
 
     Raises:
-        DataError: they are damaged.
+        DataError: the counts are damaged.
     """
     try:
         return {version: VersionCounts.from_json(one) for version, one in report["versions"].items()}

@@ -15,7 +15,7 @@ from headrace.components.deploy.local.router.messages import (
     response_head,
 )
 
-# Requests that wait for one process; its own queue is shorter, and answers 503 before this bound is met.
+# Maximum requests in flight per process. The server's own queue is shorter, and returns 503 before this maximum.
 MAX_IN_FLIGHT = 1024
 _MAX_IDLE = 128
 _CONNECT_TIMEOUT_S = 5.0
@@ -23,7 +23,7 @@ _MAX_RESPONSE_BYTES = 256 << 20
 
 
 class BackendUnreachable(Exception):
-    """No response: the process died, closed the connection, or answered with what is not HTTP.
+    """No response: the process died, closed the connection, or sent bytes that are not valid HTTP.
 
     Attributes:
         began: whether bytes of a response had arrived.
@@ -41,7 +41,7 @@ class BackendBusy(Exception):
 
 
 class _Connection(asyncio.Protocol):
-    """One connection to the process; it has at most one request at a time."""
+    """One connection to the process, with at most one request at a time."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -54,7 +54,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """Whether it can have a request."""
+        """Whether it can send a request."""
         return self.transport is not None and not self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,7 +63,7 @@ class _Connection(asyncio.Protocol):
         self.transport = transport
 
     def send(self, request: bytes, *, bodiless: bool) -> asyncio.Future[tuple[Head, bytes]]:
-        """Sends a request; the future holds its response."""
+        """Sends a request; returns a future of its response."""
         assert self.transport is not None
         self._waiter = asyncio.get_running_loop().create_future()
         self._head, self._body, self._bodiless = None, None, bodiless
@@ -73,7 +73,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio calls it."""
         if self._waiter is None:
-            # The process speaks without a request: whatever it is, no later response may begin with it.
+            # The process sent bytes without a request, which must not become the start of a later response.
             self.close()
             return
         try:
@@ -91,7 +91,7 @@ class _Connection(asyncio.Protocol):
             self._finish()
 
     def _read_head(self, data: bytes) -> bytes | None:
-        """Parses the head once it is there, and returns the bytes after it; None before."""
+        """Parses the head if it is complete, and returns the bytes after it; None if it is not."""
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0 or end > MAX_HEAD_BYTES:
@@ -137,9 +137,9 @@ class Backend:
     """The process of a version.
 
     Args:
-        version: that it serves.
-        pid: its process id.
-        url: of the process.
+        version: version that it serves.
+        pid: process id.
+        url: URL of the process.
     """
 
     def __init__(self, version: str, pid: int, url: str) -> None:
@@ -155,16 +155,16 @@ class Backend:
     async def ask(self, head: Head, body: bytes, timeout_s: float) -> tuple[Head, bytes]:
         """Sends a request and reads its response.
 
-        A connection that the process closed while it was idle is replaced, and the request is sent once more.
+        If the process closed an idle connection, the request is sent again on another one.
 
         Args:
-            head, body: of the request.
+            head, body: head and body of the request.
             timeout_s: maximum time, in seconds.
 
         Raises:
-            BackendBusy: too many requests are in flight.
-            BackendUnreachable: no response.
-            TimeoutError: no response in time.
+            BackendBusy: the maximum number of requests is in flight.
+            BackendUnreachable: the process does not respond.
+            TimeoutError: the process did not respond in time.
         """
         if self.in_flight >= MAX_IN_FLIGHT:
             raise BackendBusy
@@ -190,7 +190,7 @@ class Backend:
             self.in_flight -= 1
 
     def close(self) -> None:
-        """Closes the idle connections, and those in use after their response."""
+        """Closes idle connections at once, and the others after their response."""
         self._left = True
         while self._idle:
             self._idle.popleft().close()

@@ -8,7 +8,7 @@ from headrace.components.request_log.counts import BOUNDS, VersionCounts
 
 
 def prometheus(counts: Mapping[str, VersionCounts], traffic: Mapping[str, int]) -> str:
-    """The counts and the traffic, as Prometheus reads them."""
+    """The counts, and the traffic in percent, by version, in the text format of Prometheus."""
     lines = [
         "# HELP headrace_endpoint_traffic_percent Percentage of the requests by version.",
         "# TYPE headrace_endpoint_traffic_percent gauge",
@@ -37,10 +37,10 @@ def prometheus(counts: Mapping[str, VersionCounts], traffic: Mapping[str, int]) 
 
 
 def labelled(texts: Iterable[tuple[str, str]]) -> str:
-    """Metrics of several processes as one text, each sample with the label `version`; a metric's help stands once.
+    """The metrics of several processes as one text. Each sample has the label `version`, and each help appears once.
 
     Args:
-        texts: version, and the text of its process.
+        texts: pairs of a version and the metrics of its process.
     """
     groups: dict[str, tuple[list[str], list[str]]] = {}
     for version, text in texts:

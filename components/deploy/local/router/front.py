@@ -1,7 +1,8 @@
-"""Front of the router: connections of clients, bounded in number, in the time of a request, and in memory.
+"""Front of the router: connections of clients, with limits of their number, the time of a request, and memory.
 
-A request is handed on when it is whole, so a slow client holds no place in a version's queue. The protocols are bare
-asyncio: a request costs the router 0.11 ms of CPU with its forwarding; an empty ASGI application on uvicorn costs 0.13.
+A request is forwarded when it has arrived completely, so that a slow client occupies no place in a version's queue. The
+protocols use asyncio without a framework: a request, with its forwarding, takes the router 0.11 ms of CPU; an empty
+ASGI application on uvicorn takes 0.13 ms.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _log = logging.getLogger("headrace.router")
 
 # The server's own maximum is 8 MiB.
 MAX_BODY_BYTES = 16 << 20
-# For a whole request, from its first byte, or from the connection; arriving bytes do not extend it.
+# Timeout of a complete request, since its first byte or the connection. Arriving bytes do not extend it.
 ARRIVAL_TIMEOUT_S = 9.0
 IDLE_TIMEOUT_S = 75.0
 _WRITE_TIMEOUT_S = 30.0
@@ -44,8 +45,8 @@ class Front:
     """The clients of the router.
 
     Args:
-        handler: answers a whole request.
-        max_connections: of clients; None for what the process's limit of descriptors allows.
+        handler: returns the response to a complete request.
+        max_connections: maximum connections of clients; None for the maximum that the limit of descriptors allows.
     """
 
     def __init__(self, handler: Handler, max_connections: int | None = None) -> None:
@@ -54,26 +55,26 @@ class Front:
         self.buffered = 0
         self.max_connections = max_connections or _most_connections()
         self.connections: dict[ClientConnection, None] = {}
-        # In the order in which they began to wait: the first one is closed when there are too many connections.
+        # In the order in which they began to wait. The first one is closed if there are too many connections.
         self.waiting: dict[ClientConnection, None] = {}
 
     def client(self) -> ClientConnection:
-        """A connection's protocol, for `loop.create_server`."""
+        """The protocol of a new connection, for `loop.create_server`."""
         return ClientConnection(self)
 
     def entered(self, client: ClientConnection) -> None:
-        """Counts a connection; at the maximum, the one that has waited longest for its client is closed."""
+        """Adds a connection. At the maximum, the connection that has waited longest for its client is closed."""
         if len(self.connections) >= self.max_connections and self.waiting:
             next(iter(self.waiting)).abort()
         self.connections[client] = None
 
     def left(self, client: ClientConnection) -> None:
-        """Forgets a connection."""
+        """Removes a connection."""
         self.connections.pop(client, None)
         self.waiting.pop(client, None)
 
     async def end(self, timeout_s: float) -> None:
-        """Closes idle connections, and the others after their response, within `timeout_s`."""
+        """Closes idle connections at once, the others after their response, and all after `timeout_s` seconds."""
         self.ending = True
         for client in list(self.connections):
             client.end_if_idle()
@@ -85,10 +86,10 @@ class Front:
 
 
 class ClientConnection(asyncio.Protocol):
-    """One connection of a client: one request after another.
+    """One connection of a client, with one request after another.
 
     Args:
-        front: that it belongs to.
+        front: the front that it belongs to.
     """
 
     def __init__(self, front: Front) -> None:
@@ -102,7 +103,7 @@ class ClientConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
-        # Whether it waits for the first byte after a response.
+        # Whether it waits for the first byte of the next request.
         self._idle = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -116,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
         """As asyncio calls it."""
         assert self._transport is not None
         if self._task is not None:
-            # The next request, before the response to this one.
+            # The next request arrives before the response to this one.
             self._buffer += data
             if len(self._buffer) > _PAUSE_AT:
                 self._transport.pause_reading()
@@ -201,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def _wait(self, timeout_s: float, *, idle: bool = False) -> None:
-        """Waits for the client: the connection is closed when the time is over."""
+        """Starts the timeout of the client, after which the connection is closed."""
         self._stop_waiting()
         self._idle = idle
         self._front.waiting[self] = None
@@ -220,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
 
     def end_if_idle(self) -> None:
-        """Closes the connection where no request of it is under way."""
+        """Closes the connection if it has no request under way."""
         if self._task is None and self._transport is not None:
             self._transport.close()
 
@@ -241,11 +242,11 @@ class ClientConnection(asyncio.Protocol):
         self._drained = None
 
     def eof_received(self) -> bool:
-        """Keeps the connection for the response: a client may close its half after the request."""
+        """Leaves the connection open for the response: a client may close its half after the request."""
         return self._task is not None
 
     def connection_lost(self, error: Exception | None) -> None:
-        """As asyncio calls it. A request that was handed on is completed for the counts, and its response dropped."""
+        """As asyncio calls it. A forwarded request is completed for the counts, and its response is dropped."""
         self._stop_waiting()
         self._front.left(self)
         self._transport = None
@@ -256,13 +257,19 @@ class ClientConnection(asyncio.Protocol):
 
 
 def error_response(status: int, message: str, retry_after_s: int = 0) -> Answer:
-    """A response of the router with an error, in the form of the server's."""
+    """An error response of the router, in the format of the server's errors.
+
+    Args:
+        status: HTTP status.
+        message: text of the error.
+        retry_after_s: value of Retry-After, in seconds; 0 for none.
+    """
     headers = [(b"retry-after", b"%d" % retry_after_s)] if retry_after_s else []
     return response(status, json.dumps({"error": message}).encode(), headers=headers)
 
 
 def _most_connections() -> int:
-    """Raises the soft limit of descriptors to the hard one, and keeps some for the versions and for files."""
+    """Maximum connections: the limit of descriptors, which it raises, without a reserve for versions and files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,8 @@
-"""HTTP/1.1 messages: strict parsing of requests and responses from bytes, bounded in size, time and count.
+"""HTTP/1.1 messages: strict parsing of requests and responses from bytes, with limits of their size and counts.
 
-A router that reads a message otherwise than the server behind it can be tricked into mixing up two clients' requests.
-So what is ambiguous is refused: two lengths, a length beside chunks, folded headers, spaces before a colon.
+If a router parses a message differently from the server behind it, an attacker can mix up the requests of two clients
+(request smuggling). Therefore ambiguous messages are refused: two lengths, a length with chunks, folded headers, spaces
+before a colon.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ _MAX_CHUNKS = 16_384
 _MAX_CHUNK_LINE = 1024
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]{1,8192}) HTTP/1\.([01])\Z")
-# A proxy's form of a target (RFC 9112, section 3.2.2); its host replaces the header's.
+# The absolute form of a target, for proxies (RFC 9112, section 3.2.2); its host replaces that of the header.
 _ABSOLUTE = re.compile(rb"https?://([A-Za-z0-9._~:\[\]%-]{1,300})(|[/?#].*)\Z", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([2-5][0-9]{2})(?: [^\r\n]*)?\Z")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _VALUE = re.compile(rb"[^\x00\r\n]*\Z")
 _LENGTH = re.compile(rb"[0-9]{1,15}\Z")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\Z")
-# Of one connection, not of the message (RFC 9110, section 7.6.1).
+# Hop-by-hop headers, which are not forwarded (RFC 9110, section 7.6.1).
 _HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
      b"content-length", b"expect")
@@ -34,7 +35,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class BadMessage(Exception):
-    """A message that cannot be parsed, with the status of the response to it."""
+    """A message that is not valid, with the HTTP status of the response to it."""
 
     def __init__(self, status: int, what: str) -> None:
         super().__init__(what)
@@ -46,12 +47,12 @@ class Head:
     """First line and headers of a message.
 
     Attributes:
-        method: of a request; b"" for a response.
-        target: of a request: a path, with the query.
-        status: of a response; 0 for a request.
-        headers: in order, names in lower case.
-        length: of the body; None for a chunked one, -1 for a response that ends with its connection.
-        keep: whether the connection may be used again.
+        method: method of a request; b"" for a response.
+        target: path and query of a request; b"" for a response.
+        status: status of a response; 0 for a request.
+        headers: headers in order, with names in lower case.
+        length: length of the body in bytes; None for chunks, -1 for a response that ends with its connection.
+        keep: whether the connection may be reused.
     """
 
     method: bytes = b""
@@ -73,7 +74,7 @@ def request_head(block: bytes) -> Head:
         block: all bytes before the empty line.
 
     Raises:
-        BadMessage: it is not valid, or ambiguous.
+        BadMessage: the head is not valid, or ambiguous.
     """
     first, *lines = block.split(b"\r\n")
     found = _REQUEST.match(first)
@@ -102,10 +103,10 @@ def response_head(block: bytes, *, bodiless: bool) -> Head:
 
     Args:
         block: all bytes before the empty line.
-        bodiless: whether the request's method, HEAD, has responses without a body.
+        bodiless: whether the request's method is HEAD, whose responses have no body.
 
     Raises:
-        BadMessage: it is not valid, or ambiguous.
+        BadMessage: the head is not valid, or ambiguous.
     """
     first, *lines = block.split(b"\r\n")
     found = _STATUS.match(first)
@@ -145,7 +146,7 @@ def _length(head: Head, *, default: int) -> int | None:
 
 
 def _options(head: Head) -> set[bytes]:
-    """The members of all Connection headers, in lower case: options, and names of headers of this connection."""
+    """The members of all Connection headers, in lower case: options, and names of hop-by-hop headers."""
     values = [value for name, value in head.headers if name == b"connection"]
     return {option.strip(b" \t") for value in values for option in value.lower().split(b",")}
 
@@ -160,7 +161,7 @@ class Body:
 
     Args:
         length: as of `Head`.
-        max_bytes: maximum size of the body.
+        max_bytes: maximum size of the body, in bytes.
 
     Raises:
         BadMessage: the declared length exceeds `max_bytes`.
@@ -175,14 +176,14 @@ class Body:
         self._chunks = 0
         self._trailers = 0
         self._line = bytearray()
-        # Of a chunked body: bytes left of the chunk, and whether its end or the trailer is expected.
+        # For a chunked body: bytes left of the chunk, and the expected next part.
         self._chunk_left = 0
         self._expects = "size"
         if length is not None and length > max_bytes:
             raise self._too_large()
 
     def feed(self, data: bytes) -> bytes:
-        """Takes bytes of the body, and returns those after its end.
+        """Reads bytes of the body, and returns the bytes after its end.
 
         Raises:
             BadMessage: the body is too large, or its chunks are not valid.
@@ -243,7 +244,7 @@ class Body:
         return b""
 
     def _next(self, line: bytes) -> bool:
-        """Handles a line between chunks; whether it was the last one of the body."""
+        """Parses a line between chunks; returns whether it is the last line of the body."""
         if self._expects == "end":
             if line:
                 raise BadMessage(400, "a chunk of the body is not valid")
@@ -270,7 +271,7 @@ class Body:
 
 
 def forwarded(head: Head, body: bytes) -> bytes:
-    """The request for the server behind the router: the headers of one connection are left out."""
+    """The bytes of the request for the server behind the router, without hop-by-hop headers."""
     lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
     if head.get(b"host") is None:
         lines.append(b"host: localhost")
@@ -278,7 +279,7 @@ def forwarded(head: Head, body: bytes) -> bytes:
 
 
 def answered(head: Head, body: bytes, *, keep: bool, bodiless: bool = False) -> bytes:
-    """The response for the client, with the length of its body, or that of the response to HEAD."""
+    """The bytes of the response for the client. For HEAD (`bodiless`), they have the server's length and no body."""
     lines = [b"HTTP/1.1 %d %s" % (head.status, _REASONS.get(head.status, b""))]
     if not keep:
         lines.append(b"connection: close")
@@ -291,12 +292,12 @@ def answered(head: Head, body: bytes, *, keep: bool, bodiless: bool = False) -> 
 
 def response(status: int, body: bytes, kind: bytes = b"application/json", headers: Iterable[tuple[bytes, bytes]] = ()
              ) -> tuple[Head, bytes]:  # fmt: skip
-    """A response of the router's own."""
+    """A response that the router itself creates."""
     return Head(status=status, headers=[(b"content-type", kind), *headers]), body
 
 
 def _end_to_end(head: Head) -> Iterable[bytes]:
-    """The headers of the message; those of one connection are left out."""
+    """The headers of the message without hop-by-hop headers."""
     hop = _HOP | _options(head) if head.get(b"connection") else _HOP
     return (b"%s: %s" % header for header in head.headers if header[0] not in hop)
 

@@ -1,4 +1,4 @@
-"""Router process: listens at the endpoint's port for as long as the endpoint lives, and follows its folder."""
+"""Router process: listens at the endpoint's port while the endpoint exists, and follows its folder."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _SECONDS_BETWEEN_REPORTS = 1.0
 _FIRST_STATE_S = 30.0
 _END_S = 35.0
 _BACKLOG = 2048
-# The processes of versions look twice per second whether a router holds the lock. One that loads a model may be stopped
-# by it within the look, which holds the lock as well.
+# The processes of versions check twice per second whether a router holds the lock, and hold it during the check. A
+# process that loads a model may be paused during the check.
 _LOCK_TIMEOUT_S = 10.0
 
 _log = logging.getLogger("headrace.router")
 
 
 async def route(folder: EndpointFolder, listener: socket.socket) -> None:
-    """Routes requests until SIGTERM or SIGINT, then answers those under way.
+    """Routes requests until SIGTERM or SIGINT, then completes those under way.
 
     Args:
-        folder: of the endpoint.
-        listener: at the endpoint's address.
+        folder: folder of the endpoint.
+        listener: socket at the endpoint's address.
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -66,7 +66,7 @@ async def route(folder: EndpointFolder, listener: socket.socket) -> None:
 
 
 async def _report(app: RouterApp) -> None:
-    """Writes the report when a count or a process changed: the next router continues its counts."""
+    """Writes the report when a count or a process changes, so that the next router continues the counts."""
     before: dict[str, Any] = {}
     while True:
         report = app.report()
@@ -80,7 +80,7 @@ async def _report(app: RouterApp) -> None:
 
 
 async def _orphaned(versions: Versions, ended: asyncio.Event) -> None:
-    """Ends the router where the endpoint was stopped or removed, or its first deployment was killed."""
+    """Ends the router if the endpoint was stopped or removed, or its first deployment was killed."""
     since = time.monotonic()
     while True:
         state = versions.state
@@ -127,17 +127,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Routes from a command line: the endpoint's folder and its port.
 
     Returns:
-        The exit status: 0 after a graceful end, 2 or 75 for an error.
+        The exit status: 0 after a graceful shutdown, 2 or 75 for an error.
     """
     parser = argparse.ArgumentParser(prog="python -m headrace.components.deploy.local.router", description=__doc__)
-    parser.add_argument("endpoint")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("endpoint", help="Folder of the endpoint.")
+    parser.add_argument("--port", type=int, required=True, help="Port of the endpoint on this machine.")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = EndpointFolder(options.endpoint)
     try:
         with locked(str(folder.router), timeout_s=_LOCK_TIMEOUT_S) as lock, listen(options.port) as listener:
-            # Whoever stops the router finds its process here.
+            # `control.stop` reads the process id from the lock file.
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
             asyncio.run(route(folder, listener))

@@ -1,4 +1,4 @@
-"""Revival of an endpoint's router that died, as a program: the processes of versions run it."""
+"""Restart of an endpoint's router that died, as a program that the processes of versions run."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.core.errors import HeadraceError
 from headrace.core.storage.lock import is_locked, locked
 
-# A deployment that is under way starts the router itself; after it, nothing is left to do.
+# Waits for a deployment under way, which starts the router itself.
 _LOCK_TIMEOUT_S = 120.0
 
 _log = logging.getLogger("headrace.router")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Starts the router again, unless it runs or the endpoint was stopped or removed.
+    """Starts the router, unless it runs or the endpoint was stopped or removed.
 
     Args:
-        arguments: the router's folder in that of the endpoint.
+        arguments: one argument, the router's folder within that of the endpoint.
 
     Returns:
-        The exit status: 0, also where nothing was to be done, 2 or 75 for an error.
+        The exit status: 0 if the router runs or must not run, 2 or 75 for an error.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = EndpointFolder(str(Path(arguments[0]).parent))
     try:
-        # `endpoint stop` writes the state first: nobody waits for its lock, which would create a removed folder again.
+        # Checked before the lock, because locking would create a removed folder again. `endpoint stop` writes the state
+        # first.
         if _port(folder):
             with locked(folder.uri, timeout_s=_LOCK_TIMEOUT_S):
                 port = _port(folder)
-                # Another process started it: a router that answers slowly is not replaced.
+                # If the lock is held, another process started the router. It is not replaced even if it is slow.
                 if port and not is_locked(str(folder.router)):
                     control.ensure(folder, port, lambda: None)
     except HeadraceError as error:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _port(folder: EndpointFolder) -> int:
-    """The port at which a router is to run; 0 where none is."""
+    """The port at which the router must run; 0 if none must run."""
     state = folder.read() if folder.path.is_dir() else None
     return 0 if state is None or state.stopped else state.port
 

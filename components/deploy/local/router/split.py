@@ -1,4 +1,4 @@
-"""Traffic split: which version gets a request, by a stable hash of its key, or at random."""
+"""Traffic split: chooses the version of a request by a stable hash of its key, or at random."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping
 
 _UNITS = 10_000
-# The first instance is looked for near the beginning: the choice of a version must not cost the parsing of the body.
+# The first instance is searched near the beginning, so that the choice of a version does not parse the whole body.
 _LOOK = 64 << 10
 _INSTANCES = b'"instances"'
 _DECODER = json.JSONDecoder()
@@ -17,14 +17,14 @@ _DECODER = json.JSONDecoder()
 def choose(traffic: Mapping[str, int], live: str, key: str | None, draw: random.Random) -> str:
     """Chooses the version of a request.
 
-    A key gets the same version at every request. While a canary's percentage grows, keys move to it and none moves
-    back; another canary gets other keys.
+    A key gets the same version in every request. When a canary's percentage grows, keys move to it, and none moves
+    back. Another canary gets other keys.
 
     Args:
         traffic: percentage by version; they sum to 100.
-        live: the version that has what is left by the others.
-        key: of the request; None for a random choice.
-        draw: makes random choices.
+        live: the version that gets the rest of the traffic.
+        key: key of the request; None for a random choice.
+        draw: random number generator.
     """
     if len(traffic) == 1:
         return live if live in traffic else next(iter(traffic))
@@ -43,14 +43,14 @@ def _point(key: str, others: list[str]) -> int:
 
 
 def key_of(header: bytes | None, body: bytes) -> str | None:
-    """The key that a request is routed by: that of its header, or the member `key` of its first instance.
+    """The routing key of a request: its header X-Headrace-Key, or the member `key` of its first instance.
 
     Args:
-        header: the value of X-Headrace-Key, if it was sent.
-        body: of the request.
+        header: value of X-Headrace-Key; None if it was not sent.
+        body: body of the request.
 
     Returns:
-        None where it has neither.
+        The key; None if the request has neither.
     """
     if header:
         return header.decode("latin-1")

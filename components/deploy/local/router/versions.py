@@ -1,7 +1,8 @@
-"""Version processes of the router: found by their announcements, started again when they died, stopped when unused.
+"""Version processes of the router: found by their announcements, restarted if they died, stopped if unused.
 
-`endpoint.json` is what is wanted, and this makes it so: a version with traffic has a process, and one without traffic
-is stopped after its last request. A process outlives the router, and the next router finds it again.
+`endpoint.json` is the desired state, which is reconciled with the processes: a version with traffic has a process, and
+a process of a version without traffic is stopped after its last request. A process outlives the router, and the next
+router finds it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SECONDS_BETWEEN_STATES = 0.05
 _SECONDS_BETWEEN_LOOKS = 0.5
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 60.0
-# A process that lived this long is started again at once.
+# A process that ran for this long is restarted at once.
 _STEADY_S = 60.0
 _START_TIMEOUT_S = 120.0
 _DRAIN_S = 40.0
@@ -35,7 +36,15 @@ _DRAIN_S = 40.0
 
 @dataclass
 class Restarts:
-    """How often a version's process was started here, and when it may be started again."""
+    """Restarts of a version's process by this router, with exponential backoff.
+
+    Attributes:
+        number: number of starts.
+        error: error of the last start; "" if it succeeded.
+        pause_s: current wait between starts, in seconds.
+        not_before: earliest time of the next start, on the monotonic clock.
+        started: time of the last start, on the monotonic clock; 0 before the first.
+    """
 
     number: int = 0
     error: str = ""
@@ -44,7 +53,7 @@ class Restarts:
     started: float = 0.0
 
     def next_start(self, now: float) -> None:
-        """Counts a start; each soon after another waits twice as long before the next."""
+        """Counts a start at a time. If it follows soon after the last one, the wait doubles, from 0.5 s to 60 s."""
         self.number += 1
         soon = now - self.started < _STEADY_S + self.pause_s
         self.pause_s = min(_MAX_PAUSE_S, max(_FIRST_PAUSE_S, 2 * self.pause_s)) if soon and self.started else 0.0
@@ -56,7 +65,7 @@ class Versions:
     """The processes of an endpoint's versions.
 
     Args:
-        folder: of the endpoint.
+        folder: folder of the endpoint.
     """
 
     def __init__(self, folder: EndpointFolder) -> None:
@@ -81,7 +90,7 @@ class Versions:
             await asyncio.sleep(_SECONDS_BETWEEN_STATES)
 
     def look(self) -> None:
-        """Reads the state if it changed, and the processes then and twice per second."""
+        """Reads the state if it changed. Reconciles the processes after a change, and twice per second."""
         stamp = self.folder.stamp()
         now = time.monotonic()
         if stamp == self._stamp and now - self._looked < _SECONDS_BETWEEN_LOOKS:
@@ -90,7 +99,7 @@ class Versions:
             try:
                 self.state = self.folder.read()
             except DataError:
-                # What is served stays served: the file is damaged, not the versions.
+                # The versions are still served, because only the file is damaged.
                 self._stamp = stamp
                 raise
             self._stamp = stamp
@@ -99,7 +108,7 @@ class Versions:
             self._reconcile(self.state, now)
 
     def lost(self, backend: Backend) -> None:
-        """Forgets a process that does not answer, unless it still runs; the next look finds out."""
+        """Removes a process that did not respond, unless it still runs."""
         if not any(one.pid == backend.pid for one in processes.running(str(self.folder.servers))):
             if self.backends.get(backend.version) is backend:
                 del self.backends[backend.version]
@@ -117,7 +126,7 @@ class Versions:
         kept = {one.pid for one in self.backends.values()}
         awaited = None if state.pending is None else state.pending.version
         for one in found:
-            # One without a version is being started.
+            # A process without a version is still starting.
             if one.pid not in kept and one.version not in ("", awaited) and one.version not in self._launches:
                 self._stop(one, now)
         self._left = {pid: left for pid, left in self._left.items() if any(a.pid == pid for a in found)}
@@ -126,7 +135,7 @@ class Versions:
         current = self.backends.get(version)
         alive = current is not None and any(one.pid == current.pid for one in ready)
         if alive and state.pending is not None and state.pending.version == version:
-            # A new process of the version is not checked yet.
+            # A new process of the version is not checked yet, so the old one is used.
             return
         newest = processes.newest(str(self.folder.servers), ready)
         if alive and newest is not None and current is not None and newest.pid == current.pid:
@@ -159,7 +168,7 @@ class Versions:
 
     def _start(self, version: str, state: EndpointState, now: float) -> None:
         if state.pending is not None and state.pending.version == version and is_locked(str(self.folder.path)):
-            # The deployment that is under way starts it.
+            # The deployment under way starts it.
             return
         known = self.restarts.setdefault(version, Restarts())
         if now < known.not_before or version in self._launches:
@@ -198,7 +207,7 @@ class Versions:
             raise PlatformError("the router ends")
 
     async def end(self) -> None:
-        """Ends a start that is under way; the processes go on."""
+        """Ends starts that are under way. The processes continue to run."""
         self.ending = True
         await asyncio.gather(*self._launches.values(), *self._stops.values(), return_exceptions=True)
 

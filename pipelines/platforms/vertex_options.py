@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,13 @@ from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
 from headrace.pipelines.platforms.options import check, check_serving
-from headrace.pipelines.platforms.vertex_scheduling import DEFAULT_WAIT_HOURS, Scheduling, check_flex_start
+from headrace.pipelines.platforms.vertex_scheduling import (
+    DEFAULT_WAIT_HOURS,
+    DURATION_HOURS,
+    SECOND_HOURS,
+    Scheduling,
+    check_flex_start,
+)
 from headrace.pipelines.platforms.vertex_tuning import TuningOptions
 
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]\Z")
@@ -133,9 +138,9 @@ class TrainingOptions:
         if not 100 <= self.disk_gigabytes <= 64_000:
             raise vertex_rules.refuse("disk_size", "disk_gigabytes is not valid", self.disk_gigabytes)
         check(
-            0 < self.timeout_hours < math.inf,
+            SECOND_HOURS <= self.timeout_hours <= DURATION_HOURS,
             "timeout_hours is not valid",
-            expected="more than 0",
+            expected="more than 0: a second or more",
             received=self.timeout_hours,
         )
         self.scheduling()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -10,6 +9,9 @@ from headrace.pipelines.platforms import vertex_rules
 
 DEFAULT_WAIT_HOURS = 24.0
 _MOST_HOURS = 168.0
+SECOND_HOURS = 1 / 3600
+# The maximum of protobuf's Duration: 10,000 years.
+DURATION_HOURS = 315_576_000_000 / 3600
 _RESOURCE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -39,7 +41,8 @@ class Scheduling:
     def __post_init__(self) -> None:
         if self.spot and self.flex_start:
             raise vertex_rules.refuse("one_strategy", "spot and flex_start exclude each other", "spot, flex_start")
-        if not (0 <= self.max_wait_hours < math.inf):
+        # Less than a second would be sent as 0 s, which is a wait without a limit.
+        if self.max_wait_hours and not SECOND_HOURS <= self.max_wait_hours <= DURATION_HOURS:
             raise vertex_rules.refuse("max_wait", "max_wait_hours is not valid", self.max_wait_hours)
         if self.max_wait_hours != DEFAULT_WAIT_HOURS and not self.flex_start:
             received = f"max_wait_hours={self.max_wait_hours:g} without flex_start"

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.components.train.config import OVERRIDES, TrainConfig, with_overrides
 from headrace.components.train.options import Budget, Checkpointing, Distribution, Input, Options, Tracking
 from headrace.core.artifacts.model import version_of
+from headrace.core.checks import is_finite
 from headrace.core.errors import UsageError
 from headrace.core.problem import METRICS, Problem, Training
 from headrace.core.problem.file import ProblemFile
@@ -252,7 +253,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 def _typed(of: dataclasses.Field[Any], value: Any) -> Any:
     """A number in its field's type: an engine stores all numbers of a JSON object as floats, so 2 hours are 2.0."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_finite(value):
         return value
     if "float" in str(of.type):
         return float(value)

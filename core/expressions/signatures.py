@@ -6,11 +6,11 @@ All lowerings have exactly these operations; `evaluate` defines them.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from headrace.core.checks import is_finite
 from headrace.core.errors import ProblemError
 from headrace.core.expressions.zones import zone_exists
 
@@ -101,7 +101,7 @@ def _unit(value: object) -> str | None:
 def _boundaries(value: object) -> tuple[float, ...] | None:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= _MAXIMUM_BOUNDARIES:
         return None
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value):
+    if not all(map(is_finite, value)):
         return None
     kept = tuple(float(v) for v in value)
     return kept if all(a < b for a, b in itertools.pairwise(kept)) else None

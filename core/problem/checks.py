@@ -192,15 +192,20 @@ def check_tuning(tuning: Tuning | None, hyperparameters: Mapping[str, Any]) -> N
 
 
 def check_encodable(declared: Mapping[str, Any]) -> None:
-    """Refuses half of a surrogate pair in any text, which a file in UTF-8 cannot contain.
+    """Refuses what a JSON file in UTF-8 cannot contain: other types, NaN, infinity, and half of a surrogate pair.
 
     Args:
         declared: the Problem as JSON values.
 
     Raises:
-        ProblemError: a text contains half of a pair.
+        ProblemError: a value is one of these.
     """
-    text = json.dumps(declared, ensure_ascii=False)
+    try:
+        text = json.dumps(declared, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(
+            "a value is not valid JSON", where="Problem", expected="finite numbers, texts, lists", received=str(error)
+        ) from error
     try:
         text.encode()
     except UnicodeEncodeError as error:

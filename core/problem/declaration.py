@@ -171,7 +171,7 @@ class Problem:
         check_word(self.duplicate_rows, "duplicate_rows", get_args(DuplicateRows), where="Problem", error=ProblemError)
         check_word(self.no_rows, "no_rows", get_args(NoRows), where="Problem", error=ProblemError)
         try:
-            # An integer as a key would be a text for the component that reads the JSON.
+            # In JSON a name that is an integer becomes a text.
             given = self.hyperparameters
             if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
                 raise TypeError(repr(given))

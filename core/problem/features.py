@@ -176,10 +176,10 @@ class Categorical:
                     received="both",
                 )
             object.__setattr__(self, "vocabulary", values)
-        for size in ("hash_buckets", "embedding", "max_vocabulary"):
-            if getattr(self, size) is not None or size == "max_vocabulary":
-                maximum = _MAX_EMBEDDING if size == "embedding" else _MAX_CODES
+        for size, maximum in (("hash_buckets", _MAX_CODES), ("embedding", _MAX_EMBEDDING)):
+            if getattr(self, size) is not None:
                 check_count(getattr(self, size), size, maximum=maximum, where=where, error=ProblemError)
+        check_count(self.max_vocabulary, "max_vocabulary", maximum=_MAX_CODES, where=where, error=ProblemError)
         _check_max_missing(self, where)
         if self.max_unknown is not None:
             check_fraction(self.max_unknown, "max_unknown", where=where, error=ProblemError)

@@ -214,9 +214,10 @@ def _check_dimension(name: str, values: Range | Choice) -> None:
     for value in ends:
         try:
             dataclasses.replace(_DEFAULT, **{name: value})
-        except (ProblemError, TypeError) as error:
-            expected = error.expected if isinstance(error, ProblemError) else f"a value for Training({name}=...)"
-            raise ProblemError(f"{name} is wrong", where=where, expected=expected, received=repr(value)) from error
+        except ProblemError as error:
+            raise ProblemError(
+                f"{name} is wrong", where=where, expected=error.expected, received=repr(value)
+            ) from error
     if isinstance(values, Range) and isinstance(getattr(_DEFAULT, name), int) and not values.whole:
         raise ProblemError(
             f"{name} must be a whole number",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headrace.core import storage
+from headrace.core.checks import is_finite
 from headrace.core.errors import DataError, UsageError
 
 _FORMAT = 1
@@ -138,7 +138,7 @@ def _machine(name: str, entry: Mapping[str, Any], accelerators: Mapping[str, Pea
 
 
 def _positive(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if not is_finite(value) or value <= 0:
         raise ValueError(f"{name} is {value!r}, where a number greater than 0 is expected")
     return float(value)
 

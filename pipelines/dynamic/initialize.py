@@ -105,7 +105,7 @@ def _places(root: str, name: str, platform: PlatformName, place: PlatformLocatio
 
 
 def _logs(place: PlatformLocation, canary: CanarySettings | None) -> tuple[str, str]:
-    """The traffic log of the options, and the request log if the canary is decided by a replay; "" for each other log.
+    """The traffic log of the options, and the request log; "" for a log that does not decide the canary.
 
     Raises:
         UsageError: the options are missing, or set the traffic although a canary decides, or set none without a canary.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from headrace.core.checks import is_finite
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -24,9 +25,7 @@ def objects(value: object) -> list[Mapping[str, Any]]:
 
 def number(value: object) -> float | None:
     """`value` if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if is_finite(value) else None  # type: ignore[arg-type]
 
 
 def numbers(value: object) -> list[float | None]:

@@ -99,6 +99,7 @@ def test_a_warm_start_is_the_model_that_was_submitted(natality: ProblemFile, tmp
         ({"deterministic": 1}, "deterministic is wrong. Expected true or false"),
         ({"max_hours": "two"}, "max_hours is wrong. Expected a number greater than 0. Received: 'two'"),
         ({"max_hours": -1}, "max_hours is wrong. Expected a number greater than 0. Received: -1.0"),
+        ({"max_hours": 10**400}, "max_hours is wrong. Expected a number greater than 0. Received: 1000"),
         ({"max_hours": True}, "max_hours is wrong. Expected a number greater than 0. Received: True"),
         ({"max_cost": 5}, "a cost cannot be bounded without a price"),
         ({"target": "loss"}, "the target is wrong. Expected METRIC=VALUE with one of accuracy,"),

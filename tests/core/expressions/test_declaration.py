@@ -35,6 +35,7 @@ from headrace.expressions import col
         (lambda: x.hour("a", zone="../../etc/passwd"), "zone is wrong"),
         (lambda: x.timestamp("a", unit="h"), "unit is wrong"),
         (lambda: x.bucket("a", [2, 1]), "boundaries is wrong"),
+        (lambda: x.bucket("a", [1, 10**400]), "boundaries is wrong"),
         (lambda: col("a").cut(-1, 2), "start is wrong"),
         (lambda: col("a").contains(""), "part is wrong"),
         (lambda: col("a").isin([]), "isin is wrong"),

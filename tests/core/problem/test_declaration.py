@@ -146,6 +146,7 @@ def test_a_wrong_problem_is_refused(changed: dict[str, Any], field: str, expecte
         lambda: make(hyperparameters={1: 2}),
         lambda: make(hyperparameters=[("rate", 1)]),
         lambda: make(quarantine_budget=10**400),
+        lambda: make(prepared_by=math.nan),
     ],
 )
 def test_a_wrong_declaration_is_refused(declare: Any) -> None:

@@ -68,6 +68,7 @@ def test_a_table_of_ones_own_replaces_it(tmp_path: Path) -> None:
         ({"machines": {"m": {"cores": 4}}}, "no 'price_per_hour'"),
         ({"machines": {"m": {"cores": 4, "price_per_hour": -1}}}, "price_per_hour is -1"),
         ({"machines": {"m": {"cores": 4, "accelerator": "X", "accelerators": 1, "price_per_hour": 1}}}, "'X'"),
+        ({"machines": {"m": {"cores": 4, "price_per_hour": 10**400}}}, "price_per_hour is 1000"),
         ({"machines": []}, "'list' object"),
         ({"core": {"teraflops": "fast", "gigabytes_per_second": 1, "source": ""}}, "teraflops is 'fast'"),
     ],

@@ -1,7 +1,7 @@
-"""Claim of a run: what it works on, which is the same for every attempt at an epoch.
+"""Claim of a run: takes the run in the ledger, and fixes its inputs, which are the same for every attempt at an epoch.
 
-The first attempt pins the champion to compare with. A later one finds the registry as the first one left it, perhaps
-with the new version promoted already: it repeats the same work with the same result, and changes nothing twice.
+The first attempt records the champion to compare with. A later attempt may find the new version already promoted: with
+the recorded champion it computes the same result, and repeats no effect.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Base:
-    """State of the registry when the first attempt at an epoch began.
+    """State of the registry at the beginning of the first attempt at an epoch.
 
     Attributes:
-        champion: its version; "" for none.
-        changes: epoch of the registry.
+        champion: version of the champion; "" if there is none.
+        changes: epoch of the registry, the number of its changes.
         from_scratch: whether a request asks for a training from scratch.
     """
 
@@ -42,10 +42,10 @@ class ClaimedRun:
     """A claimed run.
 
     Attributes:
-        claim: that its tasks check.
-        arrivals: the spans among its data versions.
-        base: what it is compared with.
-        model: URI of the champion's Model; "" for none.
+        claim: the claim, which each task with effects checks.
+        arrivals: the data versions of the run that are spans.
+        base: state of the registry to compare with.
+        model: URI of the champion's Model; "" if there is none.
     """
 
     claim: Claim
@@ -55,13 +55,13 @@ class ClaimedRun:
 
 
 def claim_run(ledger: str, run_id: str, holder: str, registry: str) -> ClaimedRun:
-    """Claims the run under way. The same execution may claim it again.
+    """Claims the current run of a ledger. The same execution may claim it repeatedly.
 
     Args:
         ledger: URI of the ledger.
-        run_id: of the run.
-        holder: the platform's execution.
-        registry: of the models, which need not exist.
+        run_id: id of the run.
+        holder: id of the platform's execution.
+        registry: URI of the model registry, which need not exist yet.
 
     Raises:
         Overtaken: the ledger names another run, or another execution holds it.
@@ -95,7 +95,7 @@ def _pinned(claim: Claim, state: RegistryState, from_scratch: bool) -> Base:
 
 
 def _changed_by_others(pinned: Base, state: RegistryState, champion: str) -> bool:
-    """Whether somebody chose another champion since: a person, and not an earlier attempt at this epoch."""
+    """Whether the champion was changed by another actor (a person) than an earlier attempt at this epoch."""
     if pinned.champion and (
         pinned.champion not in state.versions or state.versions[pinned.champion].status != "registered"
     ):

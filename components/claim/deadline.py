@@ -1,4 +1,4 @@
-"""Deadline of a run: refused before it starts, if the earlier runs show that it cannot be met."""
+"""Deadline of a run: refused before the first step if the durations of the last run show that it cannot be met."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.core.errors import UsageError
 from headrace.core.steps.workspace import summary_uri
 from headrace.core.storage.compare_and_set import json_of, read_with_token
 
-# Names the last run that ended well, whose steps the next one is measured by.
+# File with the id of the last successful run, whose step durations predict those of the next run.
 LAST = "last_run.json"
 _TRAINING = "train"
 
@@ -23,16 +23,16 @@ def check_deadline(
 
     Args:
         ledger: URI of the ledger.
-        root: pipeline root with the last run's summary.
-        hours: the deadline; 0 for none.
-        training_share: fraction of it that training may use, and is ended at.
+        root: pipeline root, which holds the summary of the last run.
+        hours: the deadline in hours; 0 for no deadline.
+        training_share: fraction of the deadline, in (0, 1], after which training is stopped.
         canary: settings of the canary, or {}.
 
     Returns:
-        Expected seconds of all steps; None where no earlier run tells.
+        Expected duration of all steps, in seconds; None without an earlier run.
 
     Raises:
-        UsageError: it cannot be met.
+        UsageError: the deadline cannot be met.
     """
     seconds = _last_seconds(ledger, root) if hours else None
     if seconds is None:

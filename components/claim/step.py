@@ -56,7 +56,7 @@ def run(
 
 
 def _known(root: str, name: str, arrivals: Sequence[Arrival], withdrawn: Sequence[str]) -> list[str]:
-    """What is withdrawn of the spans that arrived; a span may be withdrawn while it waits for a later run."""
+    """The withdrawn spans that have arrived so far. A span may be withdrawn before the run that would use it."""
     known = {text for arrival in arrivals for text in (arrival.span, arrival.version)}
     for version in Catalog(spans_uri(root, name)).read().values():
         known |= {version.span, version.version}

@@ -1,7 +1,8 @@
-"""Lineage: which spans each version of a model has seen, itself or through the versions that it was warm started from.
+"""Lineage: the spans that each version of a model was trained on, directly or through the versions that it was warm
+started from.
 
-A small file, which is never changed, is named by the identity of the Examples and the version that training started
-from: what the registry's record of a version holds. It has the whole lineage, so that one file tells of a version.
+Each version has one small, immutable file with its whole lineage. Its name consists of the identity of the Examples and
+the parent version, both of which the registry records.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class SeenSpans:
-    """What a version has seen.
+    """The spans that a version was trained on.
 
     Attributes:
         schema: digest of the Problem's schema.
-        spans: key of the span's version in the catalog, by the name of the span, of the window it was trained on.
-        inherited: keys of the spans that the versions before it saw, by these the names of the spans.
-        chain: the versions before it, the one that it was warm started from first.
-        training: digest of the Problem's model and training; "" if not known.
+        spans: spans of its own window: key of the span's version in the catalog, by name of the span.
+        inherited: spans of its ancestors: name of the span, by key.
+        chain: its ancestors, from its parent to the version that was trained from scratch.
+        training: digest of the Problem's model and training options; "" if unknown.
     """
 
     schema: str
@@ -42,24 +43,24 @@ class SeenSpans:
 
     @staticmethod
     def of(manifest: Manifest, training: str = "") -> SeenSpans:
-        """The spans of a window, and the digest of the Problem's model and training."""
+        """The spans of a window, without ancestors."""
         spans = {span.span: span.identity for span in manifest.spans}
         return SeenSpans(manifest.schema_digest, spans, training=training)
 
     def after(self, version: str, seen: SeenSpans) -> SeenSpans:
-        """What a version has seen that is warm started from another one."""
+        """The same spans for a version that is warm started from `version`, whose spans are `seen`."""
         before = {**seen.inherited, **{key: span for span, key in seen.spans.items()}}
         return replace(self, inherited=dict(sorted(before.items())), chain=(version, *seen.chain))
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a training starts from.
+    """The initial weights of a training.
 
     Attributes:
-        version: whose weights; "" from scratch.
+        version: version with these weights; "" for a training from scratch.
         model: URI of its Model, or "".
-        why: a sentence without its full stop.
+        why: reason for this choice, as a sentence without its full stop.
     """
 
     version: str
@@ -82,12 +83,12 @@ class Lineage:
         self._known: dict[str, SeenSpans | None] = {}
 
     def add(self, examples_identity: str, seen: SeenSpans, start: str = "") -> None:
-        """Records what a version is going to see; again, nothing changes.
+        """Records the lineage of a version before its training. A repeated call changes nothing.
 
         Args:
-            examples_identity: of the Examples that it is trained on.
-            seen: their spans.
-            start: the version that training starts from; "" from scratch.
+            examples_identity: identity of the Examples that it is trained on.
+            seen: spans of these Examples.
+            start: the version that training starts from; "" for a training from scratch.
         """
         if start:
             before = self.seen(start)
@@ -97,7 +98,7 @@ class Lineage:
         create_if_absent(self._file(examples_identity, start), json_bytes({"format": _FORMAT, **asdict(seen)}))
 
     def seen(self, version: str) -> SeenSpans | None:
-        """What a version has seen; None where that is not known."""
+        """The spans that a version was trained on; None if unknown."""
         if version not in self._state.versions:
             return None
         if version not in self._known:
@@ -120,10 +121,10 @@ class Lineage:
         Args:
             schema: digest of the Problem's schema.
             catalog: the versions of all spans, by key.
-            withdrawn: names of spans, or versions of arrivals, that are withdrawn.
-            until: epoch of the registry; later versions are of this run's earlier attempts.
-            from_scratch_every: every so many versions one is trained from scratch; 0 for never.
-            training: digest of the Problem's model and training: another model has other weights. "" accepts any.
+            withdrawn: names of withdrawn spans, or versions of their arrivals.
+            until: epoch of the registry; later versions stem from earlier attempts of the same run.
+            from_scratch_every: interval, in versions, of trainings from scratch; 0 for never.
+            training: digest of the Problem's model and training options, which the start must share; "" accepts any.
         """
         registered = [
             name for name, one in self._state.versions.items() if one.epoch <= until and one.status == "registered"
@@ -148,10 +149,10 @@ class Lineage:
     def fault(
         self, version: str, schema: str, catalog: Mapping[str, SpanVersion], withdrawn: Collection[str]
     ) -> str | None:
-        """Why no training may start from a version, and a champion is to be replaced; None without a reason.
+        """The reason why no training may start from a version, and why it must be replaced as champion; None if valid.
 
         Args:
-            version: in the registry.
+            version: a version in the registry.
             schema, catalog, withdrawn: as of `start`.
         """
         seen = self.seen(version)

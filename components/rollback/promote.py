@@ -1,4 +1,4 @@
-"""Promotion at a service: traffic, then the champion's alias of the registry."""
+"""Promotion of a version at an endpoint: traffic, then the registry's champion alias."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def promote(
     restore: bool = False,
     registry: str = "",
 ) -> tuple[RollbackStep, ...]:
-    """Gives a version all traffic, and makes it the champion; again, nothing changes.
+    """Routes all traffic to a version, and makes it the champion. A repeated call changes nothing.
 
     Args:
-        endpoint: of a service.
-        version: that is deployed there.
-        by: origin of the promotion.
+        endpoint: endpoint at a service.
+        version: a version that is deployed there.
+        by: who promotes it, and why.
         report: receives progress.
-        restore: also a version that is marked as bad, which becomes usable again.
-        registry: of the versions; "" for the one that the endpoint knows.
+        restore: whether a version that is marked as bad is restored first; otherwise it is refused.
+        registry: the versions' registry; "" for the registry that the endpoint records.
 
     Returns:
-        What was done, in order.
+        The changes, in order.
 
     Raises:
         UsageError: the endpoint or the version does not exist, or is archived.
         GateRefused: the version is marked as bad.
-        PlatformError: the service failed, another change is under way, or a rollback is not finished.
+        PlatformError: the service failed, another change is in progress, or a rollback is not complete.
     """
     with endpoint.changing():
         state = endpoint.state()

@@ -1,7 +1,7 @@
-"""Rollback: one command that reaches the traffic, the registry's aliases and, on request, published predictions.
+"""Rollback of an endpoint: its traffic, the registry's aliases and, on request, published predictions.
 
-The intent is written before the first effect, and each effect can be repeated: a killed rollback is finished by the
-same command, and a second one changes nothing.
+The intent is written before the first effect, and each effect is idempotent: repeating the command completes an
+interrupted rollback, and changes nothing after a completed one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RollbackStep:
     """A step of a rollback.
 
     Attributes:
-        name: traffic, registry or predictions.
-        done: what was done, as a sentence without its full stop.
+        name: "traffic", "registry" or "predictions".
+        done: the change, as a sentence without its full stop.
     """
 
     name: str
@@ -40,10 +40,10 @@ class RollbackResult:
     """Result of a rollback.
 
     Attributes:
-        endpoint: its name or folder.
-        version: that has all traffic now.
-        bad: the version that was left, marked as bad; "" where nothing was to be done.
-        steps: what was done, in order.
+        endpoint: name or folder of the endpoint.
+        version: the version that receives all traffic now.
+        bad: the replaced version, which is marked as bad; "" if nothing was changed.
+        steps: the changes, in order.
     """
 
     endpoint: str
@@ -62,26 +62,26 @@ def rollback(
     why: str = "",
     claim: Claim | None = None,
 ) -> RollbackResult:
-    """Returns to the version before: its traffic, then the aliases of the registry, then published predictions.
+    """Rolls an endpoint back: traffic, then the aliases of the registry, then published predictions.
 
-    The version that is left is marked as bad, in the endpoint and in its registry, so that no rerun and no schedule
-    brings it back. A canary under way is left for the live version.
+    The replaced version is marked as bad, in the endpoint and in its registry, so that no rerun and no schedule deploys
+    it again. If a canary is running, it ends, and the live version keeps the traffic.
 
     Args:
-        endpoint: that is rolled back.
+        endpoint: the endpoint.
         report: receives progress.
-        to: the version to return to; None for the one before.
-        predictions: the folder of published predictions to set back, where the bad version made the current ones; ""
-            for none.
-        registry: of the versions; "" for the one that the endpoint knows.
-        why: for the histories.
-        claim: of the run that rolls back, which changes nothing once it was overtaken; None for no such run.
+        to: the version to roll back to; None for the previous one.
+        predictions: folder of published predictions, which are rolled back if the bad version made the current ones;
+            "" for no predictions.
+        registry: the versions' registry; "" for the registry that the endpoint records.
+        why: the reason, for the histories.
+        claim: claim of the run that rolls back, which changes nothing once it was overtaken; None outside of a run.
 
     Raises:
-        UsageError: the endpoint or the version does not exist, or there is no version before.
+        UsageError: the endpoint or the version does not exist, or there is no previous version.
         GateRefused: `to` is marked as bad.
-        DataError: a file of the version, or of the predictions, is damaged.
-        PlatformError: a service failed, or another change is under way. The same command finishes the rollback.
+        DataError: a file of the version or of the predictions is damaged.
+        PlatformError: a service failed, or another change is in progress. The same command completes the rollback.
     """
     by = origin(why)
     with endpoint.changing():
@@ -103,7 +103,7 @@ def rollback(
 
 
 def _check(endpoint: Endpoint, state: EndpointState, pending: PendingChange, registry: str) -> None:
-    """Refuses a version that cannot be returned to, before anything is changed."""
+    """Refuses a version that cannot serve, before anything is changed."""
     if registry:
         registries.refuse_bad(registry, pending.version)
     if pending.version != state.live:
@@ -149,18 +149,18 @@ def _done_before(endpoint: Endpoint, state: EndpointState, predictions: str) -> 
 
 
 def set_back(folder: str, bad: str, version: str) -> str:
-    """Makes the last published predictions current that the bad version did not make; again, nothing changes.
+    """Rolls published predictions back to the last ones of another version. A repeated call changes nothing.
 
     Args:
-        folder: of published predictions.
-        bad: the version whose predictions are left.
+        folder: folder of published predictions.
+        bad: the version whose predictions are replaced.
         version: the version that is live instead, for messages.
 
     Returns:
-        What was done, as a sentence without its full stop.
+        The change, as a sentence without its full stop.
 
     Raises:
-        UsageError: the folder has none but those of the bad version.
+        GateRefused: all published predictions are of the bad version.
         DataError: the predictions are damaged.
         PlatformError: the disk or the service failed.
     """

@@ -1,4 +1,4 @@
-"""Command line of headrace, as components call it: they know no pipelines."""
+"""Runs a `headrace` command in a process: components cannot import the pipelines package."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import sys
 
 from headrace.core.errors import PlatformError, UsageError
 
-# The platform answers in seconds, or its client gives up after some minutes.
+# A platform responds within seconds; otherwise its client stops after some minutes.
 _SECONDS = 900.0
 _SHOWN = 2000
 
 
 def headrace(*words: str) -> str:
-    """Calls `headrace`, and returns the end of what it printed.
+    """Runs `headrace`, and returns the last 2,000 characters of its output.
 
     Args:
         words: the command and its arguments.
 
     Raises:
-        UsageError: the command refused its arguments, or what it found there.
-        PlatformError: it failed in another way, or does not end.
+        UsageError: the command ended with exit status 2.
+        PlatformError: it ended with another status, or did not end within 15 minutes.
     """
     # -P: a folder `headrace` in the working folder must not be imported.
     command = [sys.executable, "-P", "-m", "headrace.pipelines.cli", *words]

@@ -1,8 +1,8 @@
-"""Stateful Beam stages: elements of a window of time together, and elements of an id once.
+"""Stateful Beam stages: deduplication by id, and grouping of elements by time window.
 
-A window is a key with state, not a window of Beam's: Beam drops what comes after the allowed lateness, and here nothing
-is dropped. A bag holds a window's elements until the watermark has passed its end and its grace. What comes later is
-another bag of the same window.
+A window is a key with state instead of a Beam window, because Beam drops elements that arrive after the allowed
+lateness, and no element may be lost. A bag buffers the elements of a window until the watermark passes the end of the
+window plus its grace period. Later elements form another bag of the same window.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from apache_beam.utils.timestamp import Timestamp
 
 from headrace.core.beam.windows import Windows
 
-# The tag of elements whose id came before.
+# Tag of elements with a repeated id.
 REPEATED = "repeated"
 
 
 class Unique(beam.DoFn):
-    """(id, element) -> element, once within a time; repetitions under the tag REPEATED.
+    """(id, element) -> element, for the first element of an id; repeated elements go to the output REPEATED.
 
     Args:
-        seconds: how long an id is remembered.
+        seconds: time, in seconds, for which an id is remembered.
     """
 
     SEEN = ReadModifyWriteStateSpec("seen", BooleanCoder())
@@ -41,7 +41,7 @@ class Unique(beam.DoFn):
         seen: Any = beam.DoFn.StateParam(SEEN),
         forget: Any = beam.DoFn.TimerParam(FORGET),
     ) -> Iterator[Any]:
-        """Passes the first element of an id."""
+        """Emits the first element of an id."""
         if seen.read():
             yield beam.pvalue.TaggedOutput(REPEATED, element[1])
             return
@@ -56,12 +56,12 @@ class Unique(beam.DoFn):
 
 
 class Collect(beam.DoFn):
-    """(window, encoded) -> (window, all of it): when the watermark has passed the window's end and grace.
+    """(window, element) -> (window, [elements]), once the watermark passes the window's end plus its grace period.
 
     Args:
-        windows: whose names are the keys.
-        settle_seconds: a window that is over stays open for so long after its last element: the DirectRunner's
-            watermark is the time, also while older messages wait in the subscription. 0 relies on the watermark.
+        windows: definition of the windows, whose names are the keys.
+        settle_seconds: extra time, in seconds, that a window stays open after its end, because the DirectRunner's
+            watermark is the clock, even while older messages wait in the subscription. 0 relies on the watermark.
     """
 
     BAG = BagStateSpec("elements", BytesCoder())
@@ -78,7 +78,7 @@ class Collect(beam.DoFn):
         bag: Any = beam.DoFn.StateParam(BAG),
         over: Any = beam.DoFn.TimerParam(OVER),
     ) -> None:
-        """Holds an element."""
+        """Buffers an element."""
         bag.add(element[1])
         over.set(Timestamp(self._windows.closes(element[0]).timestamp()))
 
@@ -89,7 +89,7 @@ class Collect(beam.DoFn):
         bag: Any = beam.DoFn.StateParam(BAG),
         settled: Any = beam.DoFn.TimerParam(SETTLED),
     ) -> Iterator[tuple[str, list[bytes]]]:
-        """The window's time is over."""
+        """Emits the window, or starts its settling time."""
         if self._settle:
             settled.set(Timestamp.now() + self._settle)
             return
@@ -99,7 +99,7 @@ class Collect(beam.DoFn):
     def is_settled(
         self, window: str = beam.DoFn.KeyParam, bag: Any = beam.DoFn.StateParam(BAG)
     ) -> Iterator[tuple[str, list[bytes]]]:
-        """No element came for a while."""
+        """Emits the window after its settling time."""
         yield from self._emptied(window, bag)
 
     @staticmethod

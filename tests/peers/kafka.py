@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.s3 import running_s3
 
 from headrace.components.deploy.local.control import free_port
 
@@ -43,12 +44,15 @@ class Broker:
         storage: its storage engine.
         environment: of its process.
         listens: port of its own, where clients reach it through a proxy; 0 without.
+        fetch_wait_ms: the longest wait of a fetch. It returns what was found until then, which is nothing where the
+            storage takes longer.
     """
 
     port: int
     storage: str = "memory://tansu/"
     environment: Mapping[str, str] = field(default_factory=dict)
     listens: int = 0
+    fetch_wait_ms: int = 5
     _process: subprocess.Popen[bytes] | None = None
     _proxy: subprocess.Popen[bytes] | None = None
 
@@ -121,7 +125,7 @@ class Broker:
                 "group.id": "reader",
                 "enable.partition.eof": True,
                 "enable.auto.commit": False,
-                "fetch.wait.max.ms": 5,
+                "fetch.wait.max.ms": self.fetch_wait_ms,
                 "log_level": 0,
             }
         )
@@ -184,18 +188,12 @@ def broker_in_memory(*, proxy: bool = False) -> Iterator[Broker]:
 
 @contextmanager
 def broker_on_bucket() -> Iterator[Broker]:
-    """A broker whose topics survive `kill` and `start`: they are in a bucket of moto."""
-    from moto.server import ThreadedMotoServer
+    """A broker whose topics survive `kill` and `start`: they are in a bucket of moto.
 
-    # A line per request of the broker would be most of a failed test's output.
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        import urllib.request
-
+    The bucket's server answers one request at a time. Otherwise a write of the killed broker that is still under way
+    can replace a later one of the restarted broker, in spite of its condition, so that the broker forgets records.
+    """
+    with running_s3() as endpoint:
         urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{_BUCKET}", method="PUT")).close()
         environment = {
             "AWS_ACCESS_KEY_ID": "none",
@@ -206,14 +204,12 @@ def broker_on_bucket() -> Iterator[Broker]:
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ALLOW_HTTP": "true",
         }
-        broker = Broker(free_port(), f"s3://{_BUCKET}/", environment)
+        broker = Broker(free_port(), f"s3://{_BUCKET}/", environment, fetch_wait_ms=3000)
         broker.start()
         try:
             yield broker
         finally:
             broker.kill()
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -59,8 +59,9 @@ def test_nothing_is_lost_and_models_that_are_announced_meanwhile_are_judged_by_e
             assert producer.flush(300) == 0
 
         stage.announce(first)
+        properties = {**stage.config().properties, "fetch.wait.max.ms": str(broker.fetch_wait_ms)}
         for _ in range(MEMBERS):
-            stage.member(batch_records=BATCH, properties={**stage.config().properties, "fetch.wait.max.ms": "300"})
+            stage.member(batch_records=BATCH, properties=properties)
         produce(EACH)
         assert producer.flush(300) == 0
         stage.keys(EACH)
@@ -68,7 +69,10 @@ def test_nothing_is_lost_and_models_that_are_announced_meanwhile_are_judged_by_e
         refused = refusals(stage)
         for member in stage.members:
             member.uses("v2")
-        stage.keys(3 * EACH)
+        # Records that the second version scores, however long it took to load.
+        produce(EACH)
+        assert producer.flush(300) == 0
+        stage.keys(4 * EACH)
         restart_with(back)
         for member in stage.members:
             member.uses("v1")

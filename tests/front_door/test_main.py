@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 NATALITY = Path(__file__).parents[2] / "examples" / "natality"
-TERMINATED = "headrace: the run was terminated. Received: SIGTERM. Run the same command again; finished steps are not repeated.\n"
+TERMINATED = (
+    "headrace: the run was terminated. Received: SIGTERM. "
+    "Run the same command again; finished steps are not repeated.\n"
+)
 # As `python -m headrace`, or as the script of the installed package.
 MODULE = "runpy.run_module('headrace', run_name='__main__', alter_sys=True)"
 SCRIPT = "from headrace.__main__ import main; main()"

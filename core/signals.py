@@ -43,6 +43,19 @@ def handling(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
+def end_at_sigterm() -> None:
+    """Ends the process at SIGTERM with one line on stderr and the status of Terminated, where nothing else handles it.
+
+    Nothing is raised: a signal arrives also while modules are imported, and many handle exceptions of their imports.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
+        os.write(2, f"headrace: {Terminated.by(number).text}\n".encode())
+        os._exit(Terminated.exit_status)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 @contextlib.contextmanager
 def raise_on_sigterm() -> Iterator[None]:
     """Raises Terminated when the process receives SIGTERM, once. Only the main thread can handle signals."""

@@ -9,26 +9,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
-from headrace.core.problem import (
-    Categorical,
-    Choice,
-    Costs,
-    Crossed,
-    Drift,
-    Gate,
-    Monitor,
-    Numeric,
-    Problem,
-    Range,
-    Serving,
-    Splits,
-    Training,
-    Tuning,
-)
-
 if TYPE_CHECKING:
     from headrace import components, pipelines
+    from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
+    from headrace.core.problem import (
+        Categorical,
+        Choice,
+        Costs,
+        Crossed,
+        Drift,
+        Gate,
+        Monitor,
+        Numeric,
+        Problem,
+        Range,
+        Serving,
+        Splits,
+        Training,
+        Tuning,
+    )
     from headrace.pipelines.notebook import run, run_batch_scoring, run_tuned
     from headrace.pipelines.run_result import Run
 
@@ -62,13 +61,29 @@ __all__ = [
     "run_tuned",
 ]
 
-# Names that a Problem file does not need are imported at their first use.
-_LAZY = {
-    "Run": "headrace.pipelines.run_result",
-    "run": "headrace.pipelines.notebook",
-    "run_batch_scoring": "headrace.pipelines.notebook",
-    "run_tuned": "headrace.pipelines.notebook",
+# Everything is imported at its first use: the command imports this package before it can handle a signal.
+_MODULES = {
+    "headrace.core.errors": ("GateRefused", "HeadraceError", "PlatformError", "UserError"),
+    "headrace.core.problem": (
+        "Categorical",
+        "Choice",
+        "Costs",
+        "Crossed",
+        "Drift",
+        "Gate",
+        "Monitor",
+        "Numeric",
+        "Problem",
+        "Range",
+        "Serving",
+        "Splits",
+        "Training",
+        "Tuning",
+    ),
+    "headrace.pipelines.notebook": ("run", "run_batch_scoring", "run_tuned"),
+    "headrace.pipelines.run_result": ("Run",),
 }
+_LAZY = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

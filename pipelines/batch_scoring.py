@@ -49,6 +49,7 @@ def batch_scoring(platform: Platform) -> Callable[..., Any]:
         arguments = dict(locals())
         facts = {name: value for name, value in arguments.items() if name in notify.component_spec.inputs}
         facts["approach"] = platform.approach or approach
+        facts["execution"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         notified = platform.configure_task(notify(pipeline=NAME, **facts), cache=False)
         with dsl.ExitHandler(notified, name="scoring"):
             champion = platform.champion(

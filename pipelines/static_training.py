@@ -59,6 +59,7 @@ def static_training(platform: Platform) -> Callable[..., Any]:
                 baseline_version=baseline_version,
                 csv=csv,
                 resolved=platform.resolves,
+                execution=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             ),
             cache=False,
         )

@@ -64,6 +64,7 @@ def tuned_training(platform: Platform) -> Callable[..., Any]:
                 baseline_version=baseline_version,
                 csv=csv,
                 resolved=platform.resolves,
+                execution=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             ),
             cache=False,
         )

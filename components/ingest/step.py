@@ -49,6 +49,7 @@ def run(
         versions = [arrival.version for arrival in arrived]
         # The record's name depends on the parameters, so that an exit task with the same parameters finds it.
         step.identity = lineage.ingest_identity(file, versions, baseline, options, **limits)
+        step.end_as_before(storage.place_of(examples))
         chosen = runner_of(runner, os.environ)
         resources.write_none(gcp_resources)
         with step.importing():

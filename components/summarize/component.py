@@ -24,6 +24,7 @@ def summarize(
     baseline_version: str = "",
     csv: str = "",
     resolved: bool = False,
+    execution: str = "",
 ) -> None:
     """Writes the run's summary, whether it succeeded, was refused or failed.
 
@@ -47,6 +48,7 @@ def summarize(
         baseline_version: fingerprint of the baseline, or "".
         csv: dialect of CSV, as a JSON list of NAME=VALUE, or "".
         resolved: whether the pipeline has the task `resolve`.
+        execution: id of the engine's run, `dsl.PIPELINE_JOB_ID_PLACEHOLDER`, by which the summary is known to be of it.
     """
     facts = dict(locals())
     status = facts.pop("final_status")

@@ -46,6 +46,7 @@ class RunFacts:
     baseline_version: str = ""
     csv: str = ""
     resolved: bool = False
+    execution: str = ""
 
 
 def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
@@ -59,6 +60,7 @@ def run(facts: RunFacts, *, engine_succeeded: bool) -> None:
         "pipeline": facts.pipeline,
         "run_id": facts.run_id,
         "job": facts.job,
+        "execution": facts.execution,
         "since": since,
         **verdict(steps, engine_succeeded=engine_succeeded),
         "started": facts.started,

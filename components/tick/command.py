@@ -23,7 +23,7 @@ def headrace(*words: str) -> str:
         PlatformError: it ended with another status, or did not end within 15 minutes.
     """
     # -P: a folder `headrace` in the working folder must not be imported.
-    command = [sys.executable, "-P", "-m", "headrace.pipelines.cli", *words]
+    command = [sys.executable, "-P", "-m", "headrace", *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

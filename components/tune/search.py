@@ -316,5 +316,8 @@ def _error(event: Mapping[str, Any], log: Path) -> HeadraceError:
     if event["event"] == "failed":
         return HeadraceError.from_json(dict(event["error"]))
     status = event["status"]
+    if status == ProblemError.exit_status:
+        # Code of the Problem file ended the process so: a retry would end in the same way.
+        return ProblemError(f"its process exited with status {status}", fix=f"Read the last lines of {log}")
     why = f"was killed by signal {-status}, or ran out of memory" if status < 0 else f"exited with status {status}"
     return PlatformError(f"its process {why}", fix=f"Read the last lines of {log}")

@@ -105,20 +105,20 @@ class Step:
         yield
         self.import_seconds += time.perf_counter() - begin
 
-    def end_as_before(self, output: str) -> None:
+    def end_as_before(self, output: str = "") -> None:
         """Ends a retry at once where an attempt of the same pipeline job failed by a mistake, or at the gate.
 
         Call it when `identity` is known, before expensive work. The first attempt removes a record of that job: the
         run was started again by hand, and this attempt may be killed before it writes its own.
 
         Args:
-            output: URI of an output artifact of the task.
+            output: URI of an output artifact of the task; "" for none. Kubeflow's job is known by an artifact alone.
 
         Raises:
             HeadraceError: that of the attempt.
         """
         attempt = attempt_of(os.environ)
-        self._job = job_of(output, attempt)
+        self._job = job_of(output, attempt) or names_of(os.environ, sys.argv).get("job", "")
         if self._job and self.root:
             error = error_of(read_record(self.root, self.name, self.identity), self._job)
             if error is None:

@@ -115,9 +115,7 @@ def cron(settings: str, cron: str, request: bool) -> None:
     folder = dynamic.read(settings).folder
     whole = folder if storage.is_remote(folder) else str(storage.resolve(folder))
     calls = [["dynamic", "request", whole]] if request else []
-    line = " && ".join(
-        shlex.join([sys.executable, "-m", "headrace.pipelines.cli", *call]) for call in [*calls, ["tick", whole]]
-    )
+    line = " && ".join(shlex.join([sys.executable, "-m", "headrace", *call]) for call in [*calls, ["tick", whole]])
     # cron reads % as the end of the line.
     click.echo(f"{cron} ({line}) 2>&1 | logger -t headrace".replace("%", "\\%"))
 

@@ -87,7 +87,7 @@ class DetachedRuns:
 
     def _launch(self, run_id: str, folder: str) -> None:
         # -P: a folder `core` in the working folder must not be imported.
-        command = [sys.executable, "-P", "-m", "headrace.pipelines.cli", "run", "dynamic"]
+        command = [sys.executable, "-P", "-m", "headrace", "run", "dynamic"]
         command += ["--root", self._settings.folder, "--run", run_id]
         log = Path(storage.local_path(folder)) / "run.log"
         with storage.writing(folder), log.open("ab") as output:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from headrace.core import storage
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UserError
-from headrace.core.steps.engine_job import is_pod_of
 from headrace.core.steps.workspace import summary_uri
 from headrace.pipelines.submission.run import PlatformRun, RunTask
 from headrace.pipelines.submission.tasks import gated, leaves
@@ -20,8 +18,8 @@ _REASONS_SHOWN = 8
 
 
 def read_summary(run: PlatformRun) -> dict[str, Any] | None:
-    """Reads the summary of the run's exit task; None if it does not exist or cannot be read from here."""
-    root, run_id, started = (run.parameters.get(name) for name in ("root", "run_id", "started"))
+    """Reads the summary of the run's exit task; None if it does not exist, is of no known run, or cannot be read."""
+    root, run_id = (run.parameters.get(name) for name in ("root", "run_id"))
     if not root or not run_id:
         return None
     try:
@@ -32,21 +30,19 @@ def read_summary(run: PlatformRun) -> dict[str, Any] | None:
         return None
     # Other attempts of the same run, and other runs of the same schedule, write to the same path, as their parameters
     # are equal.
-    if summary is None or summary.get("started") != started or not _is_of(run, summary):
-        return None
-    return summary
+    return summary if summary is not None and _is_of(run, summary) else None
 
 
 def _is_of(run: PlatformRun, summary: Mapping[str, Any]) -> bool:
-    """Whether a run wrote a summary: by the engine's name of the run, or by the time where one of the two has none."""
+    """Whether a run wrote a summary, by the engine's own name of the run in both; False where the summary has none.
+
+    Vertex AI gives the exit task the name of the pipeline job. Kubeflow gives it that of the workflow, which its API
+    does not report, so there it is the id of the run. No time decides: clocks of machines differ.
+    """
     _, vertex, name = run.reference.rpartition("/pipelineJobs/")
-    job = str(summary.get("job") or "").rpartition("/")[2]
-    nodes = [node for task in run.tasks.values() for node in task.jobs]
-    if job and vertex:
-        return job == name
-    if job and nodes:
-        return any(is_pod_of(node, job) for node in nodes)
-    return float(summary.get("finished", math.inf)) >= (run.created or 0.0)
+    if vertex:
+        return str(summary.get("job")).rpartition("/")[2] == name
+    return summary.get("execution") == run.reference
 
 
 def raise_for(run: PlatformRun, summary: Mapping[str, Any] | None, *, logs: str) -> None:

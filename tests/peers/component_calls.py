@@ -44,7 +44,8 @@ def run(component: Any, call: Call, scratch: Path) -> dict[str, Any]:
     try:
         answer = component.python_func(**given)
     except SystemExit as ended:
-        raise TaskFailed(f"exited with a non-zero status of {ended.code}") from ended
+        status = ended.code if isinstance(ended.code, int) else 1
+        raise TaskFailed(f"exited with a non-zero status of {status}", status=status) from ended
     names = [name for name in component.component_spec.outputs or {} if name not in {**paths, **call.outputs}]
     made = {names[0]: answer} if names == ["Output"] else dict(zip(names, answer or (), strict=True))
     return {**made, **{name: path.read_text() for name, path in paths.items()}}

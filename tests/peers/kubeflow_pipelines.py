@@ -19,6 +19,7 @@ from typing import Any
 
 import kfp_server_api as api
 import pytest
+from peers.kubeflow_logs import main_log
 from peers.kubeflow_template import Refused, check_parameters, checked
 from peers.pipeline_engine import Answers, Engine, TaskState
 from peers.rest import RestServer, answering
@@ -143,7 +144,7 @@ class KubeflowPipelines(RestServer):
         run.storage_state, run.finished_at = "AVAILABLE", _UNSET
         root = "minio://mlpipeline/v2/artifacts"
         spec = run.pipeline_spec.get("pipeline_spec", run.pipeline_spec)
-        self._engines[run.run_id] = Engine(spec, parameters, self.do, root, run.run_id)
+        self._engines[run.run_id] = Engine(spec, parameters, self.do, root, run.run_id, _workflow(run.run_id))
         self.runs[run.run_id] = run
         return run
 
@@ -159,7 +160,9 @@ class KubeflowPipelines(RestServer):
             engine.step()
         for task in engine.tasks.values():
             if task.message:
-                self.pod_logs.setdefault(self.pod_name(run.run_id, task.name), task.message)
+                status = task.exit_status
+                log = task.message if status is None else main_log(task.message, f"exit status {status}")
+                self.pod_logs.setdefault(self.pod_name(run.run_id, task.name), log)
         run.run_details = api.V2beta1RunDetails(task_details=_Nodes(engine, run.run_id).details())
         if engine.state != "running":
             run.state, run.finished_at = _STATES[engine.state], self._now()
@@ -232,7 +235,7 @@ class _Nodes:
 
     def __init__(self, engine: Engine, run_id: str) -> None:
         self._engine, self._run_id = engine, run_id
-        self._workflow = f"static-training-{run_id[:5]}"
+        self._workflow = _workflow(run_id)
 
     def details(self) -> list[Any]:
         tasks = self._engine.tasks
@@ -287,6 +290,11 @@ class _Nodes:
                 api.PipelineTaskDetailChildTask(pod_name=f"{self._workflow}-{_fnv(child)}") for child in children
             ],
         )
+
+
+def _workflow(run_id: str) -> str:
+    """The name of a run's workflow."""
+    return f"static-training-{run_id[:5]}"
 
 
 def _fnv(path: str) -> int:

@@ -23,11 +23,13 @@ class TaskFailed(Exception):
 
     Attributes:
         outputs: parameters that it had given by then.
+        status: its exit status; None where it was killed with its machine.
     """
 
-    def __init__(self, message: str, outputs: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, outputs: Mapping[str, Any] | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.outputs = dict(outputs or {})
+        self.status = status
 
 
 @dataclass
@@ -67,20 +69,28 @@ class TaskState:
     outputs: dict[str, Any] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     message: str = ""
+    exit_status: int | None = None
 
 
 class Engine:
     """A run of a compiled pipeline.
+
+    Args:
+        name: the platform's id of the run.
+        resource: the name of the run in the final status; that id by default.
 
     Attributes:
         tasks: those that it has got to, by name.
         state: running, succeeded, failed or cancelled.
     """
 
-    def __init__(self, spec: Mapping[str, Any], parameters: Mapping[str, Any], do: Do, root: str, name: str) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], parameters: Mapping[str, Any], do: Do, root: str, name: str, resource: str = ""
+    ) -> None:
         self.tasks: dict[str, TaskState] = {}
         self.state = "running"
         self._spec, self._do, self._root, self._name = spec, do, root, name
+        self._resource = resource or name
         self._steps = self._graph(spec["root"], self._defaults(spec["root"], parameters), {}, "")
 
     def step(self) -> None:
@@ -171,6 +181,7 @@ class Engine:
             told = dict(self._do(call))
         except TaskFailed as failure:
             state.state, state.message, state.outputs = "failed", str(failure), failure.outputs
+            state.exit_status = failure.status
             return True
         state.state = "cached" if told.pop("cached", False) else "succeeded"
         nothing = {key: _NOTHING[one["parameterType"]] for key, one in made.get("parameters", {}).items()}
@@ -197,7 +208,7 @@ class Engine:
             elif "taskFinalStatus" in source:
                 other = self.tasks.get(source["taskFinalStatus"]["producerTask"])
                 ended = "SUCCEEDED" if other and other.state == "succeeded" else "FAILED"
-                given[name] = {"state": ended, "pipelineJobResourceName": self._name}
+                given[name] = {"state": ended, "pipelineJobResourceName": self._resource}
             else:
                 raise NotImplementedError(f"{name}: {source}")
         things: dict[str, Any] = {}

@@ -68,12 +68,16 @@ class Platform:
         """`headrace submit` of static training on natality."""
         return headrace("submit", self.spec, *self.options, *self.inputs, "--poll-seconds", "0.01", *more)
 
-    def on_end(self, hook: Callable[[dict[str, Any]], None]) -> None:
-        """Calls a hook with the parameters of each run that has ended."""
+    def on_end(self, hook: Callable[[dict[str, Any], dict[str, str]], None]) -> None:
+        """Calls a hook with the parameters of each run that has ended, and the names that its exit task is given."""
         if self.name == "vertex":
-            self.server.vertex.at_end = lambda job: hook(dict(job.runtime_config.parameter_values))
+            self.server.vertex.at_end = lambda job: hook(
+                dict(job.runtime_config.parameter_values), {"job": job.name, "execution": "1234567890"}
+            )
         else:
-            self.server.at_end = lambda run: hook(run.runtime_config.parameters)
+            self.server.at_end = lambda run: hook(
+                run.runtime_config.parameters, {"job": f"static-training-{run.run_id[:5]}", "execution": run.run_id}
+            )
 
     @property
     def sent(self) -> dict[str, Any]:

@@ -24,7 +24,6 @@ TimeoutStopSec=300
 [Install]
 WantedBy=default.target
 """
-_CLI = "headrace.pipelines.cli"
 
 
 def unit(endpoint: str) -> str:
@@ -38,7 +37,7 @@ def unit(endpoint: str) -> str:
     """
     folder = EndpointFolder(endpoint)
     name = folder.existing().name
-    command = f"{_quoted(sys.executable)} -P -m {_CLI} endpoint"
+    command = f"{_quoted(sys.executable)} -P -m headrace endpoint"
     return _UNIT.format(name=name, command=command, folder=_quoted(str(folder.path)))
 
 

@@ -26,6 +26,7 @@ def notify(
     batch: str = "rows",
     max_divergence: float = 0.0,
     webhook: str = "",
+    execution: str = "",
 ) -> None:
     """Writes the run's summary, whether it succeeded or failed, and notifies a webhook.
 
@@ -52,6 +53,7 @@ def notify(
         max_divergence: of the predictions from the label in training, or 0.
         webhook: URL that JSON is posted to, with the outcome of the run in "text"; it is visible in the run's
             parameters, so it must contain no secret.
+        execution: id of the engine's run, `dsl.PIPELINE_JOB_ID_PLACEHOLDER`, by which the summary is known to be of it.
     """
     facts = dict(locals())
     status = facts.pop("final_status")

@@ -49,6 +49,7 @@ class BatchFacts:
     batch: str = "rows"
     max_divergence: float = 0.0
     webhook: str = ""
+    execution: str = ""
 
 
 def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
@@ -60,6 +61,7 @@ def run(facts: BatchFacts, *, engine_succeeded: bool) -> None:
         "pipeline": facts.pipeline,
         "run_id": facts.run_id,
         "job": facts.job,
+        "execution": facts.execution,
         "since": since,
         **verdict(steps, engine_succeeded=engine_succeeded),
         "started": facts.started,

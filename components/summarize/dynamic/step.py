@@ -69,6 +69,7 @@ def run(facts: DynamicFacts, *, engine_succeeded: bool) -> None:
         "pipeline": facts.pipeline,
         "run_id": facts.run_id,
         "job": facts.job,
+        "execution": facts.holder,
         "since": facts.started,
         "status": conclusion.status if conclusion.status == "failed" else "succeeded",
         "outcome": conclusion.outcome or (UNDER_WAY if conclusion.watched else conclusion.status),

@@ -52,6 +52,7 @@ def plan(
         request = TrainingRequest.from_json(training)
         name = search_identity(file, identity.examples_identity_of(examples.path), request)
         step.identity = step_identity(name, trials, request)
+        step.end_as_before()
         tuning = trial.tuning_of(file, request)
         space.check_budget(request)
         count = trials or tuning.trials
@@ -81,6 +82,7 @@ def take_best(
                 fix="Read the error of the step that failed before",
             )
         step.identity = step_identity(search, trials, TrainingRequest())
+        step.end_as_before(storage.place_of(model))
         file = load_problem(problem, digest=tuning_digest, part="tuning")
         with step.importing():
             from headrace.components.tune.vertex import job as vertex_job

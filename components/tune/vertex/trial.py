@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,13 @@ from headrace.core import storage
 from headrace.core.errors import HeadraceError, UsageError
 from headrace.core.problem.file import load_problem
 from headrace.core.problem.tuning import Tuning
-from headrace.core.steps.engine_job import EXECUTOR_INPUT
+from headrace.core.steps.engine_job import EXECUTOR_INPUT, names_of
+from headrace.core.steps.repeated import error_of
 from headrace.core.steps.step import Step, running
 from headrace.core.tensorflow_import import import_tensorflow
 
+# A trial's record, below the folder of the job's outputs.
+_RECORD = re.compile(r"\d+/trial\.json\Z")
 # Where Vertex AI mounts buckets.
 _BUCKETS = "/gcs/"
 
@@ -106,17 +110,44 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
             checkpoints=place.checkpoints,
             request=request,
         )
-        cluster = read_cluster(environment)
-        reporter = _Reporter(MetricFile(environment) if cluster is None or cluster.chief else None, tuning, place)
-        with step.importing():
-            import_tensorflow()
+        cluster, job = read_cluster(environment), names_of(environment, arguments).get("job", "")
+        metrics = MetricFile(environment) if cluster is None or cluster.chief else None
+        reporter = _Reporter(metrics, tuning, place, job)
         try:
+            _end_as_before(place, job)
+            with step.importing():
+                import_tensorflow()
             result = trial.run(file, config, step.progress, reporter.judge)
         except HeadraceError as error:
             reporter.end(config, "failed", step, error)
             raise
         reporter.end(config, "complete", step, result=result)
         step.finish(outputs={"model": config.output}, result={"eval_loss": result.eval_loss, "trial": place.number})
+
+
+def _end_as_before(place: TrialFolders, job: str) -> None:
+    """Ends a trial at once where the search before it, of the same pipeline job, failed by a mistake in all its trials.
+
+    A retry of the task that runs the tuning job is a new tuning job, whose parameters may be others.
+
+    Args:
+        place: of the trial; the trial of that number of the search before has the same record.
+        job: folder of the pipeline job; "" if it is not known.
+
+    Raises:
+        HeadraceError: that of the trial before.
+    """
+    uri = record_uri(place.folder, place.number)
+    if not job or not storage.exists(uri):
+        return
+    before: Mapping[str, Any] = storage.read_json(uri)
+    error = error_of({**before, "status": before["state"]}, job)
+    if error is None:
+        return
+    files = storage.files_below(place.folder).items()
+    others: list[Mapping[str, Any]] = [storage.read_json(other) for name, other in files if _RECORD.match(name)]
+    if all(other["state"] == "failed" for other in others if other.get("job") == job):
+        raise error
 
 
 def flags(arguments: Sequence[str]) -> dict[str, str]:
@@ -128,8 +159,8 @@ def flags(arguments: Sequence[str]) -> dict[str, str]:
 class _Reporter:
     """Reports a trial's eval loss to the service, and its result to `best`; without a file it reports nothing."""
 
-    def __init__(self, file: MetricFile | None, tuning: Tuning, place: TrialFolders) -> None:
-        self._file, self._tuning, self._place = file, tuning, place
+    def __init__(self, file: MetricFile | None, tuning: Tuning, place: TrialFolders, job: str) -> None:
+        self._file, self._tuning, self._place, self._job = file, tuning, place, job
         self._loss: float | None = None
         self._epoch = 0
 
@@ -168,7 +199,7 @@ class _Reporter:
             error=None if error is None else error.to_json(),
         )
         version = None if result is None else result.model_version
-        record = {**tried.to_json(), "model_version": version}
+        record = {**tried.to_json(), "model_version": version, **({"job": self._job} if self._job else {})}
         storage.write_json(record_uri(self._place.folder, self._place.number), record)
 
 

@@ -12,12 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from headrace.core.errors import HeadraceError
 from headrace.pipelines.submission.run import LogLine, RunTask
 
 # Templates of a task's container, in specs that Kubeflow Pipelines compiles with retries and without.
 _TEMPLATES = ("retry-system-container-impl", "system-container-impl")
 _ATTEMPT = re.compile(r"\(\d+\)\Z")
-_EXIT_STATUS = re.compile(r"exit (?:code|status):? (\d+)")
+# The line with which KFP's launcher ends after the task's process failed: glog's, with the exit status of the process.
+# The launcher's own status, which Kubernetes and Argo report, is always 1.
+_LAUNCHER = re.compile(
+    r"F\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ main\.go:\d+\] failed to execute (?:component|launcher): "
+    r"(?:.*: )?exit status (\d+)\Z"
+)
+_GLOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \w+\.go:\d+\] ")
+# What Argo's executor, around the launcher, adds to the log of a container.
+_ARGO = re.compile(r'(?:time=|\{"time").*"sub-process exited"|Error: exit status \d+\Z')
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\S+Z) (.*)\Z")
 _EXECUTOR = "executor"
 # How the server's error begins, which it writes in one piece.
@@ -69,13 +78,18 @@ def _paths(shown: set[str], ids: set[str]) -> dict[str, str]:
     while around:
         path = around.pop()
         workflow = path.partition(".")[0]
-        for name in sorted(shown):
+        for name in sorted(shown, key=_by_attempt):
             inner = f"{path}.{name}"
             node = f"{workflow}-{_fnv32a(inner)}"
             if node in ids and inner not in found:
                 found[inner] = node
                 around.append(inner)
     return found
+
+
+def _by_attempt(name: str) -> tuple[str, int]:
+    found = _ATTEMPT.search(name)
+    return (name, -1) if found is None else (name[: found.start()], int(found[0][1:-1]))
 
 
 def _by_order(details: Sequence[Any], place: int) -> tuple[str, ...]:
@@ -144,30 +158,47 @@ def _line(task: str, when: str, text: str) -> LogLine:
 def with_reason(task: RunTask, logs: Sequence[PodLog]) -> RunTask:
     """A task with what its logs say: headrace's own error or result, the exit status, and a message or the last line.
 
+    The exit status is that of the launcher's last line. Other lines are the process's own, whatever numbers they have.
+
     Args:
         task: that failed, or decided.
-        logs: of its pods.
+        logs: of its pods, in the order of the attempts.
     """
     refusal, result, status, message, last = None, task.result, None, "", ""
-    for line in (line for log in logs for line in log.text.splitlines() if line.strip()):
-        last = line.strip()
-        stamped = _STAMP.match(line)
-        event = _event(stamped[2] if stamped else line)
-        if event is None:
-            found = _EXIT_STATUS.search(line)
-            if found:
-                status, message = int(found[1]), message or line.strip()
-            continue
-        details = event.get("headrace")
-        record = details.get("record") if isinstance(details, dict) else None
-        if not isinstance(record, dict):
-            record = {}
-        if isinstance(record.get("result"), dict):
-            result = record["result"]
-        if event["severity"] == "ERROR":
-            message = str(event["message"])
-            refusal = record.get("error") or refusal
+    for log in logs:
+        lines = [_unstamped(line) for line in log.text.splitlines() if line.strip()]
+        status = _exit_status(lines) or status
+        last = _last_words(lines) or last
+        for event in filter(None, map(_event, lines)):
+            details = event.get("headrace")
+            record = details.get("record") if isinstance(details, dict) else None
+            if isinstance(record, dict):
+                result = record["result"] if isinstance(record.get("result"), dict) else result
+                refusal = record["error"] if isinstance(record.get("error"), dict) else None
+            if event["severity"] == "ERROR":
+                message = str(event["message"])
+    if refusal is not None and status not in (None, HeadraceError.from_json(refusal).exit_status):
+        # The error of a step within the process, which then ended in another way.
+        refusal, message = None, ""
     return replace(task, refusal=refusal, result=result, exit_status=status, message=message or last)
+
+
+def _exit_status(lines: Sequence[str]) -> int | None:
+    """Exit status of a container's process, by the launcher; None if it wrote none, as where the pod was killed."""
+    ends = next((line for line in reversed(lines) if not _ARGO.match(line)), "")
+    found = _LAUNCHER.match(ends)
+    return int(found[1]) if found else None
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """The last line of the process; of the launcher where the process wrote none."""
+    lines = [line.strip() for line in reversed(lines) if not _ARGO.match(line)]
+    return next((line for line in lines if not _GLOG.match(line)), _GLOG.sub("", lines[0]) if lines else "")
+
+
+def _unstamped(line: str) -> str:
+    stamped = _STAMP.match(line)
+    return stamped[2] if stamped else line
 
 
 def _event(text: str) -> dict[str, Any] | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from headrace.pipelines.submission.run import PlatformRun, RunTask, Schedule
 
-_EXIT_STATUS = re.compile(r"non-zero (?:exit )?status(?: of| code)?:? (\d+)|exit(?:ed with)? (?:status|code) (\d+)")
+# The service's sentence about a container, which may be followed by the last lines of its log.
+_EXIT_STATUS = re.compile(r"exited with a non-zero (?:exit )?status(?: of| code)?:? (\d+)")
 _PROJECT_OF_JOB = re.compile(r".*/(?:customJobs|hyperparameterTuningJobs|batchPredictionJobs|jobs)/([\w-]+)\Z")
 
 _RUN_STATES = {
@@ -90,7 +91,7 @@ def resources(text: Any) -> list[Mapping[str, str]]:
 
 def _exit_status(message: str) -> int | None:
     found = _EXIT_STATUS.search(message)
-    return int(found[1] or found[2]) if found else None
+    return int(found[1]) if found else None
 
 
 def _seconds(moment: Any) -> float | None:

@@ -13,8 +13,10 @@ from support.day_spans import Days, day, rows_of
 
 from headrace.components import ingest as component
 from headrace.components.ingest import step
+from headrace.core.errors import DataError
 from headrace.core.ledger.inbox import Inbox
 from headrace.core.ledger.ledger import Ledger
+from headrace.core.steps.repeated import ATTEMPT
 from headrace.core.storage import read_json
 
 
@@ -76,6 +78,28 @@ def test_an_arrival_that_is_none(tmp_path: Path, capfd: pytest.CaptureFixture[st
         step.run(days.file.path, "", [{"span": "1"}], days.root, examples, "", "")
     assert ended.value.code == 2
     assert "an arrival is not valid" in capfd.readouterr().out
+
+
+def test_a_retry_after_a_mistake_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headrace.components.ingest import ingest
+
+    begun: list[str] = []
+
+    def fails(*_: object, **__: object) -> None:
+        begun.append("ingest")
+        raise DataError("the quarantine budget is spent")
+
+    monkeypatch.setattr(ingest, "ingest", fails)
+    days = Days(tmp_path)
+    one = "1b2a7cd5-3bde-4a07-8a2d-0d8c1f1c9c41"
+    examples = SimpleNamespace(uri="", path=str(tmp_path / one / "ingest" / one / "examples"), metadata={})
+    arrivals = [dataclasses.asdict(days.arrival(day(0), rows_of(day(0)), 0))]
+    for number in ("0", "1", "2"):
+        monkeypatch.setenv(ATTEMPT, number)
+        with pytest.raises(SystemExit) as ended:
+            step.run(days.file.path, "", arrivals, days.root, examples, "", str(tmp_path / "gcp_resources"))
+        assert ended.value.code == 2
+    assert begun == ["ingest"]
 
 
 def test_the_component_has_the_interface_of_its_step() -> None:

@@ -85,8 +85,9 @@ def summary(root: Path) -> dict[str, Any]:
 def test_a_run_that_ended_well(tmp_path: Path, heard: tuple[str, list[Any]], capfd: pytest.CaptureFixture[str]) -> None:
     url, told = heard
     finished(tmp_path, facts(tmp_path))
-    batch.run(facts(tmp_path, webhook=url), engine_succeeded=True)
+    batch.run(facts(tmp_path, webhook=url, execution="0b1c"), engine_succeeded=True)
     assert summary(tmp_path)["status"] == "succeeded"
+    assert (summary(tmp_path)["job"], summary(tmp_path)["execution"]) == ("pipelineJobs/1", "0b1c")
     assert [step["status"] for step in summary(tmp_path)["steps"]] == ["succeeded"] * 4
     text = "batch-scoring of natality succeeded: 9 predictions, 1 rows in quarantine"
     assert told == [

@@ -91,6 +91,11 @@ def test_a_run_that_succeeded(facts: summarize.RunFacts) -> None:
     assert statuses(written) == ["cached", "cached", "succeeded", "succeeded", "succeeded"]
 
 
+def test_the_summary_names_its_run(facts: summarize.RunFacts) -> None:
+    written = summary(dataclasses.replace(facts, job="natality-x7k2p", execution="0b1c"))
+    assert (written["job"], written["execution"]) == ("natality-x7k2p", "0b1c")
+
+
 def test_a_model_that_was_refused_is_not_said_to_be_deployed(facts: summarize.RunFacts) -> None:
     for name in ("preprocess", "train", "register", "deploy"):
         keep(facts, name, started=NOW - 500)

@@ -218,6 +218,31 @@ def test_a_trial_that_fails_is_one_of_many(file: ProblemFile, examples: Path, tm
     assert result.best.parameters == {"hyperparameters.fail": 0}
 
 
+@pytest.mark.parametrize(("status", "kind", "attempts"), [(2, ProblemError, 1), (-9, PlatformError, 2)])
+def test_a_trial_whose_process_exits_with_2_is_not_tried_again(
+    file: ProblemFile,
+    examples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    kind: type[HeadraceError],
+    attempts: int,
+) -> None:
+    asked: list[str] = []
+
+    class Dies(Worker):
+        def run(self, request: Any, listen: Any) -> dict[str, Any]:
+            asked.append(request["output"])
+            return {"event": "died", "status": status}
+
+    monkeypatch.setattr(search, "Worker", Dies)
+    config = search.TuneConfig(str(examples), str(tmp_path / "model"), str(tmp_path / "search"), trials=2)
+    for _ in range(2):
+        with pytest.raises(kind, match="every trial failed"):
+            search.tune(file, config)
+    assert {asked.count(output) for output in asked} == {attempts}
+
+
 def hours(number: float) -> TrainingRequest:
     return TrainingRequest.from_json({"max_hours": number})
 

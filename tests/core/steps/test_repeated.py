@@ -1,5 +1,6 @@
 """A retry within a pipeline job of Vertex AI or Kubeflow ends as the attempt before it, and nothing else does."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_a_retry_ends_at_once_with_the_same_paragraph(
     record = steps.read_record(str(tmp_path), "train", "abc")
     assert record is not None
     assert (record["status"], record["error"]) == ("failed", error.to_json())
+
+
+def test_a_task_of_vertex_without_an_artifact_is_known_by_its_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(job: str) -> None:
+        place = f"{ROOT.replace('gs://', '/gcs/')}/{job}/study_-59/executor_output.json"
+        monkeypatch.setattr("sys.argv", ["x", "--executor_input", json.dumps({"outputs": {"outputFile": place}})])
+
+    told("natality-0123")
+    assert attempt(tmp_path, "", MISTAKE) == (2, True)
+    assert attempt(tmp_path, "", None) == (2, False)
+    # Another task of the same job, with the same record.
+    assert attempt(tmp_path, OUTPUT, None) == (2, False)
+    told("natality-0124")
+    assert attempt(tmp_path, "", None) == (0, True)
 
 
 @pytest.mark.parametrize(

@@ -81,16 +81,17 @@ def platform(request: pytest.FixtureRequest) -> Platform:
 
 
 @pytest.fixture
-def write_summary() -> Callable[..., Callable[[dict[str, Any]], None]]:
+def write_summary() -> Callable[..., Callable[[dict[str, Any], dict[str, str]], None]]:
     """`write_summary(status=...)`: what a run's exit task writes below its root."""
     from headrace.core import storage
     from headrace.core.steps import workspace
 
     def summary(status: str, steps: list[dict[str, Any]] | None = None, error: Any = None) -> Any:
-        def write(parameters: dict[str, Any]) -> None:
-            names = ("preprocess", "train", "evaluate", "register", "deploy")
-            blank = [{"step": name, "status": "succeeded", "result": {}, "error": None} for name in names]
+        def write(parameters: dict[str, Any], names: dict[str, str]) -> None:
+            steps_of_all = ("preprocess", "train", "evaluate", "register", "deploy")
+            blank = [{"step": name, "status": "succeeded", "result": {}, "error": None} for name in steps_of_all]
             told = {
+                **names,
                 "status": status,
                 "started": parameters["started"],
                 "finished": time.time(),

@@ -26,23 +26,42 @@ def test_a_failed_task_without_a_summary(status: int | None, kind: type[Headrace
     assert type(caught.value) is kind
 
 
+VERTEX = "projects/1/locations/europe-west1/pipelineJobs/"
+RUN, OTHER = "0b1c7cd5-3bde-4a07-8a2d-0d8c1f1c9c41", "7f0c1c0e-5a63-4a1c-9c1e-2f6f1d0a9d11"
+
+
 @pytest.mark.parametrize(
-    ("job", "reference", "pods", "found"),
+    ("reference", "names", "found"),
     [
-        ("natality-x7k2p", "0b1c", ("natality-x7k2p-3456",), True),
-        ("natality-y8k3q", "0b1c", ("natality-x7k2p-3456",), False),
-        ("projects/1/locations/l/pipelineJobs/n-1", "projects/1/locations/l/pipelineJobs/n-1", (), True),
-        ("projects/1/locations/l/pipelineJobs/n-2", "projects/1/locations/l/pipelineJobs/n-1", (), False),
+        (RUN, {"job": "natality-x7k2p", "execution": RUN}, True),
+        # An earlier run with the same parameters, such as the last one of a schedule.
+        (RUN, {"job": "natality-y8k3q", "execution": OTHER}, False),
+        (f"{VERTEX}n-1", {"job": f"{VERTEX}n-1", "execution": "1234567890"}, True),
+        (f"{VERTEX}n-1", {"job": f"{VERTEX}n-2", "execution": "1234567890"}, False),
+        # A summary that names no run is of an unknown one.
+        (RUN, {"job": "natality-x7k2p", "execution": ""}, False),
+        (RUN, {}, False),
+        (f"{VERTEX}n-1", {"job": "", "execution": RUN}, False),
+        (f"{VERTEX}n-1", {}, False),
     ],
 )
-def test_a_summary_whose_machine_is_hours_behind(
-    tmp_path: Path, job: str, reference: str, pods: tuple[str, ...], found: bool
+@pytest.mark.parametrize("tasks", [{}, {"train": RunTask("train", "failed", jobs=("natality-x7k2p-3456",))}])
+def test_a_summary_is_of_the_run_that_it_names_whatever_the_clocks_are(
+    tmp_path: Path, reference: str, names: dict[str, str], found: bool, tasks: dict[str, RunTask]
 ) -> None:
-    """The engine's name of the run decides, and not the time, which is of another machine's clock."""
     root = str(tmp_path)
-    tasks = {"train": RunTask("train", "failed", jobs=pods)}
     parameters = {"root": root, "run_id": "n-1", "started": 5.0}
     run = PlatformRun("n-1", "failed", reference, created=8_200.0, parameters=parameters, tasks=tasks)
     for finished in (1_000.0, 12_000.0):
-        storage.write_json(summary_uri(root, "n-1"), {"started": 5.0, "finished": finished, "job": job})
+        storage.write_json(summary_uri(root, "n-1"), {"started": 5.0, "finished": finished, **names})
         assert (read_summary(run) is not None) is found
+
+
+def test_a_summary_that_cannot_be_read_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "n-1" / "summary.json"
+    run = PlatformRun("n-1", "failed", RUN, parameters={"root": str(tmp_path), "run_id": "n-1"})
+    assert read_summary(run) is None
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    assert read_summary(run) is None
+    assert read_summary(PlatformRun("n-1", "failed", RUN)) is None

@@ -139,21 +139,26 @@ def test_the_summary_says_why_the_gate_refused(platform: Platform, write_summary
 
 
 @pytest.mark.parametrize(
-    ("message", "status"),
+    ("of_service", "printed", "exited", "status"),
     [
-        ({"vertex": "exited with a non-zero status of 2.", "kubeflow": "Error (exit code 2)"}, 2),
-        ({"vertex": "exited with a non-zero status of 75.", "kubeflow": "Error (exit code 75)"}, 75),
-        ({"vertex": "The replica ran out of memory", "kubeflow": "exit status 137"}, 75),
+        ("exited with a non-zero status of 2.", "no such column", 2, 2),
+        ("exited with a non-zero status of 75.", "preempted", 75, 75),
+        ("The replica ran out of memory", "exit status 137", 137, 75),
+        # What the process printed about another one is no status of its own.
+        ("The replica was lost; exit code 2", "bq: Error (exit code 2)", None, 75),
+        ("exited with a non-zero status of 1. exit status 2", "child: exit status 2", 1, 75),
+        ("exited with a non-zero status of 2. exit code 75", "retry after exit code 75", 2, 2),
     ],
 )
 def test_a_task_that_fails_says_which_and_exits_as_it_did(
-    platform: Platform, message: dict[str, str], status: int
+    platform: Platform, of_service: str, printed: str, exited: int | None, status: int
 ) -> None:
-    platform.do.by_task = {"preprocess": TaskFailed(message[platform.name])}
+    message = {"vertex": of_service, "kubeflow": printed}[platform.name]
+    platform.do.by_task = {"preprocess": TaskFailed(message, status=exited)}
     done = platform.submit("--wait")
     assert done.status == status
     assert "preprocess failed" in done.error
-    assert message[platform.name].rstrip(".") in done.error
+    assert f"Received: {message.rstrip('.')}." in done.error
     assert re.search(r"headrace logs natality-[0-9a-f]{12} --platform \w+ .* --task preprocess", done.error)
     assert "preprocess  failed after" in done.output
     # The exit task ran, whatever happened.

@@ -110,7 +110,7 @@ def test_a_training_on_this_machine_has_cron(tmp_path: Path) -> None:
     # As cron hands it to the shell.
     assert "\\%" in call
     shell = "echo() { printf '%s\\n' \"$*\"; }; logger() { cat; }; (" + call.replace("\\%", "%").replace(
-        "-m headrace.pipelines.cli", "-c 'import sys; print(sys.argv[1:])'"
+        "-m headrace ", "-c 'import sys; print(sys.argv[1:])' "
     )
     printed = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
     folder = f"{tmp_path}/100% here/dynamic/flights"

@@ -21,7 +21,7 @@ def test_it_starts_and_stops_the_endpoint_by_absolute_paths(tmp_path: Path, monk
     lines = unit(folder.name).splitlines()
     assert lines[1] == "Description=headrace endpoint natality"
     quoted = f'"{tmp_path}/50 %% of \\"$$HOME\\""'
-    command = f'"{sys.executable}" -P -m headrace.pipelines.cli endpoint'
+    command = f'"{sys.executable}" -P -m headrace endpoint'
     assert [line for line in lines if line.startswith("Exec")] == [
         f"ExecStart={command} start {quoted}",
         f"ExecStop={command} stop {quoted}",

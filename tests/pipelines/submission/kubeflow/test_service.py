@@ -220,7 +220,7 @@ def test_the_log_of_evaluate_says_which_checks_failed(kubeflow: Platform) -> Non
 def test_a_failed_step_tells_its_own_error_by_its_log(kubeflow: Platform) -> None:
     error = {"kind": "DataError", "what": "there is no column", "where": "births.csv", "received": "mother_age"}
     event = {"severity": "ERROR", "message": "there is no column", "headrace": {"record": {"error": error}}}
-    kubeflow.do.by_task = {"preprocess": TaskFailed(f"{json.dumps(event)}\nexit status 2")}
+    kubeflow.do.by_task = {"preprocess": TaskFailed(json.dumps(event), status=2)}
     done = kubeflow.submit("--wait")
     assert done.status == 2
     assert "births.csv: there is no column. Received: mother_age." in done.error

@@ -118,7 +118,7 @@ def test_a_run_that_left_no_summary_is_not_told_by_that_of_the_run_before(
     vertex.on_end(write_summary("failed", error=DataError("no rows").to_json()))
     first = service.fire(name).rpartition("/")[2]
     assert headrace("status", first, *vertex.options, "--wait", "--poll-seconds", "0.01").status == 2
-    vertex.on_end(lambda _: None)
+    vertex.on_end(lambda *_: None)
     vertex.do.by_task["preprocess"] = TaskFailed("The replica workerpool0-0 was lost")
     second = service.fire(name).rpartition("/")[2]
     done = headrace("status", second, *vertex.options, "--wait", "--poll-seconds", "0.01")

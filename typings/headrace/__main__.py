@@ -1,0 +1,1 @@
+../../front_door/__main__.py

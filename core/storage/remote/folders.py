@@ -13,7 +13,6 @@ from headrace.core.errors import UsageError
 from headrace.core.storage.remote import uploads
 from headrace.core.storage.remote.object_glob import translate
 from headrace.core.storage.remote.open import store_of
-from headrace.core.storage.remote.probes import is_probe
 from headrace.core.storage.remote.store import StoredObject
 
 _TRANSFERS_AT_ONCE = 8
@@ -44,10 +43,10 @@ def below(uri: str) -> list[StoredObject]:
 
 
 def names_below(uri: str) -> set[str]:
-    """The names directly below `uri`, without probes; none where it is marked as unfinished."""
+    """The names directly below `uri`; none where it is marked as unfinished."""
     prefix = _prefix(store_of(uri).parse(uri)[1])
     names = {found.name.removeprefix(prefix).partition("/")[0] for found in below(uri)} - {""}
-    return set() if UNFINISHED in names else {name for name in names if not is_probe(name)}
+    return set() if UNFINISHED in names else names
 
 
 def claimed(uri: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Probe objects: small objects of headrace's own, by which it learns what a store does before it changes any other.
+"""Probes: small files of headrace's own, by which it learns what a store does, and what time it is there.
 
 They are next to the objects that are to be written, where the account may write, and each has a name of its own. They
 are removed at once; a killed process may leave one, which is part of no folder's content.
@@ -21,7 +21,7 @@ _NAME = re.compile(r"\.headrace-probe-[0-9a-f]{16}")
 @contextmanager
 def probe(store: Store, folder: str) -> Iterator[str]:
     """The URI of a new object directly in `folder`, removed when the block ends. Errors as of `Store`."""
-    uri = f"{folder.rstrip('/')}/.headrace-probe-{secrets.token_hex(8)}"
+    uri = f"{folder.rstrip('/')}/{probe_name()}"
     store.write_bytes(uri, _CONTENT)
     try:
         yield uri
@@ -29,8 +29,13 @@ def probe(store: Store, folder: str) -> Iterator[str]:
         store.remove([uri])
 
 
+def probe_name() -> str:
+    """A new name for a probe, without its folder."""
+    return f".headrace-probe-{secrets.token_hex(8)}"
+
+
 def is_probe(name: str) -> bool:
-    """Whether an object has a probe's name, given without its folder."""
+    """Whether a name, given without its folder, is that of a probe."""
     return _NAME.fullmatch(name) is not None
 
 

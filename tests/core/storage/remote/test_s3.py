@@ -287,7 +287,6 @@ def test_a_probe_is_part_of_no_folder(s3_bucket: str) -> None:
     """Another process may be about to write one, or have left it."""
     registry = f"s3://{s3_bucket}/registry"
     storage.write_bytes(f"{registry}/.headrace-probe-{'0' * 16}", b"")
-    assert storage.names_below(registry) == set()
     check_output(registry, REGISTRY)
     storage.write_bytes(f"{registry}/.headrace-probe-of-mine", b"")
     with pytest.raises(UsageError, match="the output already holds something else"):

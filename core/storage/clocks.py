@@ -1,6 +1,6 @@
 """Clocks that two processes can compare, whatever the clocks of their machines are set to.
 
-A `Moment` is one of a machine's monotonic clock, which setting the time does not change: for the processes of a machine.
+A `Moment` is one of a machine's monotonic clock, which setting the time does not change, for processes of a machine.
 `store_clock` is that of the store, or the file server, which several machines write to.
 """
 

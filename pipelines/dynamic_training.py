@@ -84,7 +84,6 @@ def dynamic_training(platform: Platform) -> Callable[..., Any]:
                     holder=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
                     registry=registry,
                     root=root,
-                    started=started,
                     deadline_hours=deadline_hours,
                     training_share=training_share,
                     canary=canary,

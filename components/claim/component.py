@@ -12,7 +12,6 @@ def claim(
     holder: str,
     registry: str,
     root: str = "",
-    started: float = 0.0,
     deadline_hours: float = 0.0,
     training_share: float = 0.6666666666666666,
     canary: dict = {},  # type: ignore[type-arg]  # noqa: B006 - an engine reads the default
@@ -40,9 +39,8 @@ def claim(
         holder: id of the platform's execution; a copy of the run has another id.
         registry: of the models: a folder, or projects/PROJECT/locations/REGION/models/ID.
         root: pipeline root, where the run's records are stored; "" for no records.
-        started: start time of the run, in seconds since 1970.
-        deadline_hours: maximum duration of the run, in hours, after which none of its tasks trains, registers or
-            deploys; 0 for no limit.
+        deadline_hours: maximum duration of the run, in hours from this task, after which none of its tasks trains,
+            registers or deploys; 0 for no limit.
         training_share: fraction of the deadline that training uses.
         canary: settings of the canary, or {}.
         name: of the Problem, whose spans are below root.
@@ -62,7 +60,6 @@ def claim(
         holder,
         registry,
         root,
-        started,
         deadline_hours,
         training_share,
         canary,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from headrace.components.claim.claim import claim_run
@@ -24,7 +24,6 @@ def run(
     holder: str,
     registry: str,
     root: str,
-    started: float,
     deadline_hours: float,
     training_share: float,
     canary: Mapping[str, Any],
@@ -40,16 +39,16 @@ def run(
             step.progress(f"overtaken: {overtaken.what}", lasting=True)
             step.finish(outputs={}, result={"overtaken": overtaken.paragraph})
             return False, {}, [], "", {}, [], ""
-        until = started + deadline_hours * 3600 if started and deadline_hours else 0.0
+        claim = claimed.claim.bounded(deadline_hours * 3600) if deadline_hours else claimed.claim
         expected = check_deadline(ledger, root, hours=deadline_hours, training_share=training_share, canary=canary)
         result: dict[str, Any] = {
-            "claim": replace(claimed.claim, until=until).to_json(),
+            "claim": claim.to_json(),
             "arrivals": [asdict(arrival) for arrival in claimed.arrivals],
             "champion": claimed.model,
             "base": asdict(claimed.base),
             "withdrawn": _known(root, name, claimed.arrivals, withdrawn) if withdrawn else [],
         }
-        step.finish(outputs={}, result={**result, "started": started, "expected_seconds": expected})
+        step.finish(outputs={}, result={**result, "expected_seconds": expected})
     # The same in every attempt at the epoch, so that finished tasks are not repeated.
     attempt = f"epoch {claimed.claim.epoch}"
     return True, result["claim"], result["arrivals"], claimed.model, result["base"], result["withdrawn"], attempt

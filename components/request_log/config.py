@@ -23,7 +23,8 @@ class RequestLogConfig:
         file_s: age in seconds at which a file is complete.
         folder_bytes: maximum size of all complete files; the oldest are removed. Of a bucket, of those that wait to be
             uploaded: there a rule of the bucket removes old files.
-        maximum_age_s: maximum age of a complete file, in seconds.
+        maximum_age_s: maximum age of a complete file, in seconds. A pause between two files counts for a seventh of it
+            at most, because a clock that is set is no pause.
 
     Raises:
         UsageError: a value is not in its range, or the folder is in a store that does not exist.

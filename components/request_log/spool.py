@@ -3,6 +3,9 @@
 A writer holds the lock of its unfinished file, whose name begins with a dot. The next writer in the folder finds those
 whose writer has died, cuts an unfinished last line off, and gives them their final name. For a bucket the files are
 written to a temporary folder, and each is uploaded when it is complete.
+
+The clock of the machine may be set. When a file is complete is by the monotonic clock; the name of each file is later
+than those before it; and a file is old by the time that the log saw pass, see `prune`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
 
@@ -32,6 +35,9 @@ CONVERTED = ".parquet"
 _PREFIX = "requests-"
 # Of the same length for each time, so that names sort by time.
 _TIME = "%Y%m%dT%H%M%S%fZ"
+_NEVER = datetime.fromtimestamp(0, UTC)
+# Fraction of the maximum age that a pause between two files counts for at most.
+_LONGEST_PAUSE = 1 / 7
 
 
 class Spool:
@@ -40,14 +46,21 @@ class Spool:
     Args:
         config: of the request log.
         clock: returns the time in seconds since the epoch.
+        timer: returns seconds from any origin, which never go back.
 
     Raises:
         UsageError: the folder cannot be written.
     """
 
-    def __init__(self, config: RequestLogConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: RequestLogConfig,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._timer = timer
         self._bucket = config.folder if storage.is_remote(config.folder) else ""
         if self._bucket:
             config = replace(config, folder=tempfile.mkdtemp(prefix="headrace-requests-"))
@@ -65,6 +78,7 @@ class Spool:
         with storage.writing(config.folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             recover(self._folder)
+            self._named = max(map(_time_of, complete_files(self._folder)), default=_NEVER)
             prune(config, clock())
 
     def write(self, line: bytes) -> None:
@@ -92,7 +106,7 @@ class Spool:
 
     def rotate_old(self) -> None:
         """Completes the file if it is old enough, and tries again to upload what the store did not accept."""
-        now = self._clock()
+        now = self._timer()
         if self._file is not None and now - self._began >= self._config.file_s:
             self.rotate()
         elif self._failed and now - self._uploaded >= self._config.file_s:
@@ -121,7 +135,7 @@ class Spool:
 
     def _upload(self) -> None:
         """Uploads the complete files; those that the store does not accept wait for the next time."""
-        self._uploaded = self._clock()
+        self._uploaded = self._timer()
         for path in complete_files(self._folder):
             try:
                 storage.write_bytes(storage.join(self._bucket, path.name), path.read_bytes())
@@ -134,11 +148,12 @@ class Spool:
             path.unlink()
 
     def _open(self) -> None:
-        self._began, self._size = self._clock(), 0
+        self._began, self._size = self._timer(), 0
         self._number += 1
-        at = datetime.fromtimestamp(self._began, UTC).strftime(_TIME)
-        # The name sorts by time; processes of several machines may write to one folder.
-        name = f"{_PREFIX}{at}-{self._writer}-{self._number}{SPOOLED}"
+        # The name sorts by time, also where the clock was set back; processes of several machines may write to one
+        # folder.
+        self._named = max(datetime.fromtimestamp(self._clock(), UTC), self._named + timedelta(microseconds=1))
+        name = f"{_PREFIX}{self._named.strftime(_TIME)}-{self._writer}-{self._number}{SPOOLED}"
         self._path = self._folder / f".{name}"
         file = self._path.open("xb", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,11 +219,16 @@ def spooled_name(path: Path) -> Path:
 def prune(config: RequestLogConfig, now: float) -> None:
     """Removes complete files that are too old, and the oldest of those that are too large together.
 
+    The age of a file is the time that the log saw pass since it was written. A longer pause than a seventh of the
+    maximum age counts as one of that length, because it may be that the clock was set: a clock that jumps ahead by a
+    week removes no more than a day does. A clock that was set back adds no age.
+
     Args:
         config: with the bounds.
         now: in seconds since the epoch.
     """
-    total = 0
+    longest = config.maximum_age_s * _LONGEST_PAUSE
+    total, age, after = 0, 0.0, now
     for path in reversed(complete_files(storage.local_path(config.folder))):
         try:
             facts = path.stat()
@@ -216,7 +236,13 @@ def prune(config: RequestLogConfig, now: float) -> None:
             # Another process removed or converted it.
             continue
         total += facts.st_size
-        if total > config.folder_bytes or now - facts.st_mtime > config.maximum_age_s:
+        pause = after - facts.st_mtime
+        # Files of several writers do not end in the order of their names: only what is earlier than all later ones
+        # adds to the age.
+        if pause > 0 or pause < -longest:
+            age += max(0.0, min(pause, longest))
+            after = facts.st_mtime
+        if total > config.folder_bytes or age > config.maximum_age_s:
             path.unlink(missing_ok=True)
 
 
@@ -235,6 +261,14 @@ def recover(folder: Path) -> None:
                 storage.publish(path, _final(path))
             else:
                 path.unlink()
+
+
+def _time_of(path: Path) -> datetime:
+    """The time in the name of a file; the earliest one where there is none."""
+    try:
+        return datetime.strptime(path.name.partition(_PREFIX)[2].partition("-")[0], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return _NEVER
 
 
 def _final(path: Path) -> Path:

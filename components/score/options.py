@@ -46,6 +46,7 @@ class EndpointOptions:
         request_seconds: timeout per attempt, in seconds, to 3600.
         tries: maximum attempts per request.
         deadline_seconds: maximum time for all requests, from the first one's preparation, in seconds; 0 for no limit.
+            Workers on other machines, and those that replace failed ones there, count from their own first request.
 
     Raises:
         UsageError: a value is outside its range, or the URL is not valid or contains a secret.

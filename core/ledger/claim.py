@@ -7,14 +7,14 @@ same file. The newer run is claimed after the check, so it changes the file afte
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.state import LedgerRun
+from headrace.core.storage.clocks import Moment, store_clock
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Claim:
         run_id: id of the run.
         holder: id of the execution.
         epoch: epoch of the run's fence.
-        until: deadline of the execution, in seconds since 1970; 0 if it has no deadline.
+        until: deadline of the execution, in seconds since 1970 by the clock of the ledger's store; 0 if it has none.
+        machine, ends: the deadline as a `Moment`, for tasks on the machine that set it.
     """
 
     ledger: str
@@ -34,6 +35,24 @@ class Claim:
     holder: str
     epoch: int
     until: float = 0.0
+    machine: str = ""
+    ends: float = 0.0
+
+    def bounded(self, seconds: float) -> Claim:
+        """The claim with a deadline that is `seconds` from now. Raises the errors of `store_clock`."""
+        end = Moment.now(seconds)
+        return replace(self, until=store_clock(self.ledger) + seconds, machine=end.machine, ends=end.at)
+
+    def left_s(self) -> float:
+        """Seconds until the deadline; infinity if there is none. Raises the errors of `store_clock`.
+
+        The clocks of two machines are never compared: on the machine that set the deadline the monotonic clock counts,
+        on any other one that of the ledger's store.
+        """
+        if not self.until:
+            return math.inf
+        passed = Moment(self.machine, self.ends).passed_s()
+        return self.until - store_clock(self.ledger) if passed is None else -passed
 
     def check(self) -> LedgerRun:
         """The run, if the ledger still names it and this execution holds it.
@@ -90,7 +109,7 @@ def may_begin(claim: Claim | None, task: str, needed_s: float = 0.0) -> float:
             more time, because it does not repeat finished tasks.
     """
     check(claim)
-    left = claim.until - time.time() if claim is not None and claim.until else math.inf
+    left = math.inf if claim is None else claim.left_s()
     if left <= 0 or left < needed_s:
         raise PlatformError(
             "the run's deadline is over" if left <= 0 else "the run's deadline leaves too little time",

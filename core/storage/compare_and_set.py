@@ -3,10 +3,13 @@
 `read_with_token`, `replace_if_unchanged` and `create_if_absent` work alike on a disk, gs:// and s3://; `update_json`
 makes a change again until nobody else wrote in between. Nothing is ever deleted.
 
-On gs:// the token is the object's generation, on s3:// its ETag. On a disk it is a hash of the content, compared and
-replaced under a lock that the operating system releases when its holder dies; the file is replaced atomically and
-flushed to the disk, so a process that is killed at any moment leaves the old content or the new. A bucket that is
-mounted as a folder is refused.
+On gs:// the token is the object's generation, on s3:// its ETag, which is new with each replacement: a file that was
+changed and changed back is another file there. On a disk the token is a hash of the content, and such a file counts as
+unchanged. A change may thus depend on the content that was read, and on nothing else that it does not name.
+
+On a disk files are compared and replaced under a lock that the operating system releases when its holder dies; the file
+is replaced atomically and flushed to the disk, so a process that is killed at any moment leaves the old content or the
+new. A bucket that is mounted as a folder is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class Snapshot:
 
     Attributes:
         content: of the file.
-        token: changes with the content; opaque to callers.
+        token: changes with the content, in an object store with each write; opaque to callers.
     """
 
     content: bytes
@@ -64,6 +67,12 @@ def read_with_token(uri: str) -> Snapshot | None:
 
 def replace_if_unchanged(uri: str, content: bytes, token: str) -> bool:
     """Replaces a file, if it is still as it was when `token` was read.
+
+    Args:
+        uri: of the file.
+        content: JSON, or other text to which white space at its end means nothing: on s3:// the write's id is added as
+            such, which `read_with_token` removes.
+        token: of `read_with_token`.
 
     Returns:
         Whether it was replaced. In an object store a write whose answer was lost counts as made.

@@ -21,6 +21,7 @@ from headrace.core.errors import DataError, UsageError
 from headrace.core.storage.compare_and_set import LOCK, unfinished
 from headrace.core.storage.lock import FOLDER_LOCK
 from headrace.core.storage.remote import folders
+from headrace.core.storage.remote.probes import is_probe
 
 
 class Kind(Protocol):
@@ -214,13 +215,13 @@ def check_replaceable(output: str, kind: Kind, *, where: str = "") -> None:
 
 
 def _names(uri: str) -> set[str] | None:
-    """The names in a folder, empty where it does not exist; None for a file."""
+    """The names in a folder, without probes, empty where it does not exist; None for a file."""
     if storage.is_remote(uri):
-        return storage.names_below(uri)
+        return {name for name in storage.names_below(uri) if not is_probe(name)}
     # One look: between two of them another process may create the folder, which would then be taken for a file.
     path = storage.local_path(uri)
     try:
-        return {entry.name for entry in path.iterdir()}
+        return {entry.name for entry in path.iterdir() if not is_probe(entry.name)}
     except FileNotFoundError:
         return set()
     except OSError as error:

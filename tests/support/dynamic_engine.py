@@ -113,7 +113,7 @@ class InProcessRuns:
         go, held, arrivals, champion, base, withdrawn, attempt = do(
             "claim",
             lambda: claim.run(
-                a["ledger"], run_id, holder, a["registry"], a["root"], 0.0, a["deadline_hours"], a["training_share"],
+                a["ledger"], run_id, holder, a["registry"], a["root"], a["deadline_hours"], a["training_share"],
                 a["canary"], a["name"], a["withdrawn"],
             ),
         )  # fmt: skip

@@ -21,6 +21,7 @@ from headrace.core import http
 from headrace.core.errors import PlatformError, UsageError
 from headrace.core.retry import backoff_seconds
 from headrace.core.scoring.bisect import RowsFailed
+from headrace.core.storage.clocks import Moment
 
 Answer = TypeVar("Answer")
 
@@ -76,7 +77,7 @@ class EndpointClient:
         self,
         options: EndpointOptions,
         tokens: Tokens | None = None,
-        begun: float = 0.0,
+        begun: Moment | None = None,
         timing: Timing | None = None,
     ) -> None:
         """Opens no connection yet.
@@ -84,7 +85,7 @@ class EndpointClient:
         Args:
             options: address, retries, rate and token.
             tokens: the source of the token; by default from the options.
-            begun: start of the deadline, in seconds since 1970; 0 for now.
+            begun: start of the deadline; None, or a moment on another machine, for now.
             timing: clock and waiting.
 
         Raises:
@@ -92,7 +93,7 @@ class EndpointClient:
         """
         self._options = options
         self._timing = timing or Timing()
-        passed = time.time() - begun if begun else 0.0
+        passed = (begun.passed_s() if begun is not None else None) or 0.0
         self._deadline = self._timing.clock() + (options.deadline_seconds or math.inf) - passed
         self._bucket = TokenBucket(options.requests_per_second, self._timing.clock)
         # Redirections would send the rows and the token to another server.
@@ -236,7 +237,7 @@ class EndpointClient:
         if status == 404:
             raise _Absent(said)
         if status in _AGAIN or status >= 500:
-            raise _Again(said, asked_seconds(response.headers.get("retry-after")))
+            raise _Again(said, asked_seconds(response.headers.get("retry-after"), response.headers.get("date")))
         if 300 <= status < 400:
             to = urlsplit(response.headers.get("location", ""))
             address = f", {to.scheme}://{to.hostname}{to.path}" if to.hostname else ""

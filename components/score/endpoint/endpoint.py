@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -20,6 +19,7 @@ from headrace.core.errors import UsageError
 from headrace.core.saved_model.binding import declared, keyed, with_key_input, with_optional
 from headrace.core.saved_model.find import ServableModel, find_source
 from headrace.core.saved_model.interface import RULES, ModelBinding
+from headrace.core.storage.clocks import Moment
 
 _PREDICT = ":predict"
 
@@ -35,7 +35,7 @@ class EndpointModel:
         takes: the model's inputs and outputs, and the columns of its inputs.
         model_version: version of the model.
         answers_as: the version that each response must name; "" if unknown.
-        begun: start of the deadline, in seconds since 1970.
+        begun: start of the deadline; None for the first request of each process.
         must_warn: whether rules are only to warn, and it is not known whether the server does.
     """
 
@@ -43,7 +43,7 @@ class EndpointModel:
     takes: ModelBinding
     model_version: str
     answers_as: str = ""
-    begun: float = 0.0
+    begun: Moment | None = None
     must_warn: bool = False
 
     @classmethod
@@ -62,7 +62,7 @@ class EndpointModel:
             DataError: an input cannot be fed from columns.
             PlatformError: the endpoint does not respond.
         """
-        begun = time.time()
+        begun = Moment.now()
         source = find_source(config.model, name="model", rules=config.rules) if config.model else None
         client = EndpointClient(options, begun=begun)
         found = _metadata(client, options, config.signature)

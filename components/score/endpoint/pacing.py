@@ -52,21 +52,29 @@ class TokenBucket:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
 
-def asked_seconds(retry_after: str | None, now: Callable[[], float] = time.time) -> float:
+def asked_seconds(retry_after: str | None, date: str | None) -> float:
     """The delay of a Retry-After header in seconds, at most 600; 0 if the header is missing or not valid.
 
     Args:
         retry_after: the header's value: seconds, or a date.
-        now: seconds since 1970.
+        date: the Date header of the same response, which a date is compared with: the server's clock may be another
+            one. None for the clock of this machine.
     """
     text = (retry_after or "").strip()
     if text.isascii() and text.isdecimal():
         return min(float(text), _MOST_ASKED_SECONDS)
+    at, now = _seconds(text), _seconds((date or "").strip())
+    if at is None:
+        return 0.0
+    return min(max(0.0, at - (time.time() if now is None else now)), _MOST_ASKED_SECONDS)
+
+
+def _seconds(text: str) -> float | None:
+    """A date of HTTP in seconds since 1970; None if it is not valid."""
     try:
         at = parsedate_to_datetime(text)
         if at.tzinfo is None:
             at = at.replace(tzinfo=datetime.UTC)
-        seconds = at.timestamp() - now()
+        return at.timestamp()
     except (ValueError, OverflowError):
-        return 0.0
-    return min(max(0.0, seconds), _MOST_ASKED_SECONDS)
+        return None

@@ -33,6 +33,7 @@ from headrace.core.scoring.bisect import RowsFailed, answered
 from headrace.core.scoring.feeds import Feed
 from headrace.core.scoring.scorer import RowScorer
 from headrace.core.scoring.to_columns import Answer, joined
+from headrace.core.storage.clocks import Moment
 
 Made = TypeVar("Made")
 
@@ -60,8 +61,8 @@ class ServedModel(Protocol):
         """The version that each response must name; "" if unknown."""
 
     @property
-    def begun(self) -> float:
-        """Start of the deadline, in seconds since 1970."""
+    def begun(self) -> Moment | None:
+        """Start of the deadline; None for the first request of each process."""
 
     @property
     def must_warn(self) -> bool:

@@ -253,14 +253,15 @@ def call(method: str, uri: str, **arguments: Any) -> dict[str, Any]:
         return answer
 
 
-def settings() -> tuple[str | int | None, ...]:
-    """What identifies the store and the account of this process; never to be printed."""
-    return (*(os.environ.get(name) for name in _SETTINGS), os.getpid())
+def conditional_buckets() -> set[str]:
+    """Buckets of the current connection of which it is known that they honour conditions; to be added to."""
+    return cast(set[str], _file_system().conditional_buckets)
 
 
 def _file_system() -> Any:
     """The cached connections of the current settings; a forked process gets its own."""
-    key = settings()
+    # What identifies the store, the account and this process; never to be printed.
+    key = (*(os.environ.get(name) for name in _SETTINGS), os.getpid())
     with _LOCK:
         if key not in _FILE_SYSTEMS:
             files = S3FileSystem(
@@ -275,6 +276,7 @@ def _file_system() -> Any:
             )
             # These retries are in addition to those of the client, for answers that break off.
             files.retries = 2
+            files.conditional_buckets = set()
             _connect(files)
             _FILE_SYSTEMS[key] = files
         return _FILE_SYSTEMS[key]

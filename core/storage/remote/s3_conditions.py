@@ -4,31 +4,35 @@ As on gs://, an answer can be lost, and the repeated request is then refused bec
 stores an id of its own in the object's metadata, with those of the writes before it: a refused writer that finds its id
 there has succeeded, also if others wrote since.
 
-A store may ignore the conditions: Amazon has them since 2024, and MinIO as long. There two writers would both succeed,
-and one change would be lost without a word. So each process first makes two requests that must be refused.
+S3 compares ETags, and an ETag is a digest of the content: an object that was changed and changed back has its old one.
+So the last line of each replacement ends with its id, as white space that `read` removes, and no ETag is there twice.
+
+A store may ignore the conditions: Amazon has them since 2024, and MinIO as long. There a conditional write overwrites
+what it must not. So before its first conditional write to a bucket, each process writes a probe, whose overwriting must
+be refused.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from headrace.core.errors import UsageError
 from headrace.core.retry import RetryPolicy, retry
 from headrace.core.storage.remote import s3
+from headrace.core.storage.remote.probes import probe
 from headrace.core.storage.remote.s3_errors import ConditionConflict, ConditionFailed
 
 _WRITES = "headrace-writes"
+# The number of bytes at the end of the object's last line that are not its content: one for each bit of an id.
+_ENDING = "headrace-ending"
+_ENDING_BYTES = 64
 # Metadata of an object has at most 2 KB; an id is 16 characters and a space.
 _REMEMBERED_WRITES = 64
 _CONFLICTS = RetryPolicy(first_s=0.05, max_s=2.0, total_s=60.0)
 _NO_ETAG = "0" * 32
-
-# Stores and buckets, of which it is known that they honour conditions.
-_CHECKED: set[tuple[str | int | None, ...]] = set()
-_LOCK = threading.Lock()
+_AS_WHITE_SPACE = str.maketrans("01", " \t")
 
 
 def read(uri: str) -> tuple[bytes, str] | None:
@@ -42,6 +46,9 @@ def read(uri: str) -> tuple[bytes, str] | None:
         content, etag, metadata = s3.get(uri)
     except FileNotFoundError:
         return None
+    if metadata.get(_ENDING) == str(_ENDING_BYTES):
+        text, newline = _last_line(content)
+        content = text[:-_ENDING_BYTES] + newline
     return content, f"{etag} {metadata.get(_WRITES, '')}"
 
 
@@ -55,35 +62,46 @@ def write(uri: str, content: bytes, token: str | None = None) -> bool:
         UsageError: the bucket does not exist, access is denied, or the store ignores conditions.
         PlatformError: the service failed; whether the object was written is not known.
     """
-    if token is None:
-        written = _put(uri, content, "", {"IfNoneMatch": "*"})
-        if written:
-            _check_conditions(uri)
-        return written
     _check_conditions(uri)
-    etag, _, earlier = token.partition(" ")
-    return _put(uri, content, earlier, {"IfMatch": f'"{etag}"'})
-
-
-def _put(uri: str, content: bytes, earlier: str, condition: Mapping[str, str]) -> bool:
     own = secrets.token_hex(8)
-    metadata = {_WRITES: " ".join([own, *earlier.split()][:_REMEMBERED_WRITES])}
+    if token is None:
+        return _put(uri, content, {_WRITES: own}, {"IfNoneMatch": "*"})
+    etag, _, earlier = token.partition(" ")
+    text, newline = _last_line(content)
+    ending = f"{int(own, 16):0{_ENDING_BYTES}b}".translate(_AS_WHITE_SPACE).encode()
+    metadata = {
+        _WRITES: " ".join([own, *earlier.split()][:_REMEMBERED_WRITES]),
+        _ENDING: str(_ENDING_BYTES),
+    }
+    return _put(uri, text + ending + newline, metadata, {"IfMatch": f'"{etag}"'})
+
+
+def _last_line(content: bytes) -> tuple[bytes, bytes]:
+    """Splits content into what is before the newline at its end, and the newline, which may be missing."""
+    text = content.removesuffix(b"\n")
+    return text, content[len(text) :]
+
+
+def _put(uri: str, content: bytes, metadata: Mapping[str, str], condition: Mapping[str, str]) -> bool:
     try:
-        retry(lambda: _request(uri, content, metadata, condition), _CONFLICTS, transient=(ConditionConflict,))
+        _request(uri, content, metadata, condition)
     except (ConditionFailed, FileNotFoundError):
-        return own in _writes(uri)
+        return metadata[_WRITES].split()[0] in _writes(uri)
     return True
 
 
 def _request(uri: str, content: bytes, metadata: Mapping[str, str], condition: Mapping[str, str]) -> None:
-    s3.call(
-        "put_object",
-        uri,
-        Body=content,
-        Metadata=dict(metadata),
-        ContentType="application/octet-stream",
-        **condition,
-    )
+    def attempt() -> None:
+        s3.call(
+            "put_object",
+            uri,
+            Body=content,
+            Metadata=dict(metadata),
+            ContentType="application/octet-stream",
+            **condition,
+        )
+
+    retry(attempt, _CONFLICTS, transient=(ConditionConflict,))
 
 
 def _writes(uri: str) -> list[str]:
@@ -95,36 +113,28 @@ def _writes(uri: str) -> list[str]:
 
 
 def _check_conditions(uri: str) -> None:
-    """Checks, once in a process, that the bucket honours conditions: it must refuse to write what is there anyway.
+    """Checks, once for a connection and a bucket, that the store refuses to overwrite a probe next to `uri`.
 
     Raises:
-        UsageError: it ignores them.
+        UsageError: it ignores a condition.
     """
-    key = (*s3.settings(), s3.parse(uri)[0])
-    with _LOCK:
-        if key in _CHECKED:
-            return
-    try:
-        content, _, metadata = s3.get(uri)
-    except FileNotFoundError:
-        # Somebody removed it: the next call checks.
+    checked, bucket = s3.conditional_buckets(), s3.parse(uri)[0]
+    if bucket in checked:
         return
-    for condition in ({"IfNoneMatch": "*"}, {"IfMatch": f'"{_NO_ETAG}"'}):
-        try:
-            retry(
-                lambda condition=condition: _request(uri, content, metadata, condition),  # type: ignore[misc]
-                _CONFLICTS,
-                transient=(ConditionConflict,),
+    with probe(s3, uri.rpartition("/")[0]) as own:
+        for header, condition in (
+            ("If-None-Match", {"IfNoneMatch": "*"}),
+            ("If-Match", {"IfMatch": f'"{_NO_ETAG}"'}),
+        ):
+            try:
+                _request(own, b"", {}, condition)
+            except ConditionFailed:
+                continue
+            raise UsageError(
+                "the store ignores conditional writes",
+                where=uri,
+                expected=f"a store that honours {header} on PUT, as Amazon S3 and MinIO do",
+                received=f"a new object of headrace's own, {own}, was overwritten in spite of {header}",
+                fix="Nothing else was written. Update the store, or store registries and ledgers on a disk or on gs://",
             )
-        except (ConditionFailed, FileNotFoundError):
-            continue
-        header = "If-None-Match" if "IfNoneMatch" in condition else "If-Match"
-        raise UsageError(
-            "the store ignores conditional writes",
-            where=uri,
-            expected=f"a store that honours {header} on PUT, as Amazon S3 and MinIO do",
-            received="a write that had to be refused was made",
-            fix="Update the store; or store registries, endpoints and ledgers on a disk or on gs://",
-        )
-    with _LOCK:
-        _CHECKED.add(key)
+    checked.add(bucket)

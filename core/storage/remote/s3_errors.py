@@ -145,6 +145,8 @@ def error_of_response(uri: str, described: Mapping[str, Any], status: int) -> Us
         return UsageError(
             "the bucket is in another region", where=uri, received=received, fix="Set AWS_REGION to the bucket's region"
         )
+    if code == "NotImplemented" or status == 501:
+        return UsageError("the store lacks this kind of request", where=uri, received=received, fix="Update the store")
     if code in _TRANSIENT or status == 429 or status >= 500:
         # A store's errors have a code; a number is that of an answer without one, such as a web page.
         fix = _ENDPOINT if code.isdigit() else None

@@ -21,7 +21,8 @@ _NAME = re.compile(r"(.+)\.([0-9a-f]{16})-(\d+)-(\d+)-[0-9a-f]{16}\.uploading/")
 
 def begin(prefix: str) -> str:
     """A new name for the files of an upload to `prefix`, both of which end in a slash."""
-    return f"{prefix.rstrip('/')}.{_processes()}-{os.getpid()}-{_began(os.getpid())}-{secrets.token_hex(8)}.uploading/"
+    process = f"{visible_processes()}-{os.getpid()}-{_began(os.getpid())}"
+    return f"{prefix.rstrip('/')}.{process}-{secrets.token_hex(8)}.uploading/"
 
 
 def remove_abandoned(store: Store, uri: str, prefix: str, own: str) -> None:
@@ -48,7 +49,7 @@ def remove_abandoned(store: Store, uri: str, prefix: str, own: str) -> None:
 def _is_dead(upload: str) -> bool:
     """Whether the process of an upload was one of this machine, and has ended."""
     name = _NAME.match(upload)
-    return name is not None and name[2] == _processes() and _began(int(name[3])) != name[4]
+    return name is not None and name[2] == visible_processes() and _began(int(name[3])) != name[4]
 
 
 def _began(process: int) -> str:
@@ -60,8 +61,11 @@ def _began(process: int) -> str:
         return "0"
 
 
-def _processes() -> str:
-    """Stands for the processes that this one can see: a machine since its start, or a container of it."""
+def visible_processes() -> str:
+    """Stands for the processes that this one can see: a machine since its start, or a container of it.
+
+    Where the system is not Linux, each call has another result, so that no process is taken for one of them.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116

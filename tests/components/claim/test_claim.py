@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from headrace.components.ingest.catalog import Catalog, SpanVersion
 from headrace.components.registry.folder.registry import Registry
 from headrace.core import storage
 from headrace.core.errors import DataError, UsageError
+from headrace.core.ledger.claim import Claim
 from headrace.core.ledger.inbox import FROM_SCRATCH
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
@@ -25,6 +27,7 @@ from headrace.core.ledger.state import Overtaken
 from headrace.core.steps.identity import claim_identity
 from headrace.core.steps.step import read_record
 from headrace.core.steps.workspace import spans_uri, summary_uri
+from headrace.core.storage import clocks
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
@@ -113,7 +116,7 @@ def test_the_step_of_an_overtaken_run_ends_well(ledger: str, registry: Registry,
 
     def claim(holder: str) -> step.Result:
         withdrawn = ["2026-01-01", "2026-01-02", f"{5:016x}", "2026-01-09"]
-        return step.run(ledger, run.id, holder, registry.folder, root, 0.0, 0.0, 0.5, {}, "days", withdrawn)
+        return step.run(ledger, run.id, holder, registry.folder, root, 0.0, 0.5, {}, "days", withdrawn)
 
     known = SpanVersion("2026-01-02", "b.csv", "b", "", f"{5:016x}", (), "s")
     Catalog(spans_uri(root, "days")).put([known])
@@ -152,13 +155,16 @@ def test_a_run_that_cannot_meet_its_deadline_does_not_begin(tmp_path: Path) -> N
         check(0.9, canary)
 
 
-@pytest.mark.parametrize(("begun", "hours", "until"), [(1000.0, 2.0, 8200.0), (1000.0, 0.0, 0.0), (0.0, 2.0, 0.0)])
+@pytest.mark.parametrize(("hours", "left_s"), [(2.0, 7200.0), (0.0, math.inf)])
 def test_a_claim_has_the_deadline_of_its_run(
-    ledger: str, registry: Registry, tmp_path: Path, begun: float, hours: float, until: float
+    ledger: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: float, left_s: float
 ) -> None:
+    monkeypatch.setattr(clocks, "monotonic", lambda: 1000.0)
     run = started(ledger, [arrival(0)])
-    found = step.run(ledger, run.id, "holder", registry.folder, str(tmp_path / "root"), begun, hours, 0.5, {})
-    assert found[1]["until"] == until
+    found = step.run(ledger, run.id, "holder", registry.folder, str(tmp_path / "root"), hours, 0.5, {})
+    claim = Claim.from_json(found[1])
+    assert claim is not None
+    assert claim.left_s() == left_s
 
 
 def test_the_epoch_is_not_pinned_by_an_overtaken_run(ledger: str, registry: Registry, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,13 +107,13 @@ def test_a_training_that_cannot_end_before_the_deadline_is_not_begun(stage: Stag
     """Two hours of training, and one of a canary."""
     canary = CanarySettings(steps=(10, 50), minimum_step_s=HOUR / 2).to_json()
     training = {"max_hours": 2.0} if hours else {}
-    late = replace(stage.claim, until=time.time() + hours * HOUR)
+    late = stage.claim.bounded(hours * HOUR)
     with pytest.raises(SystemExit) as ended:
         stage.run(from_scratch=False, claim=late, training=training, canary=canary if hours else None)
     assert ended.value.code == 75
     error = stage.record(late)["error"]
     assert (error["where"], error["expected"]) == ("train", needed)
-    in_time = replace(stage.claim, until=time.time() + 4 * HOUR)
+    in_time = stage.claim.bounded(4 * HOUR)
     assert stage.run(from_scratch=False, claim=in_time, training=training, canary=canary)["warm_start_version"] == "v1"
 
 

@@ -46,7 +46,7 @@ def test_a_bucket_gets_each_complete_file_and_again_what_it_did_not_accept(
 ) -> None:
     clock, line = Clock(), batch(1.0).to_line()
     log = f"{store}/log"
-    spool = Spool(RequestLogConfig(log, file_bytes=len(line)), clock)
+    spool = Spool(RequestLogConfig(log, file_bytes=len(line)), clock, clock)
     assert list(read_batches(log)) == []
     spool.write(line)
     assert [float(each.columns["x"][0]) for each in read_batches(log)] == [1.0]
@@ -73,7 +73,7 @@ def test_what_a_bucket_did_not_accept_is_uploaded_without_further_requests(
 ) -> None:
     clock, line = Clock(), batch(1.0).to_line()
     log = f"{store}/log"
-    spool = Spool(RequestLogConfig(log, file_bytes=len(line), file_s=10.0), clock)
+    spool = Spool(RequestLogConfig(log, file_bytes=len(line), file_s=10.0), clock, clock)
     calls: list[str] = []
 
     def down(uri: str, content: bytes) -> None:
@@ -102,7 +102,7 @@ def test_what_a_bucket_did_not_accept_is_uploaded_without_further_requests(
 
 def test_a_file_is_complete_by_size_by_age_and_at_the_end(tmp_path: Path) -> None:
     clock, line = Clock(), batch(1.0).to_line()
-    spool = Spool(RequestLogConfig(str(tmp_path / "log"), file_bytes=2 * len(line), file_s=10.0), clock)
+    spool = Spool(RequestLogConfig(str(tmp_path / "log"), file_bytes=2 * len(line), file_s=10.0), clock, clock)
     spool.rotate()
     spool.write(line)
     assert values(tmp_path / "log") == []
@@ -122,18 +122,123 @@ def test_a_file_is_complete_by_size_by_age_and_at_the_end(tmp_path: Path) -> Non
     assert [path for path in (tmp_path / "log").iterdir() if path.name.startswith(".")] == []
 
 
-def test_the_oldest_files_are_removed_beyond_the_size_and_the_age(tmp_path: Path) -> None:
-    clock, line = Clock(), batch(1.0).to_line()
-    config = RequestLogConfig(str(tmp_path), file_bytes=1, folder_bytes=3 * len(line) + 9, maximum_age_s=100.0)
-    spool = Spool(config, clock)
-    for value in range(1, 6):
-        clock.now += 1
-        spool.write(batch(float(value)).to_line())
-        os.utime(complete_files(tmp_path)[-1], (clock.now, clock.now))
-    assert values(tmp_path) == [3.0, 4.0, 5.0]
-    clock.now += 99.5
-    spool.write(batch(6.0).to_line())
-    assert values(tmp_path) == [5.0, 6.0]
+class Log:
+    """A request log, each of whose files has one line, and the time of a clock that a test sets."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **bounds: float) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.config = RequestLogConfig(str(folder), file_bytes=1, maximum_age_s=70.0, **bounds)  # type: ignore[arg-type]
+        self.spool = Spool(self.config, self.clock)
+        self._written = 0.0
+        publish = storage.publish
+
+        def publish_now(temporary: Path, path: Path) -> None:
+            """As the system would by the clock of the test."""
+            publish(temporary, path)
+            os.utime(path, (self.clock.now, self.clock.now))
+
+        monkeypatch.setattr(storage, "publish", publish_now)
+
+    def write(self, number: int, every_s: float = 10.0) -> None:
+        """Writes 1.0, 2.0 and so on, each some seconds after the last."""
+        for _ in range(number):
+            self.clock.now += every_s
+            self._written += 1
+            self.spool.write(batch(self._written).to_line())
+
+    def restart(self) -> None:
+        """Another process opens the log."""
+        self.spool = Spool(self.config, self.clock)
+
+    @property
+    def rows(self) -> list[float]:
+        """What the log has, in its order."""
+        return values(self.folder)
+
+
+def test_the_oldest_files_are_removed_beyond_the_size_and_the_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path / "size", monkeypatch, folder_bytes=3 * len(batch(1.0).to_line()) + 9)
+    log.write(5)
+    assert log.rows == [3.0, 4.0, 5.0]
+    log = Log(tmp_path / "age", monkeypatch)
+    log.write(8)
+    assert log.rows == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    log.write(1)
+    assert log.rows == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    log.clock.now += 0.5
+    log.restart()
+    assert log.rows == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+
+
+@pytest.mark.parametrize("step_s", [80.0, 1e9])
+def test_a_clock_that_jumps_ahead_removes_no_more_than_a_day_of_a_week_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    log = Log(tmp_path, monkeypatch)
+    log.write(7)
+    log.clock.now += step_s
+    for _ in range(3):
+        log.restart()
+        assert log.rows == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    log.write(1)
+    assert log.rows == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    log.write(1)
+    log.restart()
+    assert log.rows == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    # It is set right again: what was written meanwhile is not from the future for ever.
+    log.clock.now -= step_s
+    log.write(2)
+    assert log.rows == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+    log.write(7)
+    assert log.rows == [11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0]
+
+
+@pytest.mark.parametrize("step_s", [5.0, 80.0, 1e9])
+def test_a_clock_that_is_set_back_changes_neither_the_order_nor_what_is_removed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    log = Log(tmp_path, monkeypatch)
+    log.write(7)
+    log.clock.now -= step_s
+    log.restart()
+    assert log.rows == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    log.write(1)
+    log.restart()
+    log.write(1)
+    assert log.rows[-8:] == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    log.write(10)
+    assert log.rows == [12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0, 19.0]
+
+
+def test_files_of_several_writers_that_end_in_another_order_are_not_older_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path, monkeypatch)
+    for number in range(40):
+        path = tmp_path / f"requests-20231114T2213{number:02d}000000Z-host-1-a-{number}.jsonl"
+        path.write_bytes(b"")
+        # Begun one second apart; every other one ends 5 s after it is begun, the others at once.
+        os.utime(path, (log.clock.now + number + number % 2 * 5,) * 2)
+    log.clock.now += 44
+    log.restart()
+    assert len(complete_files(tmp_path)) == 40
+
+
+def test_a_file_is_complete_after_its_time_whatever_the_clock_says(tmp_path: Path) -> None:
+    clock, timer = Clock(), Clock()
+    spool = Spool(RequestLogConfig(str(tmp_path), file_s=10.0), clock, timer)
+    for number, step_s in enumerate((-3600.0, 3600.0 * 24, 0.0), 1):
+        spool.write(batch(float(number)).to_line())
+        clock.now += step_s
+        timer.now += 9.9
+        spool.rotate_old()
+        assert len(complete_files(tmp_path)) == number - 1
+        timer.now += 0.1
+        spool.rotate_old()
+        assert values(tmp_path) == [float(n + 1) for n in range(number)]
 
 
 def test_a_full_disk_loses_the_line_that_it_cannot_hold_and_no_other(

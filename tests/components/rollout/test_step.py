@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,12 +121,12 @@ def task(world: World, claim: Claim, tmp_path: Path, *, canary: bool = True) -> 
 def test_a_canary_ends_by_the_deadline_of_its_run(world: World, claim: Claim, tmp_path: Path) -> None:
     """Its steps need two minutes, and its own deadline is an hour after it was staged."""
     until = time.time() + 1200.0
-    task(world, replace(claim, until=until), tmp_path)
+    task(world, claim.bounded(1200.0), tmp_path)
     rollout = world.state.rollout
     assert rollout is not None
     assert rollout.canary.deadline.timestamp() == pytest.approx(until, abs=600.0)
     # A task that is tried again finishes it, although its steps do not fit any more.
-    late = replace(claim, until=time.time() + 60.0)
+    late = claim.bounded(60.0)
     task(world, late, tmp_path)
     assert world.state.rollout is not None
     assert world.state.rollout.canary.deadline == rollout.canary.deadline
@@ -139,7 +138,7 @@ def test_a_deployment_that_cannot_end_before_the_deadline_is_not_begun(
 ) -> None:
     before = (world.state, world.registry.state())
     with pytest.raises(SystemExit) as ended:
-        task(world, replace(claim, until=time.time() + seconds), tmp_path, canary=canary)
+        task(world, claim.bounded(seconds), tmp_path, canary=canary)
     assert ended.value.code == 75
     record = read_record(str(tmp_path / "root"), "deploy", publish_identity("deploy", "v2", world.folder.uri))
     assert record is not None

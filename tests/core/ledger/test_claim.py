@@ -17,6 +17,8 @@ from headrace.core.ledger.claim import Claim, check, may_begin
 from headrace.core.ledger.ledger import Ledger
 from headrace.core.ledger.retries import Retries
 from headrace.core.ledger.state import Overtaken
+from headrace.core.storage import clocks
+from headrace.core.storage.clocks import store_clock
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
@@ -50,7 +52,7 @@ def test_a_task_begins_only_where_it_can_end_before_the_deadline(
 ) -> None:
     claim = claimed(str(tmp_path), [arrival(0)])
     assert may_begin(None, "train", 1e9) == may_begin(claim, "train", 1e9) == math.inf
-    monkeypatch.setattr(claims.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(claims, "store_clock", lambda _: 1000.0)
     bounded = replace(claim, until=4600.0)
     assert may_begin(bounded, "train") == may_begin(bounded, "train", 3600.0) == 3600.0
     with pytest.raises(PlatformError, match="the run's deadline leaves too little time") as refused:
@@ -70,12 +72,38 @@ def test_a_task_begins_only_where_it_can_end_before_the_deadline(
             may_begin(late, "register")
 
 
+@pytest.mark.parametrize("place", ["disk", "gs", "s3"])
+def test_the_deadline_does_not_compare_the_clocks_of_two_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, place: str
+) -> None:
+    ledger = str(tmp_path)
+    if place != "disk":
+        ledger = f"{place}://{request.getfixturevalue('bucket' if place == 'gs' else 's3_bucket')}/ledger"
+    claim = claimed(ledger, [arrival(0)])
+    seconds = [100.0]
+    monkeypatch.setattr(clocks, "monotonic", lambda: seconds[0])
+    before = store_clock(ledger)
+    bounded = claim.bounded(3600.0)
+    assert before + 3600.0 <= bounded.until <= store_clock(ledger) + 3600.0
+    assert claim.left_s() == math.inf
+    # On the machine that set it, the monotonic clock counts.
+    seconds[0] = 1100.0
+    monkeypatch.setattr(claims, "store_clock", lambda _: 1e12)
+    assert bounded.left_s() == may_begin(bounded, "train", 2600.0) == 2600.0
+    # On another one, and after a restart, that of the store does.
+    monkeypatch.setattr(claims, "store_clock", lambda _: bounded.until - 60.0)
+    elsewhere = replace(bounded, machine="another")
+    assert elsewhere.left_s() == 60.0
+    with pytest.raises(PlatformError, match="the run's deadline leaves too little time"):
+        may_begin(elsewhere, "train", 61.0)
+
+
 def test_json(tmp_path: Path) -> None:
     claim = claimed(str(tmp_path), [arrival(0)])
     assert Claim.from_json(json.loads(json.dumps(claim.to_json()))) == claim
     # As an engine passes it.
     assert Claim.from_json({**claim.to_json(), "epoch": 1.0}) == claim
-    bounded = replace(claim, until=1_800_000_000.5)
+    bounded = claim.bounded(60.0)
     assert Claim.from_json(json.loads(json.dumps(bounded.to_json()))) == bounded
     assert Claim.from_json({}) is None
     check(None)

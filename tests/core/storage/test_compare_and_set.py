@@ -33,7 +33,7 @@ from headrace.core.storage.compare_and_set import (
     update_json,
 )
 from headrace.core.storage.lock import locked
-from headrace.core.storage.remote import gcs, s3, s3_conditions
+from headrace.core.storage.remote import gcs, s3
 
 
 @pytest.fixture(params=["disk", "gs", "s3"])
@@ -78,6 +78,25 @@ def test_any_sequence_of_calls_on_a_disk_is_as_on_a_variable(steps: list[tuple[s
             elif (last := seen[who]) is not None:
                 assert replace_if_unchanged(uri, new, last.token) == (content == last.content)
                 content = new if content == last.content else content
+
+
+@pytest.mark.parametrize("kind", ["gs", "s3"])
+def test_a_file_in_a_store_that_was_changed_and_changed_back_is_another_one(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    uri = f"{kind}://{request.getfixturevalue('bucket' if kind == 'gs' else 's3_bucket')}/state.json"
+    assert create_if_absent(uri, b"A\n")
+    tokens: list[str] = []
+    for content in (b"B\n", b"A\n", b"B\n", b"B\n", b"A\n"):
+        now = read_with_token(uri)
+        assert now is not None
+        assert replace_if_unchanged(uri, content, now.token)
+        tokens.append(now.token)
+        for token in tokens:
+            assert not replace_if_unchanged(uri, b"C\n", token)
+    now = read_with_token(uri)
+    assert now is not None
+    assert (now.content, now.token in tokens) == (b"A\n", False)
 
 
 _RACE = """
@@ -233,9 +252,9 @@ def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         bucket, url = (request.getfixturevalue(name) for name in ("bucket", "cloud_storage"))
         return Service(f"gs://{bucket}", url, "STORAGE_EMULATOR_HOST", "POST", gcs)
     monkeypatch.setattr(s3, "_ATTEMPTS", 3)
-    # Its uploads would be counted too.
-    monkeypatch.setattr(s3_conditions, "_check_conditions", lambda _: None)
     bucket, url = (request.getfixturevalue(name) for name in ("s3_bucket", "s3_server"))
+    # The uploads of the check would be counted too.
+    monkeypatch.setattr(s3, "conditional_buckets", lambda: {bucket})
     return Service(f"s3://{bucket}", url, "AWS_ENDPOINT_URL", "PUT", s3)
 
 
@@ -314,6 +333,33 @@ def test_a_lost_write_is_ours_also_if_others_wrote_since(service: Service, monke
         monkeypatch.setenv(service.variable, url)
         assert update_json(uri, lambda now: [*(now or []), "mine"]) == ["mine"]
     assert storage.read_json(uri) == ["mine", "a", "b", "c"]
+
+
+def test_a_lost_write_is_ours_also_if_others_undid_it_since(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that read the same content before all of this must not erase the trace of the lost write."""
+    uri = f"{service.bucket}/state.json"
+    update_json(uri, lambda _: {"spans": []})
+    early = read_with_token(uri)
+    assert early is not None
+
+    def another(number: int) -> None:
+        if number == 0:
+            monkeypatch.setenv(service.variable, service.url)
+            assert update_json(uri, lambda now: {"spans": now["spans"][:-1]}) == {"spans": []}
+            assert not replace_if_unchanged(uri, b'{"spans": ["early"]}', early.token)
+
+    added = 0
+
+    def add(now: dict[str, list[str]]) -> dict[str, list[str]]:
+        nonlocal added
+        added += 1
+        return {"spans": [*now["spans"], "mine"]}
+
+    with losing(service, lambda number: number == 0, another) as url:
+        monkeypatch.setenv(service.variable, url)
+        update_json(uri, add)
+    assert added == 1
+    assert storage.read_json(uri) == {"spans": []}
 
 
 def test_a_service_that_never_answers_is_no_conflict(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

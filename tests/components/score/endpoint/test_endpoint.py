@@ -25,7 +25,7 @@ from headrace.components.score.batch import run as direct
 from headrace.components.score.batch.part_result import ScoringModel
 from headrace.components.score.config import ScoreConfig, ScoreResult
 from headrace.components.score.endpoint import client
-from headrace.components.score.endpoint.client import Timing
+from headrace.components.score.endpoint.client import EndpointClient, Timing
 from headrace.components.score.endpoint.endpoint import EndpointModel
 from headrace.components.score.endpoint.scorer import EndpointScorer
 from headrace.components.score.endpoint.tokens import GoogleTokens
@@ -39,6 +39,7 @@ from headrace.core.errors import DataError, PlatformError, UsageError
 from headrace.core.progress import Progress, silent
 from headrace.core.scoring.answered import ScoredBatch
 from headrace.core.sources.open import list_parts, read_part
+from headrace.core.storage.clocks import Moment
 
 IDENTITY = "0123456789abcdef"
 VERSION = "a" * 16
@@ -349,6 +350,23 @@ def test_the_deadline_is_for_all_requests_together(proxy: Proxy, ask: Callable[.
         ask(options(proxy, tries=100, deadline_seconds=20.0), time=time)
     assert time.waited == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
     assert "busy" in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("machine", "waited"), [(Moment.now().machine, [0.25, 0.5, 1.0]), ("another", [0.25, 0.5, 1.0, 2.0, 4.0, 8.0])]
+)
+def test_the_deadline_begins_with_the_work_on_its_machine_and_with_the_first_request_on_others(
+    proxy: Proxy, machine: str, waited: list[float]
+) -> None:
+    """Clocks of two machines may differ by any time."""
+    proxy.fault = lambda asked: Answer(503) if asked.number >= 0 else None
+    time = Time()
+    begun = Moment(machine, Moment.now(-17.0).at)
+    asked = options(proxy, tries=100, deadline_seconds=20.0)
+    requests = EndpointClient(asked, begun=begun, timing=time.timing)
+    with pytest.raises(PlatformError, match="the deadline for all responses has passed"):
+        requests.post(asked.url, b"{}", lambda response: response, threading.Event())
+    assert time.waited == waited
 
 
 def test_the_first_error_ends_what_others_ask(proxy: Proxy, ask: Callable[..., ScoredBatch]) -> None:

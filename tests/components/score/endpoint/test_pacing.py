@@ -76,4 +76,11 @@ def test_a_bucket_that_is_closed_lets_nobody_go_before_it_opens(rate: float) -> 
     ],
 )
 def test_what_a_server_asks_for(header: str | None, seconds: float) -> None:
-    assert asked_seconds(header, lambda: 1000.0) == seconds
+    """A date is compared with the server's own clock, which is decades behind that of this machine."""
+    assert asked_seconds(header, "Thu, 01 Jan 1970 00:16:40 GMT") == seconds
+
+
+@pytest.mark.parametrize("date", [None, "", "today"])
+def test_a_date_is_compared_with_the_clock_of_this_machine_where_the_server_names_none(date: str | None) -> None:
+    assert asked_seconds("Thu, 01 Jan 1970 00:16:45 GMT", date) == 0.0
+    assert asked_seconds("Fri, 01 Jan 9999 00:00:00 GMT", date) == 600.0

@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 import pytest
 
 from headrace.core import storage
+from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import HeadraceError, PlatformError, UsageError
 from headrace.core.storage.compare_and_set import create_if_absent, read_with_token, replace_if_unchanged
-from headrace.core.storage.remote import s3, s3_conditions
+from headrace.core.storage.output_check import check_output
+from headrace.core.storage.remote import s3
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,7 @@ def answering(s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (400, "ExpiredToken", UsageError, "no valid credentials for S3 were found"),
         (403, "RequestTimeTooSkewed", UsageError, "the clock of this machine is wrong"),
         (404, "NoSuchBucket", UsageError, "the bucket does not exist"),
+        (501, "NotImplemented", UsageError, "the store lacks this kind of request"),
         (400, "InvalidRequest", UsageError, "S3 rejected the request"),
     ],
 )
@@ -215,47 +218,100 @@ def test_nobody_answers(s3_environment: str, monkeypatch: pytest.MonkeyPatch) ->
 # Conditional writes
 
 
-def test_a_store_that_ignores_conditions_is_refused(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+class Calls:
+    """Calls of the client, as they are made, without the conditions that a test's store ignores."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self.ignored: set[str] = set()
+        self._call = s3.call
+        monkeypatch.setattr(s3, "call", self)
+
+    def __call__(self, method: str, uri: str, **arguments: Any) -> dict[str, Any]:
+        self.made.append(method)
+        return self._call(method, uri, **{name: arguments[name] for name in arguments.keys() - self.ignored})
+
+
+@pytest.fixture
+def calls(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """The calls of a test."""
+    return Calls(monkeypatch)
+
+
+@pytest.mark.parametrize(("ignored", "header"), [("IfNoneMatch", "If-None-Match"), ("IfMatch", "If-Match")])
+def test_a_store_that_ignores_a_condition_is_refused_and_no_object_overwritten(
+    s3_bucket: str, calls: Calls, ignored: str, header: str
+) -> None:
     """Two writers would both succeed there, and one change would be lost without a word."""
-    monkeypatch.setattr(s3_conditions, "_CHECKED", set())
-    called = s3.call
-
-    def ignoring(method: str, uri: str, **arguments: Any) -> dict[str, Any]:
-        return called(method, uri, **{name: arguments[name] for name in arguments.keys() - ignored})
-
-    monkeypatch.setattr(s3, "call", ignoring)
-    ignored = {"IfNoneMatch"}
-    uri = f"s3://{s3_bucket}/state.json"
-    with pytest.raises(UsageError, match="the store ignores conditional writes"):
-        create_if_absent(uri, b"first")
+    uri = f"s3://{s3_bucket}/folder/state.json"
+    storage.write_bytes(uri, b"first")
     now = read_with_token(uri)
     assert now is not None
-    ignored = {"IfMatch"}
-    with pytest.raises(UsageError, match="the store ignores conditional writes"):
-        replace_if_unchanged(uri, b"second", now.token)
-    assert storage.read_bytes(uri) == b"first"
-    ignored = set()
+    calls.ignored = {ignored}
+    acts: list[Callable[[], object]] = [
+        lambda: create_if_absent(uri, b"second"),
+        lambda: create_if_absent(f"s3://{s3_bucket}/folder/new.json", b"second"),
+        lambda: replace_if_unchanged(uri, b"second", "another token"),
+        lambda: replace_if_unchanged(uri, b"second", now.token),
+    ]
+    for act in acts:
+        with pytest.raises(UsageError, match=f"the store ignores conditional writes.*{header} on PUT"):
+            act()
+        assert list(storage.files_below(f"s3://{s3_bucket}")) == ["folder/state.json"]
+        assert storage.read_bytes(uri) == b"first"
+    calls.ignored = set()
+    assert not create_if_absent(uri, b"second")
     assert replace_if_unchanged(uri, b"second", now.token)
 
 
-def test_conditions_are_checked_once_in_a_process(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_conditions, "_CHECKED", set())
-    called, requests = s3.call, []
-
-    def counting(method: str, uri: str, **arguments: Any) -> Mapping[str, Any]:
-        requests.append(method)
-        return called(method, uri, **arguments)
-
-    monkeypatch.setattr(s3, "call", counting)
+def test_conditions_are_checked_once_for_a_connection_and_a_bucket(
+    s3_bucket: str, calls: Calls, s3_client: Any
+) -> None:
     for name in "ab":
         assert create_if_absent(f"s3://{s3_bucket}/{name}", b"x")
-    assert requests == ["put_object"] * 4
+    assert calls.made == ["put_object"] * 4
+    now = read_with_token(f"s3://{s3_bucket}/a")
+    assert now is not None
+    assert replace_if_unchanged(f"s3://{s3_bucket}/a", b"y", now.token)
+    assert calls.made == ["put_object"] * 5
+    assert list(storage.files_below(f"s3://{s3_bucket}")) == ["a", "b"]
+    s3_client.create_bucket(Bucket=f"{s3_bucket}-another")
+    assert create_if_absent(f"s3://{s3_bucket}-another/a", b"x")
+    assert calls.made == ["put_object"] * 8
+    s3.close()
+    assert not create_if_absent(f"s3://{s3_bucket}/a", b"x")
+    assert calls.made == ["put_object"] * 11 + ["head_object"]
+
+
+def test_a_probe_is_part_of_no_folder(s3_bucket: str) -> None:
+    """Another process may be about to write one, or have left it."""
+    registry = f"s3://{s3_bucket}/registry"
+    storage.write_bytes(f"{registry}/.headrace-probe-{'0' * 16}", b"")
+    check_output(registry, REGISTRY)
+    storage.write_bytes(f"{registry}/.headrace-probe-of-mine", b"")
+    with pytest.raises(UsageError, match="the output already holds something else"):
+        check_output(registry, REGISTRY)
+
+
+def test_a_replacement_is_the_same_text_to_every_reader(s3_bucket: str) -> None:
+    uri = f"s3://{s3_bucket}/state"
+    create_if_absent(uri, b"0")
+    for content in (b'{"x": 1}\n', b'{"x": 1}', b'{"x": 1}\n{"y": 2}\n', b"", b"\n", b"\n\n", b"{} \t\n"):
+        now = read_with_token(uri)
+        assert now is not None
+        assert replace_if_unchanged(uri, content, now.token)
+        after = read_with_token(uri)
+        assert after is not None
+        assert after.content == content
+        lines = storage.read_bytes(uri).split(b"\n")
+        assert [line.rstrip(b" \t") for line in lines] == [line.rstrip(b" \t") for line in content.split(b"\n")]
 
 
 def test_a_conflict_is_tried_again(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Amazon answers 409 where another conditional request on the object was in progress: nothing was written."""
     from headrace.core.storage.remote.s3_errors import error_of_response
 
+    assert create_if_absent(f"s3://{s3_bucket}/another.json", b"the store's conditions are known now")
     called, conflicts = s3.call, [1, 2]
 
     def conflicting(method: str, uri: str, **arguments: Any) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import EmptyFile, UnreadableFile
+from headrace.core.errors import UnreadableFile
 from headrace.core.sources import avro as avro_source
 from headrace.core.sources import tfrecord as tfrecord_source
 from headrace.core.sources.avro_schema import minimum_width
@@ -431,23 +430,3 @@ def test_a_list_of_many_equal_values_is_refused_before_it_is_decoded(
     with pytest.raises(UnreadableFile, match=r"at most 1 MiB of values.*Received: 7 MiB in 1 rows"):
         list(read_part(part, ["id", "t"], 200))
     assert sum(rows.count for rows in read_part(part, ["id"], 200)) == 1
-
-
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])
-@pytest.mark.parametrize("blank", [b"\n", b" ", b"\r\n"])
-def test_a_file_of_blanks_is_empty_up_to_a_bound(tmp_path: Path, name: str, blank: bytes) -> None:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(blank * 1000))
-    with pytest.raises(EmptyFile):
-        source_of(str(path)).columns(str(path))
-    path.write_bytes(gzip.compress(blank * (20 << 20)))
-    with pytest.raises(UnreadableFile, match=r"begins with blank lines only.*within the first 16 MiB"):
-        source_of(str(path)).columns(str(path))
-
-
-def test_rows_after_many_blank_lines_are_read_or_the_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b"\n" * (3 << 20) + b'{"id": 1}\n{"id": 2}\n')
-    assert read(tmp_path / "a.jsonl") == 2
-    (tmp_path / "a.csv").write_bytes(b"\n" * (3 << 20) + b"id\n1\n2\n")
-    with pytest.raises(UnreadableFile, match="the file is not CSV"):
-        read(tmp_path / "a.csv")

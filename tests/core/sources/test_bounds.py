@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import UnreadableFile
-from headrace.core.sources import avro as avro_source
 from headrace.core.sources import tfrecord as tfrecord_source
-from headrace.core.sources.avro_schema import minimum_width
+from headrace.core.sources.avro import blocks as avro_source
+from headrace.core.sources.avro.schema import minimum_width
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.parquet import pages as parquet_pages
 from headrace.core.sources.parquet import reader as parquet_reader
@@ -229,17 +229,6 @@ def fastavro_long(value: int) -> bytes:
 )
 def test_minimum_width(kind: Any, width: int) -> None:
     assert minimum_width(json.loads(json.dumps(kind))) == width
-
-
-def test_text_of_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:
-    text = pa.array([b"a", b"\xff\xfe"]).view(pa.string())
-    for column in (text, pa.array([0, 1, 0]).cast(pa.int32()), pa.DictionaryArray.from_arrays([0, 1], text)):
-        pq.write_table(pa.table({"id": column}), tmp_path / "a.parquet")
-        if pa.types.is_integer(column.type):
-            assert read(tmp_path) == 3
-            continue
-        with pytest.raises(UnreadableFile, match=r"UTF-?8"):
-            read(tmp_path)
 
 
 def test_a_name_in_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:

@@ -29,9 +29,16 @@ _RULES: Mapping[str, tuple[str, str]] = {
         r"(https://www\.googleapis\.com/compute/v1/projects/[a-z0-9.:-]+/)?regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+",
         "regions/REGION/subnetworks/NAME, or its whole address",
     ),
-    "machine_type": (r"[a-z][a-z0-9]*(-[a-z0-9]+)+", "a machine type, such as n2-standard-4"),
+    "machine_type": (
+        # FAMILY-KIND-SIZE, custom types, and those with a shared core, whose names have no size.
+        r"[a-z]+[0-9]+[a-z]*(-[a-z0-9]+){2,}|custom-[0-9]+-[0-9]+(-ext)?|(e2|f1|g1)-[a-z]+|cloud-tpu",
+        "a machine type of Compute Engine, such as n2-standard-4",
+    ),
     "job_name": (_JOB_NAME, "1 to 63 lower-case letters, digits and -, from a letter to a letter or digit"),
 }
+# Series with TPUs are called ct and tpu; those with GPUs built in a and g, from the second generation on.
+# https://cloud.google.com/dataflow/docs/tpu/tpu-support and .../docs/gpu/use-gpus
+_ACCELERATED = re.compile(r"cloud-tpu\Z|(ct|tpu)[0-9]|[ag]([2-9]|[1-9][0-9])[a-z]*-")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
 _MAX_LABELS = 64
@@ -104,6 +111,17 @@ class DataflowRunner(RunnerOptions):
                 where="DataflowRunner, --worker-machine-type",
                 expected="a machine type such as n2-standard-4",
                 received=self.machine_type,
+            )
+        # A TPU and a GPU also need an option of the service, which only `beam_options` can have.
+        accelerator = any("worker_accelerator=" in str(value) for value in self.beam_options.values())
+        if self.machine_type == "cloud-tpu" or (_ACCELERATED.match(self.machine_type) and not accelerator):
+            raise UsageError(
+                "the workers would not get the accelerators of this machine type",
+                where="DataflowRunner, --worker-machine-type",
+                expected="a machine type without TPUs and GPUs, such as n2-standard-4",
+                received=self.machine_type,
+                fix="Preprocessing and scoring on Dataflow need none. Dataflow gives accelerators only to jobs with "
+                "--beam-option dataflow_service_options=worker_accelerator=...",
             )
         found = re.search(r"regions/([^/]+)/", self.subnetwork)
         if found and found[1] != self.region:

@@ -97,7 +97,7 @@ def _format_of(path: str, csv: CsvDialect, coded: Collection[str]) -> Source:
 
         return CsvSource(csv)
     if form == ".avro":
-        from headrace.core.sources.avro import AvroSource
+        from headrace.core.sources.avro.reader import AvroSource
 
         return AvroSource()
     if form in _ONLY_GZIP:

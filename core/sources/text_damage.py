@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.csv_dialect import CsvDialect
-from headrace.core.sources.open_file import opened
+from headrace.core.sources.open_file import opened_text
 
 _BLOCK = 1 << 20
 # These encodings contain zero bytes.
@@ -133,7 +133,7 @@ def check_utf8(path: str) -> None:
     Raises:
         UnreadableFile: there is such a byte.
     """
-    with opened(path) as file:
+    with opened_text(path) as file:
         offset = line = 0
         # A line break is never part of a longer UTF-8 character, so each line can be decoded separately.
         for line, content in enumerate(io.BufferedReader(file, _BLOCK), 1):
@@ -157,7 +157,7 @@ def _not_utf8(path: str, offset: int, line: int, byte: int) -> UnreadableFile:
 def _zeros(path: str) -> UnreadableFile:
     """The error for a file with a zero byte, with the position of the first."""
     where, offset = path, 0
-    with opened(path) as file:
+    with opened_text(path) as file:
         for line, content in enumerate(io.BufferedReader(file, _BLOCK), 1):
             if b"\0" in content:
                 where, offset = f"{path}, line {line}", offset + content.index(b"\0")

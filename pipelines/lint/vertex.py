@@ -10,6 +10,7 @@ from headrace.components.tune.vertex import space
 from headrace.pipelines.lint.finding import Finding
 from headrace.pipelines.lint.spec import Spec, SpecTask
 from headrace.pipelines.platforms import vertex_rules
+from headrace.pipelines.platforms.machines import task_limits
 
 _NAME = re.compile(r"[a-z][-a-z0-9]{0,127}\Z")
 _SCHEMA = re.compile(r"2\.[01]\.\d+\Z")
@@ -28,10 +29,6 @@ _AT_RUN_TIME = (
     *("cpu_request", "cpu_limit", "memory_request", "memory_limit", "accelerator_type", "accelerator_count"),
     "base_image",
 )
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|[KMGTPE]i?|)\Z")
-_UNITS = {"": 1.0, "m": 1e-3}
-_UNITS |= {prefix: 1e3**power for power, prefix in enumerate("KMGTPE", 1)}
-_UNITS |= {f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", 1)}
 _LAUNCHER = "google_cloud_pipeline_components.container"
 
 
@@ -75,26 +72,14 @@ def _container(name: str, container: Mapping[str, Any]) -> Iterator[Finding]:
         value = resources.get(f"resource{key[0].upper()}{key[1:]}") or resources.get(key)
         if value:
             yield Finding("V003", name, f"{key} {value}")
-    yield from _bounds(name, resources)
+    for broken in task_limits.broken_limits(resources):
+        yield Finding("V022", name, broken)
     accelerator = resources.get("accelerator", {})
     kind = str(accelerator.get("resourceType") or accelerator.get("type") or "")
     count = str(accelerator.get("resourceCount") or accelerator.get("count") or "0")
     known = vertex_rules.table()["accelerators"]
     if accelerator and "{{$" not in kind and (kind not in known or ("{{$" not in count and count not in known[kind])):
         yield Finding("V004", name, f"{count} x {kind}")
-
-
-def _bounds(name: str, resources: Mapping[str, Any]) -> Iterator[Finding]:
-    """Checks limits of CPU and memory, as texts with a unit, or as numbers of CPUs and GB."""
-    cpus, gigabytes = vertex_rules.MAX_TASK_CPUS, vertex_rules.MAX_TASK_GIGABYTES
-    for key, most, unit in (("CpuLimit", cpus, 1.0), ("MemoryLimit", gigabytes, 1e9)):
-        text = str(resources.get(f"resource{key}") or "")
-        found = _QUANTITY.match(text)
-        number = resources.get(f"{key[0].lower()}{key[1:]}")
-        if found and float(found[1]) * _UNITS[found[2]] > most * unit:
-            yield Finding("V022", name, f"{key[0].lower()}{key[1:]} {text}")
-        elif not text and isinstance(number, int | float) and number > most:
-            yield Finding("V022", name, f"{key[0].lower()}{key[1:]} {number:g}")
 
 
 def _is_input(task: SpecTask, name: str, value: Mapping[str, Any]) -> bool:

@@ -14,8 +14,9 @@ from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms.images import ROLES, VERTEX_ALONE
 from headrace.pipelines.platforms.options import check, check_serving
 
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
-_CPU = re.compile(r"[0-9]+(\.[0-9]+)?m?\Z")
+# Kubernetes treats a limit of zero as none.
+_QUANTITY = re.compile(r"(?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
+_CPU = re.compile(r"(?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)?m?\Z")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")

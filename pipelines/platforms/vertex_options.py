@@ -10,6 +10,7 @@ from headrace.core.rules.mode import check_mode
 from headrace.core.serving_mode import Serving
 from headrace.pipelines.platforms import vertex_rules
 from headrace.pipelines.platforms.images import ROLES, check_image
+from headrace.pipelines.platforms.machines import task_limits
 from headrace.pipelines.platforms.options import check, check_serving
 from headrace.pipelines.platforms.vertex_scheduling import (
     DEFAULT_WAIT_HOURS,
@@ -24,7 +25,6 @@ _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]\Z")
 _LOCATION = re.compile(r"[a-z]+(-[a-z]+)+[0-9]+\Z")
 _ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com\Z")
 _NETWORK = re.compile(r"projects/[0-9]+/global/networks/[a-z]([-a-z0-9]{0,61}[a-z0-9])?\Z")
-_MEMORY = re.compile(r"([0-9]+)(G|Gi|M|Mi)\Z")
 _ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]\Z")
 _KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+\Z")
 # Tasks that are separate jobs, and the fix where one is configured like other tasks.
@@ -54,12 +54,7 @@ class TaskOptions:
 
     def __post_init__(self) -> None:
         known = vertex_rules.table()["accelerators"]
-        found = _MEMORY.match(self.memory)
-        if not 0 <= self.cpu <= vertex_rules.MAX_TASK_CPUS:
-            raise vertex_rules.refuse("task_machine", "cpu is not valid", self.cpu)
-        most = vertex_rules.MAX_TASK_GIGABYTES
-        if self.memory and (found is None or (found[2][0] == "G" and int(found[1]) > most)):
-            raise vertex_rules.refuse("task_machine", "memory is not valid", repr(self.memory))
+        task_limits.check_options(self.cpu, self.memory)
         if bool(self.accelerator) != bool(self.accelerator_count):
             raise vertex_rules.refuse(
                 "accelerator_count", "accelerator and accelerator_count do not go together", self.accelerator or "none"

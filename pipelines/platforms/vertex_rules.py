@@ -16,8 +16,6 @@ from headrace.core.errors import UsageError
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}\Z")
 _MAX_LABELS = 64
-# Limits of a task's machine, as of the rule task_machine.
-MAX_TASK_CPUS, MAX_TASK_GIGABYTES = 96, 624
 _BUILT_IN = re.compile(r"(a2|a3|a4|a4x|g2|g4)-")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # How Google names families of machines, such as n4, c4d and ct6e: one that the table does not have may be new.

@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.core.errors import UsageError
 from headrace.pipelines.lint.spec import read_spec
+from headrace.pipelines.platforms.machines import task_limits
 from headrace.pipelines.submission import check_search, parameters, run_id
 from headrace.pipelines.submission import inputs as known
 from headrace.pipelines.submission.place import PlatformLocation
@@ -54,10 +55,12 @@ def prepare(
         values: parameters of the pipeline by name, which take precedence over `parameter`.
 
     Raises:
-        UserError: the Problem file, the data or an option is not valid.
+        UserError: the Problem file, the data, an option or a limit of a task is not valid.
     """
     settings = settings_of(place)
     read = read_spec(spec)
+    if place.platform == "vertex":
+        task_limits.check_containers(read.containers())
     definitions = parameters.declared(read.pipeline)
     chosen = {**parameters.parse(given["parameter"], definitions), **values}
     if not cache:

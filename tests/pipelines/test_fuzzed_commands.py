@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.command import headrace
 from support.fuzzing import max_examples
+from support.peak_memory import bounded_memory
 from support.problem_fuzzing import FILES, TABLE, TABLE_ROWS, bounded, extreme_problem_files, problem_files
 
 from headrace.components.serve import start
@@ -54,9 +55,13 @@ def problem_in(text: str) -> Iterator[Path]:
         yield path
 
 
+# Bytes that a command may take, with all processes that it starts.
+_MEMORY = 3 << 29
+
+
 def ended(*command: str | Path, seconds: int = 60) -> CompletedProcess[str]:
     """Runs a command that must end by itself, well or with one paragraph."""
-    with bounded(seconds):
+    with bounded(seconds), bounded_memory(_MEMORY):
         done = headrace(*command)
     assert done.returncode in (0, 2, 3), (command, done.stderr)
     assert "Traceback" not in done.stderr + done.stdout

@@ -23,7 +23,7 @@ from headrace.core.errors import DataError, EmptyFile, UnreadableFile
 from headrace.core.sources.csv.comments import WithoutComments
 from headrace.core.sources.csv.numbers import with_points
 from headrace.core.sources.csv_dialect import RFC_4180, CsvDialect
-from headrace.core.sources.open_file import check_blank, opened, reading, split_name
+from headrace.core.sources.open_file import opened_text, reading, split_name
 from headrace.core.sources.source import file_name
 from headrace.core.sources.text_damage import WatchedText, check_beginning, check_quotes
 
@@ -66,6 +66,7 @@ class CsvSource:
             return "skip"
 
         first = 1
+        empty = pa.RecordBatch.from_pylist([], pa.schema([(name, pa.string()) for name in columns]))
         for batch in _batches(path, columns, refuse, dialect):
             # Rows refused after the batch's last good row belong to a later batch or to the end of the file.
             numbers = _numbers(first, batch.num_rows, [row.row for row in refused])
@@ -76,8 +77,14 @@ class CsvSource:
                 passed = tuple(row for row in refused if row.row < kept[-1])
                 del refused[: len(passed)]
                 yield piece_of, kept, passed
+            if len(refused) >= batch_rows:
+                # Rows that are refused one after another would fill the memory: those are next, whatever follows them.
+                next_ones = [row for number, row in enumerate(refused, first) if row.row == number]
+                first += len(next_ones)
+                del refused[: len(next_ones)]
+                if next_ones:
+                    yield empty, np.zeros(0, np.int64), tuple(next_ones)
         if refused:
-            empty = pa.RecordBatch.from_pylist([], pa.schema([(name, pa.string()) for name in columns]))
             yield empty, np.zeros(0, np.int64), tuple(refused)
 
     def expected_rows(self, path: str) -> int:
@@ -97,7 +104,7 @@ class CsvSource:
         if split_name(path)[0] == ".tsv":
             return replace(dialect, delimiter="\t")
         # Spreadsheets write the separator on a line above the header.
-        with reading(path, "CSV"), opened(path) as file:
+        with reading(path, "CSV"), opened_text(path, dialect.encoding) as file:
             stated = _SEPARATOR.match(file.read(16))
         return replace(dialect, delimiter=stated[1].decode(), skip_rows=1) if stated else dialect
 
@@ -137,7 +144,7 @@ def _for_python(dialect: CsvDialect) -> dict[str, Any]:
 @contextmanager
 def _text_of(path: str, dialect: CsvDialect) -> Iterator[tuple[Any, WatchedText]]:
     """The file's bytes, uncompressed and without comments, and the damage check that reads them."""
-    with opened(path) as file:
+    with opened_text(path, dialect.encoding) as file:
         watched = WatchedText(file, path, dialect)
         yield WithoutComments(watched, dialect, BLOCK) if dialect.comment else watched, watched
 
@@ -213,6 +220,8 @@ def _numbers(first: int, count: int, refused: Sequence[int]) -> npt.NDArray[np.i
     """The numbers of `count` good rows, from `first` on, without those of the refused rows."""
     numbers = np.arange(first, first + count)
     for number in refused:
+        if not count or number > numbers[-1]:
+            break
         if number >= first:
             numbers[np.searchsorted(numbers, number) :] += 1
     return numbers
@@ -244,16 +253,15 @@ def _first_block(path: str, dialect: CsvDialect) -> bytes:
     Raises:
         DataError: the file does not exist or cannot be read.
         EmptyFile: it is empty.
-        UnreadableFile: it is compressed and damaged, or begins with more than 16 MiB of blanks.
+        UnreadableFile: it is compressed and damaged, or has too many blanks.
     """
     block = b""
-    with reading(path, "CSV"), opened(path) as file:
+    with reading(path, "CSV"), opened_text(path, dialect.encoding) as file:
         text = WithoutComments(file, dialect, BLOCK) if dialect.comment else file
         while more := text.read(BLOCK):
             block += more
             if more.strip():
                 break
-            check_blank(path, len(block))
     if not block.strip():
         raise EmptyFile("the file is empty", where=path, expected="a header and one row or more", received="no text")
     return block

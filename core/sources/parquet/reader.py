@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
+from headrace.core.sources.faulty_rows import split_batch
 from headrace.core.sources.open_file import opened, reading
 from headrace.core.sources.parquet.pages import check_pages, repeating, values_of_lists, with_large_values
+from headrace.core.sources.parquet.texts import checked, written
 from headrace.core.values.columns import is_bytes, is_text, logical
 
 # Consecutive row groups are one piece up to this many rows, because starting a piece takes time.
@@ -35,7 +37,7 @@ RowGroups = tuple[int, int]
 
 
 class ParquetSource:
-    """Parquet files. No row is refused."""
+    """Parquet files. A row with text that is not UTF-8 is refused."""
 
     def __init__(self, coded: Collection[str] = ()) -> None:
         """Creates a source.
@@ -69,7 +71,7 @@ class ParquetSource:
     def read(
         self, path: str, columns: Sequence[str], batch_rows: int, piece: RowGroups | None = None
     ) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]]:
-        """Batches of at most `batch_rows` rows, with their numbers in the file."""
+        """Batches of at most `batch_rows` rows, the rows' numbers in the file, and the rows refused among them."""
         with _opened(path, columns, self._coded, batch_rows, piece) as file:
             begin, end = piece or (0, file.metadata.num_row_groups)
             groups = range(begin, end)
@@ -83,11 +85,12 @@ class ParquetSource:
             # Without threads memory is bounded by one row group and the order is the file's; Beam adds parallelism.
             batches = file.iter_batches(rows, row_groups=groups, columns=list(columns), use_threads=False)
             for batch in batches if rows == batch_rows else expansion.joined(batches, list(longest), batch_rows):
-                arrays = [_plain(path, name, batch.column(name)) for name in columns]
-                plain = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.select([])
-                for part in expansion.bounded(plain):
-                    yield part, np.arange(first, first + part.num_rows), ()
-                    first += part.num_rows
+                good, numbers, refused = _without_faults(path, batch, columns, first)
+                first += batch.num_rows
+                at = 0
+                for part in expansion.bounded(good):
+                    yield part, numbers[at : at + part.num_rows], refused
+                    at, refused = at + part.num_rows, ()
 
     def expected_rows(self, path: str) -> int:
         """The number of rows in the footer."""
@@ -176,22 +179,14 @@ class _Expansion:
             )
 
 
-def _plain(path: str, name: str, column: pa.Array) -> pa.Array:
-    """A column in its plain physical form, except dictionaries; checks that its texts are UTF-8."""
-    coded = pa.types.is_dictionary(column.type)
-    plain = column if coded else logical(column)
-    words = column.dictionary if coded else plain
-    if is_text(words.type):
-        try:
-            words.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise UnreadableFile(
-                f'text in the column "{name}" is not UTF-8',
-                where=path,
-                received=str(error).splitlines()[0][:200].rstrip("."),
-                fix="Write the column as UTF-8 text, or as binary",
-            ) from error
-    return plain
+def _without_faults(
+    path: str, batch: pa.RecordBatch, columns: Sequence[str], first: int
+) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], tuple[QuarantinedRow, ...]]:
+    """The rows of a batch whose texts are UTF-8, in the plain physical form, their numbers, and the other rows."""
+    if not columns:
+        return batch.select([]), np.arange(first, first + batch.num_rows), ()
+    found = {name: checked(name, batch.column(name)) for name in columns}
+    return split_batch(path, first, found, lambda name, row: written(batch.column(name), row))
 
 
 @contextmanager

@@ -64,8 +64,11 @@ def test_there_is_one_runner_for_each_name() -> None:
         ("network", "Default", "a network's name"),
         ("subnetwork", "workers", "regions/REGION/subnetworks/NAME"),
         ("subnetwork", "regions/us-east1/subnetworks/workers", "the subnetwork is in another region"),
-        ("machine_type", "big", "a machine type, such as n2-standard-4"),
+        ("machine_type", "big", "a machine type of Compute Engine, such as n2-standard-4"),
         ("machine_type", "g1-small", "a shared core"),
+        ("machine_type", "v3-8", "Compute Engine"),
+        ("machine_type", "n2-standard", "Compute Engine"),
+        ("machine_type", "TPU_V3", "Compute Engine"),
         ("job_name", "My_Job", "lower-case letters"),
         ("max_workers", -1, "a whole number, 0 or more"),
         ("workers", 9, "the number of workers exceeds the maximum"),
@@ -77,6 +80,40 @@ def test_there_is_one_runner_for_each_name() -> None:
 def test_what_dataflow_would_refuse_late_is_refused_at_once(option: str, value: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         runner_options("DataflowRunner", {**DATAFLOW, "max_workers": 8, option: value})
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        *("cloud-tpu", "ct5lp-hightpu-4t", "ct5p-hightpu-4t", "ct6e-standard-1t", "tpu7x-standard-4t"),
+        *("a2-highgpu-1g", "a3-ultragpu-8g", "a4-highgpu-8g", "a4x-highgpu-4g", "a12-highgpu-8g"),
+        *("g2-standard-4", "g4-standard-48", "g5a-standard-8"),
+    ],
+)
+def test_dataflow_has_no_accelerator_that_is_not_requested(machine: str) -> None:
+    with pytest.raises(UsageError, match="would not get the accelerators") as caught:
+        runner_options("DataflowRunner", {**DATAFLOW, "machine_type": machine})
+    assert caught.value.received == machine
+    requested = {"dataflow_service_options": "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"}
+    options = {**DATAFLOW, "machine_type": machine, "beam_options": requested}
+    if machine == "cloud-tpu":
+        with pytest.raises(UsageError, match="would not get the accelerators"):
+            runner_options("DataflowRunner", options)
+    else:
+        assert "--machine_type=" + machine in runner_options("DataflowRunner", options).flags()
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        *("n1-standard-4", "n2d-highmem-8", "c4a-standard-8-lssd", "m3-megamem-64", "z3-highmem-88-highlssd"),
+        *("custom-4-8192", "custom-4-8192-ext", "n2-custom-6-3072-ext", "e2-medium", "h4d-standard-192"),
+        *("t2a-standard-4", "n9x-standard-4", "c3-highcpu-192-metal"),
+    ],
+)
+def test_dataflow_takes_machine_types_of_compute_engine(machine: str) -> None:
+    runner = runner_options("DataflowRunner", {**DATAFLOW, "machine_type": machine})
+    assert "--machine_type=" + machine in runner.flags()
 
 
 def test_dataflow_options_are_beams_own() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 from pathlib import Path
@@ -15,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.errors import EmptyFile, UnreadableFile
-from headrace.core.sources import avro as avro_source
+from headrace.core.errors import UnreadableFile
 from headrace.core.sources import tfrecord as tfrecord_source
-from headrace.core.sources.avro_schema import minimum_width
+from headrace.core.sources.avro import blocks as avro_source
+from headrace.core.sources.avro.schema import minimum_width
 from headrace.core.sources.open import list_parts, read_part, source_of
 from headrace.core.sources.parquet import pages as parquet_pages
 from headrace.core.sources.parquet import reader as parquet_reader
@@ -232,17 +231,6 @@ def test_minimum_width(kind: Any, width: int) -> None:
     assert minimum_width(json.loads(json.dumps(kind))) == width
 
 
-def test_text_of_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:
-    text = pa.array([b"a", b"\xff\xfe"]).view(pa.string())
-    for column in (text, pa.array([0, 1, 0]).cast(pa.int32()), pa.DictionaryArray.from_arrays([0, 1], text)):
-        pq.write_table(pa.table({"id": column}), tmp_path / "a.parquet")
-        if pa.types.is_integer(column.type):
-            assert read(tmp_path) == 3
-            continue
-        with pytest.raises(UnreadableFile, match=r"UTF-?8"):
-            read(tmp_path)
-
-
 def test_a_name_in_parquet_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": ["a"], "abcd": [1]}), path, store_schema=False)
@@ -431,23 +419,3 @@ def test_a_list_of_many_equal_values_is_refused_before_it_is_decoded(
     with pytest.raises(UnreadableFile, match=r"at most 1 MiB of values.*Received: 7 MiB in 1 rows"):
         list(read_part(part, ["id", "t"], 200))
     assert sum(rows.count for rows in read_part(part, ["id"], 200)) == 1
-
-
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])
-@pytest.mark.parametrize("blank", [b"\n", b" ", b"\r\n"])
-def test_a_file_of_blanks_is_empty_up_to_a_bound(tmp_path: Path, name: str, blank: bytes) -> None:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(blank * 1000))
-    with pytest.raises(EmptyFile):
-        source_of(str(path)).columns(str(path))
-    path.write_bytes(gzip.compress(blank * (20 << 20)))
-    with pytest.raises(UnreadableFile, match=r"begins with blank lines only.*within the first 16 MiB"):
-        source_of(str(path)).columns(str(path))
-
-
-def test_rows_after_many_blank_lines_are_read_or_the_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b"\n" * (3 << 20) + b'{"id": 1}\n{"id": 2}\n')
-    assert read(tmp_path / "a.jsonl") == 2
-    (tmp_path / "a.csv").write_bytes(b"\n" * (3 << 20) + b"id\n1\n2\n")
-    with pytest.raises(UnreadableFile, match="the file is not CSV"):
-        read(tmp_path / "a.csv")

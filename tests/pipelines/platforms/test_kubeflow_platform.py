@@ -164,6 +164,8 @@ def test_the_lint_has_nothing_to_say(path: Path) -> None:
         (PodOptions, {"accelerator": "nvidia.com/gpu"}, "do not go together"),
         (PodOptions, {"memory": "32GB"}, "memory is not valid"),
         (PodOptions, {"cpu": "two"}, "cpu is not valid"),
+        (PodOptions, {"memory": "0Gi"}, "memory is not valid"),
+        (PodOptions, {"cpu": "0.0"}, "cpu is not valid"),
         (PodOptions, {"node_selector": {"a b": "c"}}, "node_selector has a label"),
         (PodOptions, {"environment": {"A-B": "c"}}, "the name of a variable is not valid"),
         (Toleration, {"operator": "Equal"}, "tolerates nothing"),

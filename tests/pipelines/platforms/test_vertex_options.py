@@ -328,6 +328,15 @@ def test_dataflow_is_checked_by_its_own_rules(tmp_path: Path) -> None:
     assert "[vertex.dataflow]" in str(caught.value.where)
 
 
+@pytest.mark.parametrize("machine", ["cloud-tpu", "ct6e-standard-4t", "a2-highgpu-1g", "g2-standard-8"])
+def test_dataflow_has_workers_without_accelerators(tmp_path: Path, machine: str) -> None:
+    wrong = tmp_path / "options.toml"
+    wrong.write_text(OPTIONS.read_text().replace('"n2-standard-4"\nmax_workers', f'"{machine}"\nmax_workers'))
+    with pytest.raises(UsageError, match="would not get the accelerators") as caught:
+        load_platform("vertex", str(wrong))
+    assert "[vertex.dataflow]" in str(caught.value.where)
+
+
 def test_options_files_that_are_wrong(tmp_path: Path) -> None:
     for text, what in (
         ("[images", "the options file cannot be read"),
@@ -359,6 +368,35 @@ def test_defaults_are_right_themselves() -> None:
         ({"machine_type": "c3-standard-8"}, None, ["hyperdisk-balanced", "pd-ssd"]),
         ({"machine_type": "c4-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
         ({"machine_type": "n4-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "c4a-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "c4d-highmem-8-lssd"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "c4n-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "n4a-highcpu-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "n4d-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "m4-megamem-28"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "m4n-ultramem-56"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "h4d-highmem-192-lssd"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "z4d-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "n5-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "c10a-standard-8"}, "hyperdisk-balanced", ["hyperdisk-balanced"]),
+        ({"machine_type": "t2a-standard-8"}, None, ["pd-ssd", "pd-standard"]),
+        ({"machine_type": "m1-megamem-96"}, None, ["hyperdisk-balanced", "pd-ssd", "pd-standard"]),
+        ({"machine_type": "m3-megamem-64"}, None, ["hyperdisk-balanced", "pd-ssd"]),
+        (
+            {"machine_type": "g4-standard-48", "accelerator": "NVIDIA_RTX_PRO_6000", "accelerator_count": 1},
+            "hyperdisk-balanced",
+            ["hyperdisk-balanced"],
+        ),
+        (
+            {"machine_type": "a4x-highgpu-4g", "accelerator": "NVIDIA_GB200", "accelerator_count": 4},
+            "hyperdisk-balanced",
+            ["hyperdisk-balanced"],
+        ),
+        (
+            {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x2"},
+            None,
+            ["hyperdisk-balanced", "pd-ssd", "pd-standard"],
+        ),
         ({"machine_type": "g2-standard-8", "accelerator": "NVIDIA_L4", "accelerator_count": 1}, None, ["pd-ssd"]),
         (
             {"machine_type": "a2-highgpu-1g", "accelerator": "NVIDIA_TESLA_A100", "accelerator_count": 1},
@@ -401,6 +439,34 @@ def test_each_machine_has_a_boot_disk_that_it_takes(
         else:
             with pytest.raises(UsageError, match="does not support this boot disk"):
                 TrainingOptions(**machine, disk_type=kind)
+
+
+def test_a_generation_is_a_number_of_the_family() -> None:
+    """Fourth and later ones take one type, whatever letters follow, and TPU v5 is not one of them."""
+    newer = [
+        kind
+        for kind in vertex_rules.table()["machine_types"]
+        if vertex_rules.boot_disks(f"{kind}-8") == ["hyperdisk-balanced"]
+    ]
+    families = sorted({kind.partition("-")[0] for kind in newer})
+    assert families == [
+        "a3",
+        "a4",
+        "a4x",
+        "c4",
+        "c4a",
+        "c4d",
+        "c4n",
+        "ct6e",
+        "g4",
+        "h4d",
+        "m4",
+        "m4n",
+        "n4",
+        "n4a",
+        "n4d",
+    ]
+    assert [kind for kind in newer if kind.startswith("a3")] == ["a3-ultragpu"]
 
 
 def test_every_known_family_takes_a_boot_disk() -> None:

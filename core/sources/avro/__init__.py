@@ -1,0 +1,1 @@
+"""Avro files as a source of rows: their schemas, blocks and values."""

@@ -1,0 +1,297 @@
+"""Avro blocks: each is measured before it is decompressed, and its rows are read with what is wrong in one of them.
+
+A value that cannot be decoded costs its row: the rows after it are found by reading values as they were written.
+"""
+
+from __future__ import annotations
+
+import bz2
+import copy
+import io
+import lzma
+import struct
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import fastavro
+from fastavro.schema import SchemaParseException
+
+from headrace.core import storage
+from headrace.core.errors import UnreadableFile
+from headrace.core.sources.avro.schema import Definitions, is_scalar, minimum_width, named_types, physical
+from headrace.core.sources.open_file import damaged, reading
+
+# Exceptions of fastavro for a damaged block, in addition to those for any file.
+_BROKEN = (
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    StopIteration,
+    RecursionError,
+    SchemaParseException,
+)
+# Maximum size of a block without compression: as a file of 1 MB may hold a block of 1 GB, a limit bounds the memory.
+MAXIMUM_BLOCK = 128 << 20
+# The codecs whose blocks `_unpacked_size` measures. fastavro reads others where their packages are installed.
+_CODECS = ("null", "deflate", "bzip2", "xz")
+# Maximum characters of a text from the file in a message.
+SHOWN = 60
+# Deflate is at most this many times shorter than its content.
+_DEFLATE_RATIO = 1032
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """A value that could not be decoded.
+
+    Attributes:
+        written: the value as it was written.
+        error: why.
+    """
+
+    written: Any
+    error: str
+
+
+class Fields:
+    """The fields of a file's records, and the schemas by which some of them are read.
+
+    Args:
+        path: the file, for errors.
+        schema: the file's schema.
+
+    Raises:
+        UnreadableFile: it has no rows, or is one that a few bytes could abuse.
+    """
+
+    def __init__(self, path: str, schema: Any) -> None:
+        if not isinstance(schema, dict) or schema.get("type") != "record":
+            raise UnreadableFile(
+                "the file does not hold rows", where=path, expected="Avro records", received=str(schema)[:300]
+            )
+        self.path = path
+        self.width = _record_width(path, schema)
+        self._schema = schema
+        self._named = named_types(schema)
+        definitions = Definitions(self._named)
+        self.kinds = {field["name"]: definitions.of(field["type"]) for field in schema["fields"]}
+
+    @cached_property
+    def _physical(self) -> dict[str, Any]:
+        memo: dict[str, Any] = {}
+        return {field["name"]: physical(field["type"], self._named, memo) for field in self._schema["fields"]}
+
+    def record(self, decoded: Sequence[str] = (), count: int | None = None) -> dict[str, Any]:
+        """A schema of records, in which values are as they were written.
+
+        Args:
+            decoded: fields whose values have the types of the file's schema instead.
+            count: how many of the first fields it has; None for all.
+        """
+        chosen = dict.fromkeys(decoded)
+        kinds = [(name, self.kinds[name] if name in chosen else kind) for name, kind in self._physical.items()]
+        fields = [{"name": name, "type": kind} for name, kind in kinds[:count]]
+        return {"type": "record", "name": self._schema["name"], "fields": fields}
+
+    def nested(self, columns: Sequence[str]) -> list[str]:
+        """Those of some columns that fastavro decodes, as their values are of several types, or hold others."""
+        return [name for name in columns if not is_scalar(self.kinds[name])]
+
+    def rows(self, block: Any, columns: Sequence[str], first: int) -> list[dict[str, Any]]:
+        """The rows of a block: scalar values as they were written, others with the types of the schema, or Undecodable.
+
+        Args:
+            block: of fastavro's block_reader.
+            columns: the columns that are wanted; others are as they were written.
+            first: number of the block's first row.
+
+        Raises:
+            UnreadableFile: the rows are fewer or more than the block's number of them, or one has no end.
+        """
+        size = block.bytes_.getbuffer().nbytes
+        if not 0 <= block.num_records * self.width <= size:
+            raise UnreadableFile(
+                "a block has more rows than its bytes can hold",
+                where=self.path,
+                expected=f"at most {size // self.width:,} rows in {size:,} bytes",
+                received=f"{block.num_records:,}",
+            )
+        nested = self.nested(columns)
+        block.writer_schema = self.record(nested)
+        try:
+            rows = list(block)
+        except (*_BROKEN, EOFError):
+            return self._one_by_one(block, nested, first)
+        if block.bytes_.tell() != size:
+            raise UnreadableFile(
+                "a block has more bytes than its rows",
+                where=self.path,
+                expected=f"{len(rows):,} rows in {size:,} bytes",
+                received=f"{block.bytes_.tell():,} bytes of rows",
+            )
+        return rows
+
+    def _one_by_one(self, block: Any, nested: Sequence[str], first: int) -> list[dict[str, Any]]:
+        content = block.bytes_.getvalue()
+        rows = []
+        for begin, end in pairwise(self._ends(block, content, first)):
+            record = content[begin:end]
+            try:
+                rows.append(_decoded(block, record, self.record(nested)))
+            except (*_BROKEN, EOFError):
+                rows.append(self._with_faults(block, record, nested))
+        return rows
+
+    def _ends(self, block: Any, content: bytes, first: int) -> list[int]:
+        """Zero, and the end of each row in a block.
+
+        Raises:
+            UnreadableFile: a row has no end.
+        """
+        read = copy.copy(block)
+        read.bytes_, read.writer_schema = io.BytesIO(content), self.record()
+        rows = iter(read)
+        ends = [0]
+        for number in range(block.num_records):
+            try:
+                next(rows)
+            except (*_BROKEN, EOFError) as error:
+                column = self._broken_column(block, content[ends[-1] :])
+                raise UnreadableFile(
+                    "a value cannot be read, and so the rows after it cannot be found",
+                    where=f'{self.path}, row {first + number}, column "{column}"',
+                    received=str(error).splitlines()[0][:SHOWN] if str(error) else type(error).__name__,
+                    fix="Write the file again",
+                ) from error
+            ends.append(read.bytes_.tell())
+        return ends
+
+    def _broken_column(self, block: Any, content: bytes) -> str:
+        """The first column that cannot be read of a row that begins the content."""
+
+        def breaks(count: int) -> bool:
+            try:
+                _decoded(block, content, self.record(count=count))
+            except (*_BROKEN, EOFError):
+                return True
+            return False
+
+        names = list(self.kinds)
+        # The last one, if none of those before it breaks.
+        column: str = names[bisect_left(range(1, len(names)), True, key=breaks)]
+        return column
+
+    def _with_faults(self, block: Any, record: bytes, nested: Sequence[str]) -> dict[str, Any]:
+        row = _decoded(block, record, self.record())
+        for name in nested:
+            try:
+                row[name] = _decoded(block, record, self.record([name]))[name]
+            except (*_BROKEN, EOFError) as error:
+                row[name] = Undecodable(row[name], str(error) or type(error).__name__)
+        return row
+
+
+def _decoded(block: Any, content: bytes, schema: Any) -> dict[str, Any]:
+    """The row that begins the content."""
+    one = copy.copy(block)
+    one.bytes_, one.writer_schema, one.num_records = io.BytesIO(content), schema, 1
+    row: dict[str, Any] = next(iter(one))
+    return row
+
+
+@contextmanager
+def opened_blocks(path: str) -> Iterator[tuple[Any, Any]]:
+    """The file, and its blocks; text in them that is not UTF-8 has surrogates for its bytes.
+
+    Raises:
+        UnreadableFile: the file is damaged, or has another format.
+    """
+    with reading(path, "Avro"), storage.open_input(path) as file:
+        try:
+            blocks = fastavro.block_reader(file, handle_unicode_errors="surrogateescape")
+            if blocks.codec not in _CODECS:
+                raise UnreadableFile(
+                    "the compression of the file is not supported",
+                    where=path,
+                    expected=f"{', '.join(_CODECS[:-1])} or {_CODECS[-1]}",
+                    received=str(blocks.codec)[:SHOWN],
+                    fix="Write the file with one of these codecs",
+                )
+            yield file, blocks
+        except _BROKEN as error:
+            raise damaged(path, "Avro", error) from error
+
+
+def bounded(path: str, file: Any, blocks: Any) -> Iterator[Any]:
+    """The blocks, of which each is measured before it is decompressed.
+
+    Raises:
+        UnreadableFile: one is longer than MAXIMUM_BLOCK.
+    """
+    while True:
+        start = file.tell()
+        with suppress(*_BROKEN, OSError, EOFError, lzma.LZMAError):
+            # What is damaged is found and named when the block is read.
+            size = _unpacked_size(file, blocks.codec)
+            if size > MAXIMUM_BLOCK:
+                raise UnreadableFile(
+                    "a block is too long",
+                    where=f"{path}, byte {start}",
+                    expected=f"at most {MAXIMUM_BLOCK >> 20} MiB without compression",
+                )
+        file.seek(start)
+        block = next(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+def _unpacked_size(file: Any, codec: str) -> int:
+    """The size of the next block's content, or a little more than `MAXIMUM_BLOCK`; 0 if it is surely short."""
+    if codec == "null":
+        return 0
+    _rows, packed = _read_long(file), _read_long(file)
+    if codec == "deflate" and packed * _DEFLATE_RATIO <= MAXIMUM_BLOCK:
+        return 0
+    content = file.read(packed)
+    if codec == "deflate":
+        return len(zlib.decompressobj(-15).decompress(content, MAXIMUM_BLOCK + 1))
+    opened = bz2.open if codec == "bzip2" else lzma.open
+    with opened(io.BytesIO(content)) as stream:
+        unpacked: bytes = stream.read(MAXIMUM_BLOCK + 1)
+    return len(unpacked)
+
+
+def _read_long(file: Any) -> int:
+    """A number as Avro writes it: 7 bits per byte, the lowest first, zigzag."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte: int = file.read(1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1)
+    raise ValueError("a number of more than 10 bytes")
+
+
+def _record_width(path: str, schema: Any) -> int:
+    """The minimum size of a record in bytes, 1 or more."""
+    try:
+        width = minimum_width(schema)
+    except ValueError as error:
+        raise UnreadableFile("the file's schema is refused", where=path, received=str(error)) from error
+    if not width:
+        raise UnreadableFile(
+            "the file's records have no content", where=path, expected="a column that is not null", received="none"
+        )
+    return width

@@ -1,0 +1,1 @@
+"""Machines that the options of a platform may request."""

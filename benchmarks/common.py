@@ -93,7 +93,8 @@ def peer_environment(folder: Path, requirements: Path, python: str) -> Path:
     install = [str(interpreter), "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-requires-python"]
     for command in (
         [base, "-m", "venv", str(folder)],
-        [*install, *tools],
+        # pip refuses a call without a requirement.
+        *([[*install, *tools]] if tools else []),
         [*install, "--no-build-isolation", "--requirement", str(requirements)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)

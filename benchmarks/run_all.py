@@ -120,8 +120,10 @@ def _section(result: Mapping[str, Any]) -> str:
         f" {machine['memory']}, {machine['system']}, Python {machine['python']}."
     )
     lines = [f"## {result['benchmark']}", "", measured_on]
-    if result["details"].get("missing"):
-        lines += ["", f"**{result['details']['missing'].splitlines()[0]}**"]
+    missing = result["details"].get("missing")
+    # Benchmarks of several peers have a table of those that are missing.
+    if missing and isinstance(missing, str):
+        lines += ["", f"**{missing.splitlines()[0]}**"]
     for table in result["tables"]:
         lines += ["", f"**{table['title']}**", ""]
         lines += ["| " + " | ".join(table["header"]) + " |", "|---|" + "---:|" * (len(table["header"]) - 1)]

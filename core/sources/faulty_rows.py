@@ -13,8 +13,21 @@ from headrace.core.artifacts.quarantine import Fault, QuarantinedRow
 from headrace.core.sources.source import file_name
 from headrace.core.values.columns import json_value
 
+# Maximum characters of a value in a message.
+SHOWN = 60
+
 # A column of a batch, and the faults of its rows by their index.
 CheckedColumn = tuple[pa.Array, Mapping[int, Fault]]
+
+
+def not_utf8(name: str, value: bytes) -> Fault:
+    """The fault of a row with a text that is not UTF-8.
+
+    Args:
+        name: of the column.
+        value: the text's bytes.
+    """
+    return Fault(name, "not_utf8", f"{name} is not UTF-8: {ascii(value)[:SHOWN]}")
 
 
 def split_batch(

@@ -25,6 +25,7 @@ from fastavro.schema import SchemaParseException
 from headrace.core import storage
 from headrace.core.errors import UnreadableFile
 from headrace.core.sources.avro.schema import Definitions, is_scalar, minimum_width, named_types, physical
+from headrace.core.sources.faulty_rows import SHOWN
 from headrace.core.sources.open_file import damaged, reading
 
 # Exceptions of fastavro for a damaged block, in addition to those for any file.
@@ -45,8 +46,8 @@ _BROKEN = (
 MAXIMUM_BLOCK = 128 << 20
 # The codecs whose blocks `_unpacked_size` measures. fastavro reads others where their packages are installed.
 _CODECS = ("null", "deflate", "bzip2", "xz")
-# Maximum characters of a text from the file in a message.
-SHOWN = 60
+# Rows of a block that are decoded together: a block of few bytes may hold millions.
+_ROWS_AT_ONCE = 10_000
 # Deflate is at most this many times shorter than its content.
 _DEFLATE_RATIO = 1032
 
@@ -108,8 +109,9 @@ class Fields:
         """Those of some columns that fastavro decodes, as their values are of several types, or hold others."""
         return [name for name in columns if not is_scalar(self.kinds[name])]
 
-    def rows(self, block: Any, columns: Sequence[str], first: int) -> list[dict[str, Any]]:
-        """The rows of a block: scalar values as they were written, others with the types of the schema, or Undecodable.
+    def rows(self, block: Any, columns: Sequence[str], first: int) -> Iterator[list[dict[str, Any]]]:
+        """Yields the rows of a block in parts: scalar values as they were written, others with the types of the schema,
+        or Undecodable.
 
         Args:
             block: of fastavro's block_reader.
@@ -128,53 +130,57 @@ class Fields:
                 received=f"{block.num_records:,}",
             )
         nested = self.nested(columns)
-        block.writer_schema = self.record(nested)
-        try:
-            rows = list(block)
-        except (*_BROKEN, EOFError):
-            return self._one_by_one(block, nested, first)
-        if block.bytes_.tell() != size:
+        schema = self.record(nested)
+        end = 0
+        for number in range(0, block.num_records, _ROWS_AT_ONCE):
+            count = min(_ROWS_AT_ONCE, block.num_records - number)
+            try:
+                rows = list(_part(block, end, count, schema))
+                end = block.bytes_.tell()
+            except (*_BROKEN, EOFError):
+                ends = self._ends(block, end, count, first + number)
+                rows, end = self._one_by_one(block, ends, nested), ends[-1]
+            yield rows
+        if end != size:
             raise UnreadableFile(
                 "a block has more bytes than its rows",
                 where=self.path,
-                expected=f"{len(rows):,} rows in {size:,} bytes",
-                received=f"{block.bytes_.tell():,} bytes of rows",
+                expected=f"{block.num_records:,} rows in {size:,} bytes",
+                received=f"{end:,} bytes of rows",
             )
-        return rows
 
-    def _one_by_one(self, block: Any, nested: Sequence[str], first: int) -> list[dict[str, Any]]:
-        content = block.bytes_.getvalue()
+    def _one_by_one(self, block: Any, ends: Sequence[int], nested: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows between some ends."""
+        schema = self.record(nested)
         rows = []
-        for begin, end in pairwise(self._ends(block, content, first)):
-            record = content[begin:end]
+        for begin, end in pairwise(ends):
+            record = bytes(block.bytes_.getbuffer()[begin:end])
             try:
-                rows.append(_decoded(block, record, self.record(nested)))
+                rows.append(_decoded(block, record, schema))
             except (*_BROKEN, EOFError):
                 rows.append(self._with_faults(block, record, nested))
         return rows
 
-    def _ends(self, block: Any, content: bytes, first: int) -> list[int]:
-        """Zero, and the end of each row in a block.
+    def _ends(self, block: Any, begin: int, count: int, first: int) -> list[int]:
+        """The begin of a row in a block, and the ends of it and the rows after it, `count` in all.
 
         Raises:
             UnreadableFile: a row has no end.
         """
-        read = copy.copy(block)
-        read.bytes_, read.writer_schema = io.BytesIO(content), self.record()
-        rows = iter(read)
-        ends = [0]
-        for number in range(block.num_records):
+        rows = iter(_part(block, begin, count, self.record()))
+        ends = [begin]
+        for number in range(count):
             try:
                 next(rows)
             except (*_BROKEN, EOFError) as error:
-                column = self._broken_column(block, content[ends[-1] :])
+                column = self._broken_column(block, bytes(block.bytes_.getbuffer()[ends[-1] :]))
                 raise UnreadableFile(
                     "a value cannot be read, and so the rows after it cannot be found",
                     where=f'{self.path}, row {first + number}, column "{column}"',
                     received=str(error).splitlines()[0][:SHOWN] if str(error) else type(error).__name__,
                     fix="Write the file again",
                 ) from error
-            ends.append(read.bytes_.tell())
+            ends.append(block.bytes_.tell())
         return ends
 
     def _broken_column(self, block: Any, content: bytes) -> str:
@@ -200,6 +206,14 @@ class Fields:
             except (*_BROKEN, EOFError) as error:
                 row[name] = Undecodable(row[name], str(error) or type(error).__name__)
         return row
+
+
+def _part(block: Any, begin: int, count: int, schema: Any) -> Any:
+    """The rows of a block from a byte on, which are read from the same bytes."""
+    part = copy.copy(block)
+    part.bytes_.seek(begin)
+    part.writer_schema, part.num_records = schema, count
+    return part
 
 
 def _decoded(block: Any, content: bytes, schema: Any) -> dict[str, Any]:

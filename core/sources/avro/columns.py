@@ -16,13 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.core.artifacts.quarantine import Fault, Reason
-from headrace.core.sources.avro.blocks import SHOWN, Undecodable
+from headrace.core.sources.avro.blocks import Undecodable
 from headrace.core.sources.avro.schema import base_of, form_of, is_narrow, is_scalar, logical_of, type_of
+from headrace.core.sources.faulty_rows import SHOWN, CheckedColumn, not_utf8
 from headrace.core.values.columns import mask_of, texts
 from headrace.core.values.mixed import is_mixed, member, mixed_array
 from headrace.core.values.scalars import text_of
-
-Column = tuple[pa.Array, dict[int, Fault]]
 
 # Python and the texts of times have the years 1 to 9999: days and seconds from 1970 on.
 _DAYS = (-719_162, 2_932_896)
@@ -33,7 +32,7 @@ _EXACT = Context(prec=80)
 _NO_VALUE = (pa.ArrowException, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
-def column_of(name: str, kind: Any, values: Sequence[Any]) -> Column:
+def column_of(name: str, kind: Any, values: Sequence[Any]) -> CheckedColumn:
     """A column, and the faults of its rows by their index, whose values are null in it.
 
     Args:
@@ -64,7 +63,7 @@ def column_of(name: str, kind: Any, values: Sequence[Any]) -> Column:
     if form == "string":
         text, bad = texts(pa.array(values, pa.binary()))
         rows = bad.nonzero()[0].tolist() if bad.any() else []
-        return text, {row: _not_utf8(name, values[row]) for row in rows}
+        return text, {row: not_utf8(name, _bytes_of(values[row])) for row in rows}
     return pa.array(values, target), {}
 
 
@@ -72,10 +71,8 @@ def shown(value: Any) -> Any:
     """A value as quarantine holds it."""
     if isinstance(value, Undecodable):
         return shown(value.written)
-    if isinstance(value, str):
-        value = value.encode("utf-8", "surrogateescape")
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
+    if isinstance(value, str | bytes):
+        return _bytes_of(value).decode(errors="backslashreplace")
     return value if value is None or isinstance(value, bool | int) else str(value)
 
 
@@ -83,12 +80,14 @@ def _fault(name: str, reason: Reason, expected: str, value: Any) -> Fault:
     return Fault(name, reason, f"{name} is not {expected}: {str(shown(value))[:SHOWN]}")
 
 
-def _not_utf8(name: str, value: Any) -> Fault:
-    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-    return Fault(name, "not_utf8", f"{name} is not UTF-8: {ascii(raw)[:SHOWN]}")
+def _bytes_of(text: str | bytes) -> bytes:
+    """The bytes of a text, of which fastavro has surrogates where they are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
-def _integers(name: str, values: Sequence[Any], bounds: tuple[int, int], reason: Reason, expected: str) -> Column:
+def _integers(
+    name: str, values: Sequence[Any], bounds: tuple[int, int], reason: Reason, expected: str
+) -> CheckedColumn:
     """Integers of 64 bits, null outside the bounds, which are included."""
     found = pa.array(values, pa.int64())
     outside = pc.or_(pc.less(found, bounds[0]), pc.greater(found, bounds[1]))
@@ -98,7 +97,7 @@ def _integers(name: str, values: Sequence[Any], bounds: tuple[int, int], reason:
     return pc.if_else(outside, None, found), {row: _fault(name, reason, expected, values[row]) for row in rows}
 
 
-def _decimals(name: str, kind: Mapping[str, Any], values: Sequence[Any]) -> Column:
+def _decimals(name: str, kind: Mapping[str, Any], values: Sequence[Any]) -> CheckedColumn:
     target = type_of(kind)
     limit = 10**target.precision
 
@@ -130,7 +129,7 @@ def _converted(
     expected: str,
     reason: Reason = "malformed_row",
     show: Callable[[Any], Any] = shown,
-) -> Column:
+) -> CheckedColumn:
     found: list[Any] = []
     faults: dict[int, Fault] = {}
     for row, value in enumerate(values):
@@ -142,7 +141,7 @@ def _converted(
     return pa.array(found, target), faults
 
 
-def _nested(name: str, kind: Any, values: Sequence[Any]) -> Column:
+def _nested(name: str, kind: Any, values: Sequence[Any]) -> CheckedColumn:
     """A column of values that fastavro decoded: lists, records, maps, and unions of several types."""
     if not any(isinstance(value, Undecodable) for value in values):
         try:
@@ -165,7 +164,7 @@ def _fault_of(name: str, kind: Any, value: Any) -> Fault | None:
     try:
         _decoded(kind, [value])
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        return _not_utf8(name, error.object)
+        return not_utf8(name, _bytes_of(error.object))
     except _NO_VALUE as error:
         return Fault(name, "malformed_row", f"{name} is not a value of its type: {str(error)[:SHOWN]}")
     return None

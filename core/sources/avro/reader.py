@@ -40,12 +40,13 @@ class AvroSource:
             waiting: list[Mapping[str, Any]] = []
             end = 0
             for block in bounded(path, file, blocks):
-                waiting.extend(fields.rows(block, columns, first + len(waiting)))
+                for rows in fields.rows(block, columns, first + len(waiting)):
+                    waiting.extend(rows)
+                    while len(waiting) >= batch_rows:
+                        yield _batch(path, waiting[:batch_rows], columns, fields, first)
+                        del waiting[:batch_rows]
+                        first += batch_rows
                 end = block.offset + block.size
-                while len(waiting) >= batch_rows:
-                    yield _batch(path, waiting[:batch_rows], columns, fields, first)
-                    del waiting[:batch_rows]
-                    first += batch_rows
             # A block that is truncated within its first bytes looks like the end of the file.
             if end and end != file.seek(0, 2):
                 raise UnreadableFile("the file ends within a block", where=path, received=f"the block at byte {end}")

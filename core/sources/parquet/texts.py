@@ -7,12 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.core.artifacts.quarantine import Fault
-from headrace.core.sources.faulty_rows import CheckedColumn
+from headrace.core.sources.faulty_rows import CheckedColumn, not_utf8
 from headrace.core.values.columns import Mask, is_text, logical, nulls_of, texts
-
-# Maximum characters of a value in a message.
-_SHOWN = 60
 
 
 def checked(name: str, column: pa.Array) -> CheckedColumn:
@@ -31,12 +27,12 @@ def checked(name: str, column: pa.Array) -> CheckedColumn:
         codes = pc.if_else(pc.is_null(column.indices), 0, column.indices)
         rows = bad[codes.to_numpy(zero_copy_only=False)] & ~nulls_of(column.indices)
         kept = pa.DictionaryArray.from_arrays(column.indices, words.fill_null(""))
-        return kept, {row: _fault(name, _bytes(column.dictionary, column.indices[row].as_py())) for row in _at(rows)}
+        return kept, {row: not_utf8(name, _bytes(column.dictionary, column.indices[row].as_py())) for row in _at(rows)}
     if is_text(column.type):
         # An extension's texts, and views, are checked in their plain form.
         plain = logical(column)
         words, bad = _texts(plain)
-        return words, {} if bad is None else {row: _fault(name, _bytes(plain, row)) for row in _at(bad)}
+        return words, {} if bad is None else {row: not_utf8(name, _bytes(plain, row)) for row in _at(bad)}
     plain = column if pa.types.is_dictionary(column.type) else logical(column)
     if not _holds_text(plain.type) or _is_valid(plain):
         return plain, {}
@@ -45,7 +41,7 @@ def checked(name: str, column: pa.Array) -> CheckedColumn:
         try:
             plain[row].as_py()
         except UnicodeDecodeError as error:
-            faults[row] = _fault(name, error.object)
+            faults[row] = not_utf8(name, error.object)
     return plain, faults
 
 
@@ -54,10 +50,6 @@ def written(column: pa.Array, row: int) -> Any:
     if pa.types.is_dictionary(column.type):
         return written(column.dictionary, column.indices[row].as_py())
     return _bytes(logical(column), row).decode(errors="backslashreplace") if is_text(column.type) else None
-
-
-def _fault(name: str, value: bytes) -> Fault:
-    return Fault(name, "not_utf8", f"{name} is not UTF-8: {ascii(value)[:_SHOWN]}")
 
 
 def _at(mask: Mask) -> list[int]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from support.avro_files import avro_file, long, read, text
+from support.peak_memory import bounded_memory
 
 from headrace.core.errors import UnreadableFile
+from headrace.core.sources.avro.reader import AvroSource
 from headrace.core.sources.avro.schema import Definitions, named_types, physical
 
 WIDE = [("id", "string"), ("city", ["null", "string"]), ("n", "long"), ("t", {"type": "array", "items": "string"})]
@@ -55,3 +57,33 @@ def test_types_within_lists_of_types_are_bounded() -> None:
     assert written["fields"][1]["type"]["items"] is not kind
     left = str(Definitions(named_types(kind)).of(kind))
     assert 10_000 < len(left) < 2_000_000
+
+
+def test_a_short_block_of_many_rows_is_read_in_parts(tmp_path: Path) -> None:
+    rows = 3_000_000
+    (tmp_path / "a.avro").write_bytes(avro_file([("n", "long")], [b"\0"] * rows))
+    seen = 0
+    with bounded_memory(200 << 20):
+        for batch, numbers, _ in AvroSource().read(str(tmp_path / "a.avro"), ["n"], 1000):
+            assert numbers.tolist() == list(range(seen + 1, seen + batch.num_rows + 1))
+            seen += batch.num_rows
+    assert seen == rows
+
+
+COLORS = [("n", "long"), ("c", {"type": "array", "items": {"type": "enum", "name": "color", "symbols": ["red"]}})]
+COLOR, NO_COLOR = (long(1) + long(1) + long(symbol) + long(0) for symbol in (0, 5))
+
+
+def test_a_value_in_a_later_part_of_a_block_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(avro_file(COLORS, [COLOR] * 20_004 + [NO_COLOR] + [COLOR] * 15_000))
+    table, numbers, refused = read(tmp_path / "a.avro", ["n", "c"])
+    assert numbers == [number for number in range(1, 35_006) if number != 20_005]
+    assert [(row.row, row.fault.column) for row in refused] == [(20_005, "c")]
+    assert table.column("c").to_pylist() == [["red"]] * 35_004
+
+
+def test_a_row_without_an_end_in_a_later_part_of_a_block_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(avro_file(COLORS, [COLOR] * 20_004 + [long(1) + long(9) + b"\xff"]))
+    with pytest.raises(UnreadableFile, match="a value cannot be read") as caught:
+        read(tmp_path / "a.avro", ["n", "c"])
+    assert caught.value.where == f'{tmp_path / "a.avro"}, row 20005, column "c"'

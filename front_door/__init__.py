@@ -62,33 +62,15 @@ __all__ = [
 ]
 
 # Everything is imported at its first use: the command imports this package before it can handle a signal.
-_MODULES = {
-    "headrace.core.errors": ("GateRefused", "HeadraceError", "PlatformError", "UserError"),
-    "headrace.core.problem": (
-        "Categorical",
-        "Choice",
-        "Costs",
-        "Crossed",
-        "Drift",
-        "Gate",
-        "Monitor",
-        "Numeric",
-        "Problem",
-        "Range",
-        "Serving",
-        "Splits",
-        "Training",
-        "Tuning",
-    ),
-    "headrace.pipelines.notebook": ("run", "run_batch_scoring", "run_tuned"),
-    "headrace.pipelines.run_result": ("Run",),
+_PROBLEM = "headrace.core.problem"
+_OTHERS = {
+    **dict.fromkeys(("GateRefused", "HeadraceError", "PlatformError", "UserError"), "headrace.core.errors"),
+    **dict.fromkeys(("run", "run_batch_scoring", "run_tuned"), "headrace.pipelines.notebook"),
+    "Run": "headrace.pipelines.run_result",
 }
-_LAZY = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
     if name in ("components", "core", "pipelines"):
         return importlib.import_module(f"{__name__}.{name}")
     if name == "__version__":
@@ -96,6 +78,8 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata
 
         return metadata.version("headrace")
+    if name in __all__:
+        return getattr(importlib.import_module(_OTHERS.get(name, _PROBLEM)), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

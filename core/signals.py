@@ -50,8 +50,11 @@ def end_at_sigterm() -> None:
     """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
-        os.write(2, f"headrace: {Terminated.by(number).text}\n".encode())
-        os._exit(Terminated.exit_status)
+        try:
+            os.write(2, f"headrace: {Terminated.by(number).text}\n".encode())
+        finally:
+            # Also where nobody reads stderr any more.
+            os._exit(Terminated.exit_status)
 
     signal.signal(signal.SIGTERM, end)
 

@@ -17,7 +17,7 @@ from headrace.components.ingest.catalog import Catalog, SpanVersion
 from headrace.components.ingest.config import IngestConfig
 from headrace.components.ingest.spans import BaselineStatistics, SpanMaker
 from headrace.components.ingest.window import Verdict
-from headrace.components.ingest.window_examples import write_window
+from headrace.components.ingest.window_examples import remove_window, write_window
 from headrace.core.artifacts.examples import Manifest
 from headrace.core.artifacts.missing import is_there
 from headrace.core.artifacts.set_aside import quarantine_of
@@ -100,7 +100,8 @@ def ingest(
     """Adds arrivals to the spans, and writes the Examples of the window.
 
     For each span, the window uses the version that was announced last and is neither quarantined nor withdrawn. If the
-    Problem's declaration changed, the spans of the window are preprocessed again from their data, once.
+    Problem's declaration changed, the spans of the window are preprocessed again from their data, once. If no span is
+    left, an earlier window at the output is removed: it has rows that must not be trained on any more.
 
     Args:
         file: the Problem file.
@@ -141,6 +142,8 @@ def ingest(
         scale = catalog.scale(problem.schema_digest) or {}
         window = write_window(problem, folder, versions, config.output, catalog.uri, float(config.half_life), scale)
         report(f"window of {counted(len(versions), 'span')}, {counted(window.rows_out, 'Example')}")
+    else:
+        remove_window(config.output)
     return _result(folder, book, arrived, withdrawn, versions, window)
 
 

@@ -16,6 +16,7 @@ from headrace.components.preprocess.complete import check_splits
 from headrace.core import storage
 from headrace.core.artifacts.examples import Manifest, NewestSpan, Schema, Split
 from headrace.core.artifacts.kinds import EXAMPLES
+from headrace.core.artifacts.missing import is_there
 from headrace.core.problem import Problem
 from headrace.core.statistics.weighted import WeightedLabel
 from headrace.core.steps.step import identity
@@ -86,6 +87,18 @@ def write_window(
         storage.write_json(str(temporary / "statistics.json"), statistics)
         merged.write(str(temporary))
     return merged
+
+
+def remove_window(output: str) -> None:
+    """Leaves an empty folder where a window was; anything else stays.
+
+    Raises:
+        UsageError: the output cannot be written, or contains something else.
+        PlatformError: the disk or the service failed.
+    """
+    if is_there("Examples", output):
+        with publishing(output, EXAMPLES):
+            pass
 
 
 def _weighted(label: str, versions: Sequence[SpanVersion], weights: Mapping[str, float]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _lines(result: IngestResult, span: str, output: str) -> list[str]:
     if span and not result.others and span not in result.added:
         lines.append(f"span {span} is not in the window: it has no rows, or is older than the window")
     if not result.identity:
-        return [*lines, "no span is left, and no window was written"]
+        return [*lines, f"no span is left, so there is no window: {output}"]
     names = f"{counted(len(result.spans), 'span')} ({listed(result.spans)})"
     rows = f"{counted(result.rows_in, 'row')} in = {result.rows_out:,} out + {result.rows_quarantined:,} quarantined"
     return [*lines, f"window of {names}, {rows}: {output}"]

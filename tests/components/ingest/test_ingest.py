@@ -271,7 +271,10 @@ def test_withdrawn_spans(tmp_path: Path) -> None:
     assert (result.trainable, result.spans, result.others) == (False, (day(0), day(1)), {third.version: "withdrawn"})
     assert not (tmp_path / "root" / "spans" / "days" / day(2)).exists()
     assert days.ingest().spans == (day(0), day(1), day(2))
+    # Nothing is left to train on, and nobody trains on what was there before.
+    assert days.window()
     assert days.ingest(withdrawn=(day(0), day(1), day(2))).spans == ()
+    assert not days.window()
     with pytest.raises(UsageError, match="the withdrawn span is not known"):
         days.ingest(withdrawn=(day(3),))
 

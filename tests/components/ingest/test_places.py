@@ -53,6 +53,10 @@ def test_spans_and_windows_in_a_bucket(store: str, tmp_path: Path) -> None:
     assert all(copy.exists() for copy in copies)
     del newest
     assert not any(copy.exists() for copy in copies)
+    # No span is left: the window goes, the spans stay.
+    assert there.ingest(withdrawn=tuple(map(day, range(4))), last_spans=2).spans == ()
+    assert not storage.files_below(there.output)
+    assert there.ingest(last_spans=2).spans == (day(1), day(2))
 
 
 _KILLED = """

@@ -49,7 +49,13 @@ def check_damaged_files(damaged: Sequence[DataError], files: int, budget: float,
     ) from damaged[0]
 
 
-def left_out(names: Sequence[str]) -> str:
-    """The warning for one or more damaged files that are quarantined as a whole."""
-    rows = "its rows are all" if len(names) == 1 else "their rows are all"
-    return f"warning: {counted(len(names), 'file')} cannot be read, and {rows} left out: {listed(names)}"
+def left_out(reasons: Mapping[str, str]) -> str:
+    """The warning for one or more damaged files that are quarantined as a whole.
+
+    Args:
+        reasons: the errors' paragraphs, by the names of the files.
+    """
+    one = len(reasons) == 1
+    rows, first = ("its rows are all", "") if one else ("their rows are all", "The first error: ")
+    files = f"{counted(len(reasons), 'file')} cannot be read, and {rows} left out: {listed(list(reasons))}"
+    return f"warning: {files}. {first}{next(iter(reasons.values()))}"

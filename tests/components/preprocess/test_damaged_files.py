@@ -116,8 +116,10 @@ def test_one_of_a_few_files_is_out_whole_and_a_warning_names_it(tmp_path: Path, 
 
     result = preprocess(PROBLEM_FILE, config, report)
     assert result.rows_in == 2 * ROWS
-    assert [file.file for file in Manifest.read(str(tmp_path / "out")).files_quarantined] == ["births-01.parquet"]
-    warning = "warning: 1 file cannot be read, and its rows are all left out: births-01.parquet"
+    (left,) = Manifest.read(str(tmp_path / "out")).files_quarantined
+    assert left.file == "births-01.parquet"
+    assert left.message.startswith(f"{paths[1]}: ")
+    warning = f"warning: 1 file cannot be read, and its rows are all left out: births-01.parquet. {left.message}"
     assert said.count((warning, True)) == 1
 
     paths[0].write_bytes(b"PAR1")

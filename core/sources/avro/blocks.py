@@ -48,6 +48,8 @@ MAXIMUM_BLOCK = 128 << 20
 _CODECS = ("null", "deflate", "bzip2", "xz")
 # Rows of a block that are decoded together: a block of few bytes may hold millions.
 _ROWS_AT_ONCE = 10_000
+# Maximum size of a row, and of the rows that are decoded together: a list of numbers takes 40 times its bytes.
+MAXIMUM_ROW = 16 << 20
 # Deflate is at most this many times shorter than its content.
 _DEFLATE_RATIO = 1032
 
@@ -109,9 +111,9 @@ class Fields:
         """Those of some columns that fastavro decodes, as their values are of several types, or hold others."""
         return [name for name in columns if not is_scalar(self.kinds[name])]
 
-    def rows(self, block: Any, columns: Sequence[str], first: int) -> Iterator[list[dict[str, Any]]]:
-        """Yields the rows of a block in parts: scalar values as they were written, others with the types of the schema,
-        or Undecodable.
+    def rows(self, block: Any, columns: Sequence[str], first: int) -> Iterator[tuple[list[dict[str, Any]], int]]:
+        """Yields the rows of a block in parts, and how many bytes each part has: scalar values as they were written,
+        others with the types of the schema, or Undecodable.
 
         Args:
             block: of fastavro's block_reader.
@@ -131,16 +133,20 @@ class Fields:
             )
         nested = self.nested(columns)
         schema = self.record(nested)
-        end = 0
-        for number in range(0, block.num_records, _ROWS_AT_ONCE):
-            count = min(_ROWS_AT_ONCE, block.num_records - number)
+        number = end = 0
+        while number < block.num_records:
+            begin = end
+            part = _Part(block, begin, min(_ROWS_AT_ONCE, block.num_records - number), schema)
             try:
-                rows = list(_part(block, end, count, schema))
-                end = block.bytes_.tell()
+                rows = list(part.rows())
+                end = part.end
             except (*_BROKEN, EOFError):
-                ends = self._ends(block, end, count, first + number)
+                ends = self._ends(block, begin, part.count, first + number)
                 rows, end = self._one_by_one(block, ends, nested), ends[-1]
-            yield rows
+            number += len(rows)
+            yield rows, end - begin
+            # Not in memory beside the next ones.
+            del rows
         if end != size:
             raise UnreadableFile(
                 "a block has more bytes than its rows",
@@ -162,25 +168,26 @@ class Fields:
         return rows
 
     def _ends(self, block: Any, begin: int, count: int, first: int) -> list[int]:
-        """The begin of a row in a block, and the ends of it and the rows after it, `count` in all.
+        """The begin of a row in a block, and the ends of it and the rows after it, at most `count`.
 
         Raises:
             UnreadableFile: a row has no end.
         """
-        rows = iter(_part(block, begin, count, self.record()))
+        part = _Part(block, begin, count, self.record())
         ends = [begin]
-        for number in range(count):
-            try:
-                next(rows)
-            except (*_BROKEN, EOFError) as error:
-                column = self._broken_column(block, bytes(block.bytes_.getbuffer()[ends[-1] :]))
-                raise UnreadableFile(
-                    "a value cannot be read, and so the rows after it cannot be found",
-                    where=f'{self.path}, row {first + number}, column "{column}"',
-                    received=str(error).splitlines()[0][:SHOWN] if str(error) else type(error).__name__,
-                    fix="Write the file again",
-                ) from error
-            ends.append(block.bytes_.tell())
+        try:
+            for _ in part.rows():
+                ends.append(part.end)  # noqa: PERF401 - those before an error stay
+        except (*_BROKEN, EOFError) as error:
+            content = block.bytes_.getbuffer()[ends[-1] :]
+            column = self._broken_column(block, bytes(content[:MAXIMUM_ROW]))
+            raise UnreadableFile(
+                "a value cannot be read, and so the rows after it cannot be found",
+                where=f'{self.path}, row {first + len(ends) - 1}, column "{column}"',
+                expected=f"a row of at most {MAXIMUM_ROW >> 20} MiB" if len(content) > MAXIMUM_ROW else None,
+                received=str(error).splitlines()[0][:SHOWN] if str(error) else type(error).__name__,
+                fix="Write the file again",
+            ) from error
         return ends
 
     def _broken_column(self, block: Any, content: bytes) -> str:
@@ -208,12 +215,41 @@ class Fields:
         return row
 
 
-def _part(block: Any, begin: int, count: int, schema: Any) -> Any:
-    """The rows of a block from a byte on, which are read from the same bytes."""
-    part = copy.copy(block)
-    part.bytes_.seek(begin)
-    part.writer_schema, part.num_records = schema, count
-    return part
+class _Part:
+    """Some rows of a block, from a byte on.
+
+    Args:
+        block: of fastavro's block_reader.
+        begin: the first byte.
+        count: maximum number of rows.
+        schema: of the rows.
+    """
+
+    def __init__(self, block: Any, begin: int, count: int, schema: Any) -> None:
+        self.count = count
+        self._begin, self._base = begin, 0
+        self._block = copy.copy(block)
+        self._block.writer_schema, self._block.num_records = schema, count
+        content = block.bytes_.getbuffer()
+        if len(content) > 2 * MAXIMUM_ROW:
+            # The rows end after MAXIMUM_ROW, so that only a longer one is cut.
+            self._block.bytes_ = io.BytesIO(content[begin : begin + 2 * MAXIMUM_ROW])
+            self._base = begin
+        else:
+            self._block.bytes_.seek(begin)
+
+    @property
+    def end(self) -> int:
+        """The byte after the last row so far."""
+        at: int = self._base + self._block.bytes_.tell()
+        return at
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields the rows, up to MAXIMUM_ROW bytes of them."""
+        for row in self._block:
+            yield row
+            if self.end - self._begin > MAXIMUM_ROW:
+                return
 
 
 def _decoded(block: Any, content: bytes, schema: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
-from headrace.core.sources.avro.blocks import Fields, bounded, opened_blocks
+from headrace.core.sources.avro.blocks import MAXIMUM_ROW, Fields, bounded, opened_blocks
 from headrace.core.sources.avro.columns import column_of, shown
 from headrace.core.sources.avro.schema import type_of
 from headrace.core.sources.faulty_rows import split_batch
@@ -38,14 +38,20 @@ class AvroSource:
         with opened_blocks(path) as (file, blocks):
             fields = Fields(path, blocks.writer_schema)
             waiting: list[Mapping[str, Any]] = []
-            end = 0
+            end = held = 0
             for block in bounded(path, file, blocks):
-                for rows in fields.rows(block, columns, first + len(waiting)):
+                for rows, size in fields.rows(block, columns, first + len(waiting)):
                     waiting.extend(rows)
-                    while len(waiting) >= batch_rows:
-                        yield _batch(path, waiting[:batch_rows], columns, fields, first)
-                        del waiting[:batch_rows]
-                        first += batch_rows
+                    del rows
+                    held += size
+                    # A few long rows are a batch, too.
+                    while len(waiting) >= batch_rows or (waiting and held > MAXIMUM_ROW):
+                        count = min(batch_rows, len(waiting))
+                        yield _batch(path, waiting[:count], columns, fields, first)
+                        del waiting[:count]
+                        first += count
+                    if not waiting:
+                        held = 0
                 end = block.offset + block.size
             # A block that is truncated within its first bytes looks like the end of the file.
             if end and end != file.seek(0, 2):

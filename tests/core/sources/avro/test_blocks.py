@@ -10,6 +10,7 @@ from support.avro_files import avro_file, long, read, text
 from support.peak_memory import bounded_memory
 
 from headrace.core.errors import UnreadableFile
+from headrace.core.sources.avro import blocks, reader
 from headrace.core.sources.avro.reader import AvroSource
 from headrace.core.sources.avro.schema import Definitions, named_types, physical
 
@@ -87,3 +88,44 @@ def test_a_row_without_an_end_in_a_later_part_of_a_block_is_named(tmp_path: Path
     with pytest.raises(UnreadableFile, match="a value cannot be read") as caught:
         read(tmp_path / "a.avro", ["n", "c"])
     assert caught.value.where == f'{tmp_path / "a.avro"}, row 20005, column "c"'
+
+
+LISTS = [("n", "long"), ("t", {"type": "array", "items": "long"})]
+
+
+def numbers_row(n: int, count: int) -> bytes:
+    """A row with a list of zeros, of a byte each."""
+    return long(n) + long(count) + b"\0" * count + long(0)
+
+
+@pytest.fixture
+def a_row_has_1_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that takes a moment to reach."""
+    for module in (blocks, reader):
+        monkeypatch.setattr(module, "MAXIMUM_ROW", 1 << 20)
+
+
+@pytest.mark.usefixtures("a_row_has_1_mib")
+@pytest.mark.parametrize("columns", [["n"], ["n", "t"]])
+def test_a_long_block_of_long_rows_is_read_in_parts(tmp_path: Path, columns: list[str]) -> None:
+    count, items = 30, 200_000
+    (tmp_path / "a.avro").write_bytes(avro_file(LISTS, [numbers_row(number, items) for number in range(count)]))
+    found, lengths = list[int](), list[int]()
+    # All of the lists take 48 MB in Python, and as much in Arrow.
+    with bounded_memory(60 << 20):
+        for batch, numbers, refused in AvroSource().read(str(tmp_path / "a.avro"), columns, 100):
+            assert numbers.tolist() == [number + 1 for number in batch.column("n").to_pylist()]
+            assert not refused
+            found += batch.column("n").to_pylist()
+            lengths += [len(each) for each in batch.column("t")] if "t" in columns else []
+    assert found == list(range(count))
+    assert lengths == [items] * count * ("t" in columns)
+
+
+@pytest.mark.usefixtures("a_row_has_1_mib")
+def test_a_row_that_is_too_long_is_refused_before_it_takes_its_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.avro").write_bytes(avro_file(LISTS, [numbers_row(7, 1)] * 3 + [numbers_row(0, 12 << 20)]))
+    # Its list takes 100 MB in Python.
+    with bounded_memory(60 << 20), pytest.raises(UnreadableFile, match="a row of at most 1 MiB") as caught:
+        list(AvroSource().read(str(tmp_path / "a.avro"), ["n"], 100))
+    assert caught.value.where == f'{tmp_path / "a.avro"}, row 4, column "t"'

@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.components.announce.destinations import check_destination
 from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.local.endpoint import EndpointFolder
 from headrace.core import storage
 from headrace.core.errors import UsageError
 from headrace.core.problem import copies, places
@@ -67,8 +68,11 @@ def initialize(
         check_writable(root)
         options["machine"] = mark_of(root, name)
     registry, endpoint = _places(root, name, platform, place)
+    canary: CanarySettings | None = options.get("canary")
     if place is not None:
-        options["traffic_log"], options["request_log"] = _logs(place, options.get("canary"))
+        options["traffic_log"], options["request_log"] = _logs(place, canary)
+    elif canary is not None and canary.needs_replay:
+        _check_log_share(endpoint, options.get("log_share"))
     settings = DynamicSettings(
         name=name,
         problem=places.template(root),
@@ -160,6 +164,21 @@ def _logs(place: PlatformLocation, canary: CanarySettings | None) -> tuple[str, 
             "maximum_differing at their defaults",
         )
     return str(endpoint.traffic_log), str(endpoint.request_log)
+
+
+def _check_log_share(endpoint: str, log_share: float | None) -> None:
+    """Refuses a canary that is decided by replayed requests where the endpoint, or the one to be made, logs none."""
+    made = EndpointFolder(endpoint).read() if Path(endpoint).is_dir() else None
+    if log_share is None and made is not None:
+        log_share = made.log_share
+    if not log_share:
+        raise UsageError(
+            "the settings of the canary require replayed requests, and the endpoint logs none",
+            where="--request-log-share",
+            expected="a fraction above 0, such as 0.1",
+            received="no fraction" if log_share is None else f"{log_share:g}",
+            fix="Give it, or leave minimum_replayed and maximum_differing at their defaults",
+        )
 
 
 def _compiled(settings: DynamicSettings, place: PlatformLocation, allow_tags: bool) -> dict[str, bytes]:

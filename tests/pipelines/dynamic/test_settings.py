@@ -12,6 +12,8 @@ import pytest
 from support.day_spans import PROBLEM, problem_file
 
 from headrace.components.deploy.canary.settings import CanarySettings
+from headrace.components.deploy.local.endpoint import EndpointFolder
+from headrace.components.deploy.state import EndpointState
 from headrace.components.evaluate.contest.challenge import Challenge
 from headrace.components.train.options import Budget, Options
 from headrace.components.train.request import TrainingRequest
@@ -245,6 +247,20 @@ class TestStored:
         assert {"/beam@" in image(made, task) for task in ("renew", "conclude")} == {True}
         assert {image(made, task) for task in ("claim", "announce")} == {LIGHT}
         assert storage.read_bytes(made.spec).count(b"gs://b/requests") >= 1
+
+    def test_a_canary_on_this_machine_that_replays_needs_a_log(self, tmp_path: Path) -> None:
+        problem, root = problem_file(tmp_path).path, str(tmp_path / "root")
+        canary = CanarySettings(minimum_replayed=10)
+        for share in (None, 0.0):
+            with pytest.raises(UsageError, match=r"require replayed requests, and the endpoint logs none") as refused:
+                initialize(problem, root, canary=canary, log_share=share)
+            assert refused.value.where == "--request-log-share"
+        assert not Path(root, "dynamic").exists()
+        made = initialize(problem, root, canary=canary, log_share=0.5)
+        # An endpoint that logs keeps its share.
+        Path(made.endpoint).mkdir(parents=True)
+        EndpointFolder(made.endpoint).write(EndpointState("days", "v1", None, log_share=0.5), None)
+        assert initialize(problem, root, canary=canary, replace_settings=True).log_share is None
 
     @pytest.mark.parametrize("root", ["hdfs://name/root", "bigquery://project.table.root"])
     def test_a_root_that_is_neither_on_a_disk_nor_in_a_bucket(

@@ -67,16 +67,25 @@ def check_request_log(
             expected="a request log, labels and the Problem file",
             received="no request log" if problem else "no Problem file",
         )
-    if settings.minimum_labelled and not labels:
+    check_labelled(settings, labelled=bool(labels))
+    if request_log and not registry:
+        raise UsageError(
+            "the replay has no models", where="registry", expected="the registry of both versions", received="none"
+        )
+
+
+def check_labelled(settings: CanarySettings, *, labelled: bool) -> None:
+    """Refuses a canary that requires labelled rows where there are no labels: it would wait for its deadline.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if settings.minimum_labelled and not labelled:
         raise UsageError(
             "the settings of the canary require labelled rows",
             where="CanarySettings",
             expected="labels of logged requests, and the Problem file",
             received=f"minimum_labelled = {settings.minimum_labelled}, and no labels",
-        )
-    if request_log and not registry:
-        raise UsageError(
-            "the replay has no models", where="registry", expected="the registry of both versions", received="none"
         )
 
 

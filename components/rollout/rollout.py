@@ -28,7 +28,7 @@ from headrace.components.registry.origin import Clock, origin, steady_clock, thi
 from headrace.components.request_log.spool import writers
 from headrace.components.rollback.rollback import rollback
 from headrace.components.rollout.evidence import counts_of, evidence_of, first_evidence
-from headrace.components.rollout.replay import check_logged, endpoint_replay
+from headrace.components.rollout.replay import check_labelled, check_logged, endpoint_replay
 from headrace.core.artifacts.kinds import ENDPOINT
 from headrace.core.artifacts.registered import verify
 from headrace.core.errors import GateRefused, HeadraceError, PlatformError, UsageError
@@ -114,6 +114,8 @@ def roll_out(
     if state is None:
         result = deploy(options, report)
         return RolloutResult(version, "live", version, result.url, ("The endpoint had no version to compare it with.",))
+    if replayed is None:
+        check_labelled(config.settings, labelled=losses is not None)
     logged = replayed is None and (losses is not None or config.settings.needs_replay)
     if logged:
         check_logged(folder, state)

@@ -173,6 +173,8 @@ def test_a_replay_needs_a_request_log_and_decides(world: World, monkeypatch: pyt
     world.folder.write(replace(before, log_share=0.5), before)
     with pytest.raises(UsageError, match=r"a canary cannot change the logged fraction of the endpoint.*Expected 0\.5"):
         world.roll_out(settings=settings, log_share=0.1)
+    with pytest.raises(UsageError, match=r"require labelled rows.*minimum_labelled = 1, and no labels"):
+        world.roll_out(settings=replace(settings, minimum_labelled=1))
     rows = [0]
 
     def session(folder: EndpointFolder, losses: object, report: object) -> Callable[[], ReplayEvidence]:

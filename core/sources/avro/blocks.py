@@ -6,7 +6,6 @@ A value that cannot be decoded costs its row: the rows after it are found by rea
 from __future__ import annotations
 
 import bz2
-import copy
 import io
 import lzma
 import struct
@@ -24,6 +23,7 @@ from fastavro.schema import SchemaParseException
 
 from headrace.core import storage
 from headrace.core.errors import UnreadableFile
+from headrace.core.sources.avro.parts import MAXIMUM_ROW, BlockPart, decode_row
 from headrace.core.sources.avro.schema import Definitions, is_scalar, minimum_width, named_types, physical
 from headrace.core.sources.faulty_rows import SHOWN
 from headrace.core.sources.open_file import damaged, reading
@@ -48,8 +48,6 @@ MAXIMUM_BLOCK = 128 << 20
 _CODECS = ("null", "deflate", "bzip2", "xz")
 # Rows of a block that are decoded together: a block of few bytes may hold millions.
 _ROWS_AT_ONCE = 10_000
-# Maximum size of a row, and of the rows that are decoded together: a list of numbers takes 40 times its bytes.
-MAXIMUM_ROW = 16 << 20
 # Deflate is at most this many times shorter than its content.
 _DEFLATE_RATIO = 1032
 
@@ -136,7 +134,7 @@ class Fields:
         number = end = 0
         while number < block.num_records:
             begin = end
-            part = _Part(block, begin, min(_ROWS_AT_ONCE, block.num_records - number), schema)
+            part = BlockPart(block, begin, min(_ROWS_AT_ONCE, block.num_records - number), schema)
             try:
                 rows = list(part.rows())
                 end = part.end
@@ -162,7 +160,7 @@ class Fields:
         for begin, end in pairwise(ends):
             record = bytes(block.bytes_.getbuffer()[begin:end])
             try:
-                rows.append(_decoded(block, record, schema))
+                rows.append(decode_row(block, record, schema))
             except (*_BROKEN, EOFError):
                 rows.append(self._with_faults(block, record, nested))
         return rows
@@ -173,18 +171,18 @@ class Fields:
         Raises:
             UnreadableFile: a row has no end.
         """
-        part = _Part(block, begin, count, self.record())
+        part = BlockPart(block, begin, count, self.record())
         ends = [begin]
         try:
             for _ in part.rows():
                 ends.append(part.end)  # noqa: PERF401 - those before an error stay
         except (*_BROKEN, EOFError) as error:
-            content = block.bytes_.getbuffer()[ends[-1] :]
-            column = self._broken_column(block, bytes(content[:MAXIMUM_ROW]))
+            cut = part.cut(ends[-1])
+            column = self._broken_column(block, bytes(block.bytes_.getbuffer()[ends[-1] : cut]))
             raise UnreadableFile(
                 "a value cannot be read, and so the rows after it cannot be found",
                 where=f'{self.path}, row {first + len(ends) - 1}, column "{column}"',
-                expected=f"a row of at most {MAXIMUM_ROW >> 20} MiB" if len(content) > MAXIMUM_ROW else None,
+                expected=None if cut is None else f"a row of at most {MAXIMUM_ROW >> 20} MiB",
                 received=str(error).splitlines()[0][:SHOWN] if str(error) else type(error).__name__,
                 fix="Write the file again",
             ) from error
@@ -195,7 +193,7 @@ class Fields:
 
         def breaks(count: int) -> bool:
             try:
-                _decoded(block, content, self.record(count=count))
+                decode_row(block, content, self.record(count=count))
             except (*_BROKEN, EOFError):
                 return True
             return False
@@ -206,58 +204,13 @@ class Fields:
         return column
 
     def _with_faults(self, block: Any, record: bytes, nested: Sequence[str]) -> dict[str, Any]:
-        row = _decoded(block, record, self.record())
+        row = decode_row(block, record, self.record())
         for name in nested:
             try:
-                row[name] = _decoded(block, record, self.record([name]))[name]
+                row[name] = decode_row(block, record, self.record([name]))[name]
             except (*_BROKEN, EOFError) as error:
                 row[name] = Undecodable(row[name], str(error) or type(error).__name__)
         return row
-
-
-class _Part:
-    """Some rows of a block, from a byte on.
-
-    Args:
-        block: of fastavro's block_reader.
-        begin: the first byte.
-        count: maximum number of rows.
-        schema: of the rows.
-    """
-
-    def __init__(self, block: Any, begin: int, count: int, schema: Any) -> None:
-        self.count = count
-        self._begin, self._base = begin, 0
-        self._block = copy.copy(block)
-        self._block.writer_schema, self._block.num_records = schema, count
-        content = block.bytes_.getbuffer()
-        if len(content) > 2 * MAXIMUM_ROW:
-            # The rows end after MAXIMUM_ROW, so that only a longer one is cut.
-            self._block.bytes_ = io.BytesIO(content[begin : begin + 2 * MAXIMUM_ROW])
-            self._base = begin
-        else:
-            self._block.bytes_.seek(begin)
-
-    @property
-    def end(self) -> int:
-        """The byte after the last row so far."""
-        at: int = self._base + self._block.bytes_.tell()
-        return at
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yields the rows, up to MAXIMUM_ROW bytes of them."""
-        for row in self._block:
-            yield row
-            if self.end - self._begin > MAXIMUM_ROW:
-                return
-
-
-def _decoded(block: Any, content: bytes, schema: Any) -> dict[str, Any]:
-    """The row that begins the content."""
-    one = copy.copy(block)
-    one.bytes_, one.writer_schema, one.num_records = io.BytesIO(content), schema, 1
-    row: dict[str, Any] = next(iter(one))
-    return row
 
 
 @contextmanager

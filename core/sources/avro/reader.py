@@ -12,8 +12,9 @@ import pyarrow as pa
 from headrace.core import storage
 from headrace.core.artifacts.quarantine import QuarantinedRow
 from headrace.core.errors import UnreadableFile
-from headrace.core.sources.avro.blocks import MAXIMUM_ROW, Fields, bounded, opened_blocks
+from headrace.core.sources.avro.blocks import Fields, bounded, opened_blocks
 from headrace.core.sources.avro.columns import column_of, shown
+from headrace.core.sources.avro.parts import MAXIMUM_ROW
 from headrace.core.sources.avro.schema import type_of
 from headrace.core.sources.faulty_rows import split_batch
 

@@ -10,7 +10,7 @@ from support.avro_files import avro_file, long, read, text
 from support.peak_memory import bounded_memory
 
 from headrace.core.errors import UnreadableFile
-from headrace.core.sources.avro import blocks, reader
+from headrace.core.sources.avro import blocks, parts, reader
 from headrace.core.sources.avro.reader import AvroSource
 from headrace.core.sources.avro.schema import Definitions, named_types, physical
 
@@ -101,7 +101,7 @@ def numbers_row(n: int, count: int) -> bytes:
 @pytest.fixture
 def a_row_has_1_mib(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that takes a moment to reach."""
-    for module in (blocks, reader):
+    for module in (blocks, parts, reader):
         monkeypatch.setattr(module, "MAXIMUM_ROW", 1 << 20)
 
 

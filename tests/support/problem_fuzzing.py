@@ -166,7 +166,8 @@ def _places(tree: ast.AST) -> list[tuple[ast.AST, str, int | None]]:
     """Holder, field and index of each expression below the declaration of the Problem."""
     found: list[tuple[ast.AST, str, int | None]] = []
     for node in ast.walk(tree):
-        if not isinstance(node, ast.expr | ast.keyword | ast.Assign):
+        # Not within a value that an edit put there: "'a' * 100000" for its own "'a'" is a text of 10 GB.
+        if not isinstance(node, ast.expr | ast.keyword | ast.Assign) or hasattr(node, "edited"):
             continue
         for name, value in ast.iter_fields(node):
             if isinstance(value, ast.expr) and name not in ("func", "targets", "ctx"):
@@ -217,6 +218,8 @@ def edited(number: int, edits: list[Edit]) -> str:
         places = _places(tree)
         holder, name, index = places[at % len(places)]
         value = ast.parse(text, mode="eval").body
+        for node in ast.walk(value):
+            vars(node)["edited"] = True
         _edit(holder, name, index, kind, value, keyword)
     return ast.unparse(ast.fix_missing_locations(tree))
 

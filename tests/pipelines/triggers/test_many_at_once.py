@@ -14,6 +14,7 @@ from support.id_tokens import TokenIssuer, key_server
 from support.trigger_service import TriggerService
 from support.triggered import StoredRuns, settings_below
 
+from headrace.core import storage
 from headrace.pipelines.dynamic.settings import DynamicSettings
 from headrace.pipelines.dynamic.tick import tick
 from headrace.pipelines.triggers.closing import ClosingRule
@@ -82,6 +83,9 @@ def check_trial(
     assert runs.started == [state.run.id]
     assert settings.ledger.inbox.versions() == list(state.run.versions)
     assert (len(state.run.versions), state.run.fence, state.failure) == (1, (1, 1), None)
+    # The emulator walks through all that it has for each list.
+    for uri in (root, spans):
+        storage.remove(uri)
 
 
 @pytest.mark.parametrize("trials", [2, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(14_400)])])

@@ -174,17 +174,27 @@ def test_a_run_that_was_overtaken_takes_no_step(settings: DynamicSettings, world
     assert world.state == before
 
 
-def left_at_vertex(case: Case, folder: Path, canary: CanarySettings, request_log: str = "") -> DynamicSettings:
-    """A dynamic training on Vertex AI, one of whose runs left the canary B."""
+PLACES = {
+    "vertex": (
+        PlatformLocation("vertex", project="demo-project", location="us-central1"),
+        f"{PARENT}/endpoints/natality",
+    ),
+    "kserve": (PlatformLocation("kubeflow", namespace="models"), "kserve://models/natality"),
+}
+
+
+def left_at(kind: str, case: Case, folder: Path, canary: CanarySettings, request_log: str = "") -> DynamicSettings:
+    """A dynamic training on Vertex AI or Kubeflow, one of whose runs left the canary B."""
+    place, endpoint = PLACES[kind]
     settings = DynamicSettings(
         "natality",
         "problem.py",
         DIGESTS,
         str(folder / "root"),
         case.registry.where,
-        f"{PARENT}/endpoints/natality",
-        platform="vertex",
-        place=PlatformLocation("vertex", project="demo-project", location="us-central1"),
+        endpoint,
+        platform=place.platform,
+        place=place,
         canary=canary,
         traffic_log=str(folder / "traffic"),
         request_log=request_log,
@@ -199,7 +209,7 @@ def test_at_a_service_ticks_take_the_steps(request: pytest.FixtureRequest, tmp_p
     case = KINDS["vertex"](request, tmp_path)
     case.add(A, 100)
     case.add(B, 0)
-    settings = left_at_vertex(case, tmp_path, dataclasses.replace(CANARY, deadline_s=0.001))
+    settings = left_at("vertex", case, tmp_path, dataclasses.replace(CANARY, deadline_s=0.001))
     first = ticked(settings)
     assert (first.did, case.served()) == ("running", {A: 90, B: 10})
     assert ticked(settings, CountedRuns()).did == "idle"
@@ -218,18 +228,23 @@ def at_last_step(settings: DynamicSettings, story: ReplayStory, monkeypatch: pyt
     assert "0 of 30 logged rows are replayed." in ticked(settings).why
 
 
+@pytest.mark.parametrize("kind", PLACES)
 @pytest.mark.parametrize(("bias", "outcome", "served"), [(1.0, "promoted", {B: 100}), (1.5, "kept", {A: 100})])
 def test_at_a_service_ticks_replay_logged_requests(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    kind: str,
     bias: float,
     outcome: str,
     served: dict[str, int],
 ) -> None:
-    story = replay_story("vertex", request, tmp_path, canary_bias=bias)
+    story = replay_story(kind, request, tmp_path, canary_bias=bias)
+    if kind == "kserve":
+        # The cluster is in this process.
+        monkeypatch.setattr("headrace.components.deploy.open.open_service", lambda *_, **__: story.told.case.open())
     canary = dataclasses.replace(CANARY, minimum_requests=200, minimum_replayed=30, maximum_differing=0.05)
-    settings = left_at_vertex(story.told.case, tmp_path, canary, story.log)
+    settings = left_at(kind, story.told.case, tmp_path, canary, story.log)
     at_last_step(settings, story, monkeypatch)
     story.log_requests(10)
     # Such as a Cloud Function: it leaves the step to a tick that can replay.

@@ -40,11 +40,11 @@ def check_trial(
     number: int, bucket: str, put: Put, service: TriggerService, headers: dict[str, str], pool: ThreadPoolExecutor
 ) -> None:
     """One span, and 50 triggers at once that come to know of it."""
-    root, spans = f"gs://{bucket}/root-{number}", f"gs://{bucket}/in-{number}"
+    root, spans = f"gs://{bucket}/root", f"gs://{bucket}/in"
     settings: DynamicSettings = settings_below(root)
     runs = StoredRuns(f"{root}/started")
     service.settings, service.runs = settings, runs
-    names = [f"in-{number}/2026-11-20/{name}" for name in ("a.csv", "b.csv", "_SUCCESS")]
+    names = [f"in/2026-11-20/{name}" for name in ("a.csv", "b.csv", "_SUCCESS")]
     for name in names:
         put(name, f"a\n{number}\n".encode())
     rule, said = ClosingRule.parse("marker"), list[str]()
@@ -83,7 +83,7 @@ def check_trial(
     assert runs.started == [state.run.id]
     assert settings.ledger.inbox.versions() == list(state.run.versions)
     assert (len(state.run.versions), state.run.fence, state.failure) == (1, (1, 1), None)
-    # The emulator walks through all that it has for each list.
+    # The next trial begins anew. The emulator walks through all that it has, and had, for each list.
     for uri in (root, spans):
         storage.remove(uri)
 

@@ -228,8 +228,8 @@ def _save(folder: Path, model: TrainedModel, problem: Problem) -> None:
     signature = {
         argument: tf.TensorSpec([None], numbers.get(name, tf.string), argument) for name, argument in arguments.items()
     }
-    module.serve = tf.function(serve, autograph=False)
-    signatures = {SERVING_DEFAULT: module.serve.get_concrete_function(**signature)}
+    # Not an attribute of the module: the SavedModel would hold the function twice, which each load would read.
+    signatures = {SERVING_DEFAULT: tf.function(serve, autograph=False).get_concrete_function(**signature)}
     # The text tables look up the texts of features; a derived feature is computed from other texts and from numbers.
     text_tables = None if problem.derivation.features else model.text_tables()
     if text_tables is not None:

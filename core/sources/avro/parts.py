@@ -1,4 +1,4 @@
-"""Parts of an Avro block: rows that are decoded together, and their places, so that no row costs more than its bytes."""
+"""Parts of an Avro block: rows that are decoded together, and their places: no row costs more than its bytes."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _WAITS: dict[Phase, Wait | None] = {"head": "arrival", "body": "arrival", "whole
 
 # Those for which a client has a limited time; uvicorn ends idle connections.
 _TIMED: tuple[Wait, ...] = ("arrival", "writing")
-# So that of a thousand slow clients few are late at once: those that are cut together delay the requests of that moment.
+# So that of a thousand slow clients few are late at once: cutting many together would delay the others' requests.
 _CHECK_S = 0.02
 # Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
 _CUTS = 32

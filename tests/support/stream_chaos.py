@@ -79,6 +79,8 @@ class Group:
             "--batch-records": str(BATCH),
         }
         properties = ("session.timeout.ms=10000", "heartbeat.interval.ms=1000", "socket.timeout.ms=10000")
+        # A fetch has what the broker found within this time: on a busy machine, nothing, again and again.
+        properties += ("fetch.wait.max.ms=1000",)
         command = [sys.executable, "-W", "ignore", "-m", "headrace.pipelines.cli", "stream", "kafka"]
         command += [text for option in options.items() for text in option]
         command += [text for one in properties for text in ("--property", one)]
@@ -195,12 +197,15 @@ class Results:
 
 
 def read_results(broker: Broker, wanted: int, seconds: float, stop: Callable[[], object]) -> Results:
-    """Waits until every record has a result, ends what makes them by `stop`, and reads all results."""
-    results, end = Results(), time.monotonic() + seconds
+    """Waits until every record has a result, or none has come for so many seconds, ends what makes them by `stop`, and
+    reads all results."""
+    results, end, done = Results(), time.monotonic() + seconds, 0
     topics = ("predictions", "dead", "alarms")
     with broker.reading(*topics) as read:
-        while len(results.done) < wanted and time.monotonic() < end:
+        while done < wanted and time.monotonic() < end:
             results.add(read(60.0))
+            if len(results.done) > done:
+                done, end = len(results.done), time.monotonic() + seconds
     # What the members had yet to deliver is a duplicate.
     stop()
     results = Results()

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from headrace.components.registry.base import ModelRegistry
 from headrace.components.registry.folder.registry import Registry
+from headrace.components.registry.origin import Clock, utc_now
 from headrace.core import storage
 from headrace.core.artifacts.kinds import REGISTRY
 from headrace.core.errors import UsageError
 from headrace.core.ledger.claim import Claim
+from headrace.core.storage.clocks import store_clock
 
 _ENTRY = re.compile(r"projects/[^/@]+/locations/[^/@]+/models/[A-Za-z0-9_-]+\Z")
+
+
+def registry_clock(name: str) -> Clock:
+    """The clock of a registry's store, for times that several machines compare.
+
+    It is this machine's for a registry of Vertex AI, and for one that does not exist. The clock raises the errors of
+    `store_clock`.
+    """
+    if not name or _ENTRY.match(name) or not storage.exists(storage.join(name, REGISTRY.state)):
+        return utc_now
+    return lambda: datetime.fromtimestamp(store_clock(name), UTC)
 
 
 def open_registry(name: str, *, who: str = "", claim: Claim | None = None, new: bool = False) -> ModelRegistry:

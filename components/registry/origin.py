@@ -19,9 +19,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def steady_clock() -> Clock:
-    """A clock that starts with the current time and ignores later clock changes, for durations within one process."""
-    start, begun = utc_now(), time.monotonic()
+def steady_clock(start: datetime | None = None) -> Clock:
+    """A clock that ignores later clock changes, for durations within one process.
+
+    Args:
+        start: the present time; None for that of this machine.
+    """
+    start, begun = start or utc_now(), time.monotonic()
     return lambda: start + timedelta(seconds=time.monotonic() - begun)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from headrace.components.deploy import registries
 from headrace.components.deploy.base import ServiceEndpoint
 from headrace.components.registry.open import open_registry
-from headrace.components.registry.origin import Clock, utc_now
+from headrace.components.registry.origin import Clock
 from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance
 from headrace.core.ledger.claim import Claim
 from headrace.core.progress import Progress, silent
@@ -30,7 +30,7 @@ def renew(
     report: Progress = silent,
     *,
     replayed: Callable[[str, str, datetime], ReplayEvidence] | None = None,
-    now: Clock = utc_now,
+    now: Clock | None = None,
 ) -> RolloutStep:
     """Runs a step of the canary of a run's version, and makes the version the champion if it has all traffic.
 
@@ -43,7 +43,7 @@ def renew(
         claim: claim of the run.
         report: receives progress.
         replayed: as of `advance`.
-        now: clock of the step; returns the time in UTC.
+        now: as of `advance`.
 
     Raises:
         Overtaken: another run superseded this one.

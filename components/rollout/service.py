@@ -21,7 +21,8 @@ from headrace.components.deploy.canary.state import CanaryState, stage
 from headrace.components.deploy.rollout import Rollout
 from headrace.components.deploy.state import EndpointState, PendingChange
 from headrace.components.deploy.unfinished import refuse_marked, refuse_unfinished
-from headrace.components.registry.origin import Clock, origin, this_user, utc_now
+from headrace.components.registry.open import registry_clock
+from headrace.components.registry.origin import Clock, origin, this_user
 from headrace.components.registry.state import Origin
 from headrace.components.request_log.traffic import Traffic, counted_until, read_traffic
 from headrace.components.rollback.promote import promote
@@ -86,7 +87,7 @@ def advance(
     report: Progress = silent,
     *,
     replayed: Callable[[str, str, datetime], ReplayEvidence] | None = None,
-    now: Clock = utc_now,
+    now: Clock | None = None,
 ) -> RolloutStep:
     """Runs one step of a canary: stages, widens, promotes, withdraws or rolls it back, or leaves it unchanged.
 
@@ -98,7 +99,8 @@ def advance(
         report: receives progress.
         replayed: returns all logged requests that both versions scored, given the stable version, the canary and the
             time at which it was staged; None for no replay.
-        now: clock; returns the time in UTC.
+        now: clock; returns the time in UTC. None for that of the registry's store, as each step may be taken by
+            another machine.
 
     Raises:
         UsageError: the endpoint serves no version, or the version is not deployed.
@@ -106,6 +108,7 @@ def advance(
         DataError: the state or the traffic log is damaged.
         PlatformError: the service failed, another change is under way, or another version has traffic.
     """
+    now = now or registry_clock(config.registry or endpoint.registry())
     return _Step(endpoint, config, report, replayed, now()).take()
 
 

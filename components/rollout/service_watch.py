@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.components.deploy.base import ServiceEndpoint
+from headrace.components.registry.open import registry_clock
 from headrace.components.registry.origin import Clock, steady_clock
 from headrace.components.rollout.replay import ServiceReplay
 from headrace.components.rollout.service import RolloutStep, ServiceRolloutConfig, advance
@@ -37,7 +38,7 @@ def watch(
         report: receives progress.
         observe: called with each step that changed the outcome, the traffic or the reasons.
         replayed: as of `advance`.
-        now: clock; None for `steady_clock`.
+        now: clock; None for that of the registry's store.
         sleep: waits for a number of seconds.
 
     Returns:
@@ -47,7 +48,7 @@ def watch(
         PlatformError: five consecutive steps failed, because of the service or another change under way.
         UsageError, GateRefused, DataError: as of `advance`.
     """
-    now = now or steady_clock()
+    now = now or steady_clock(registry_clock(config.registry or endpoint.registry())())
     last: RolloutStep | None = None
     failures = 0
     while True:

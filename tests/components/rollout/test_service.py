@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.endpoint_kinds import KINDS, A, B, C
+from support.rollout_world import SETTINGS
 from support.service_story import Story, story
 
 from headrace.components.deploy import registries
 from headrace.components.deploy.kserve.kserve_endpoint import KserveEndpoint
 from headrace.components.deploy.vertex.vertex_endpoint import VertexEndpoint
+from headrace.components.registry.open import registry_clock
+from headrace.components.registry.origin import utc_now
 from headrace.components.request_log.traffic import INTERVAL_S, TrafficLog, counted_until
-from headrace.components.rollout.service import raise_for_step
+from headrace.components.rollout.service import ServiceRolloutConfig, advance, raise_for_step
 from headrace.core.errors import GateRefused, PlatformError, UsageError
 
 SERVICES = [kind for kind in KINDS if kind != "local"]
@@ -180,6 +183,20 @@ def test_a_withdrawn_one_is_tried_again_on_request(on_kserve: Story) -> None:
     on_kserve.case.add(B, 0)
     assert on_kserve.step().outcome == "withdrawn"
     assert on_kserve.step(again=True).traffic == {A: 90, B: 10}
+
+
+def test_steps_of_several_machines_have_one_clock(on_kserve: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the registry's store: the machine of a step may be hours ahead, which would be over the deadline."""
+    store = datetime(2026, 3, 1, tzinfo=UTC)
+    monkeypatch.setattr("headrace.components.registry.open.store_clock", lambda _: store.timestamp())
+    registry = on_kserve.case.registry.where
+    config = ServiceRolloutConfig(B, on_kserve.folder, SETTINGS, registry)
+    assert advance(on_kserve.case.open(), config).outcome == "under way"
+    rollout = on_kserve.case.open().state().rollout
+    assert rollout is not None
+    assert (rollout.canary.at, rollout.canary.deadline) == (store, store + timedelta(seconds=SETTINGS.deadline_s))
+    assert registry_clock(f"{registry}/none") is utc_now
+    assert registry_clock("projects/p/locations/l/models/m") is utc_now
 
 
 def test_a_canary_that_a_person_took_the_traffic_from_is_over(on_kserve: Story) -> None:

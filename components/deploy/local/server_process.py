@@ -8,13 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from headrace.components.serve.processes import MODULE
 from headrace.core.errors import PlatformError
 from headrace.core.steps.fork_server import FORK_SERVER, ForkRequest, descriptor
 from headrace.core.steps.step import PRELOADED_BYTES
+
+# Maximum time that a killed process takes to end, in seconds.
+_KILLED_S = 10.0
 
 
 class ServerProcess:
@@ -87,9 +92,13 @@ class ServerProcess:
         return None
 
     def kill(self) -> None:
-        """Kills the process, if it still runs."""
+        """Kills the process, if it still runs, and waits for its end, which takes a busy machine a moment."""
         if self.exited() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        deadline = time.monotonic() + _KILLED_S
+        while self.exited() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def _pid_in(answer: bytes) -> int:

@@ -108,8 +108,7 @@ def advance(
         DataError: the state or the traffic log is damaged.
         PlatformError: the service failed, another change is under way, or another version has traffic.
     """
-    now = now or registry_clock(config.registry or endpoint.registry())
-    return _Step(endpoint, config, report, replayed, now()).take()
+    return _Step(endpoint, config, report, replayed, now).take()
 
 
 class _Step:
@@ -121,14 +120,14 @@ class _Step:
         config: ServiceRolloutConfig,
         report: Progress,
         replayed: Callable[[str, str, datetime], ReplayEvidence] | None,
-        now: datetime,
+        now: Clock | None,
     ) -> None:
         self._endpoint = endpoint
         self._config = config
         self._report = report
         self._replayed = replayed
-        self._now = now
         self._registry = config.registry or endpoint.registry()
+        self._now = (now or registry_clock(self._registry))()
         # Whether the registry contains the version, and it is not marked as bad or archived.
         self._usable = False
 

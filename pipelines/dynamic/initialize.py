@@ -68,11 +68,8 @@ def initialize(
         check_writable(root)
         options["machine"] = mark_of(root, name)
     registry, endpoint = _places(root, name, platform, place)
-    canary: CanarySettings | None = options.get("canary")
     if place is not None:
-        options["traffic_log"], options["request_log"] = _logs(place, canary)
-    elif canary is not None and canary.needs_replay:
-        _check_log_share(endpoint, options.get("log_share"))
+        options["traffic_log"], options["request_log"] = _logs(place, options.get("canary"))
     settings = DynamicSettings(
         name=name,
         problem=places.template(root),
@@ -85,6 +82,8 @@ def initialize(
         **options,
     )
     settings.training.check(file.problem)
+    if place is None and settings.canary is not None and settings.canary.needs_replay:
+        _check_log(endpoint, settings.log_share)
     if place is not None:
         # Triggers read a copy of the options.
         settings = replace(settings, place=replace(place, options_file=storage.join(settings.folder, _OPTIONS)))
@@ -166,12 +165,16 @@ def _logs(place: PlatformLocation, canary: CanarySettings | None) -> tuple[str, 
     return str(endpoint.traffic_log), str(endpoint.request_log)
 
 
-def _check_log_share(endpoint: str, log_share: float | None) -> None:
+def _check_log(endpoint: str, log_share: float | None) -> None:
     """Refuses a canary that is decided by replayed requests where the endpoint, or the one to be made, logs none."""
-    made = EndpointFolder(endpoint).read() if Path(endpoint).is_dir() else None
-    if log_share is None and made is not None:
-        log_share = made.log_share
-    if not log_share:
+    from headrace.components.rollout.replay import check_logged
+
+    folder = EndpointFolder(endpoint)
+    made = folder.read() if folder.path.is_dir() else None
+    if made is not None:
+        # A canary cannot change the fraction.
+        check_logged(folder, made)
+    elif not log_share:
         raise UsageError(
             "the settings of the canary require replayed requests, and the endpoint logs none",
             where="--request-log-share",

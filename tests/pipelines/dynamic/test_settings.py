@@ -261,6 +261,10 @@ class TestStored:
         Path(made.endpoint).mkdir(parents=True)
         EndpointFolder(made.endpoint).write(EndpointState("days", "v1", None, log_share=0.5), None)
         assert initialize(problem, root, canary=canary, replace_settings=True).log_share is None
+        # A canary cannot change the share of one that logs nothing.
+        EndpointFolder(made.endpoint).write(EndpointState("days", "v1", None), EndpointFolder(made.endpoint).read())
+        with pytest.raises(UsageError, match="the endpoint logs no requests"):
+            initialize(problem, root, canary=canary, log_share=0.5, replace_settings=True)
 
     @pytest.mark.parametrize("root", ["hdfs://name/root", "bigquery://project.table.root"])
     def test_a_root_that_is_neither_on_a_disk_nor_in_a_bucket(

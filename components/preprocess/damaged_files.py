@@ -59,7 +59,7 @@ def read_whole_files(
             errors = [error]
         if not errors:
             if damaged:
-                tell(left_out({file_name(path): error.paragraph for path, error in damaged.items()}))
+                tell(left_out([(file_name(path), error.paragraph) for path, error in damaged.items()]))
             return done
         for found in errors:
             if not isinstance(found, UnreadableFile):

@@ -49,13 +49,13 @@ def check_damaged_files(damaged: Sequence[DataError], files: int, budget: float,
     ) from damaged[0]
 
 
-def left_out(reasons: Mapping[str, str]) -> str:
+def left_out(files: Sequence[tuple[str, str]]) -> str:
     """The warning for one or more damaged files that are quarantined as a whole.
 
     Args:
-        reasons: the errors' paragraphs, by the names of the files.
+        files: name and error paragraph of each; files of several folders may have one name.
     """
-    one = len(reasons) == 1
-    rows, first = ("its rows are all", "") if one else ("their rows are all", "The first error: ")
-    files = f"{counted(len(reasons), 'file')} cannot be read, and {rows} left out: {listed(list(reasons))}"
-    return f"warning: {files}. {first}{next(iter(reasons.values()))}"
+    names, errors = zip(*files, strict=True)
+    rows, first = ("its rows are all", "") if len(files) == 1 else ("their rows are all", "The first error: ")
+    what = f"{counted(len(files), 'file')} cannot be read, and {rows} left out: {listed(names)}"
+    return f"warning: {what}. {first}{errors[0]}"

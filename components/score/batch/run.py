@@ -130,7 +130,7 @@ def score(
         manifest.write(folder)
     report(format_counters(metrics, _UNITS))
     if manifest.files_quarantined:
-        report(left_out({file.file: file.message for file in manifest.files_quarantined}), lasting=True)
+        report(left_out([(file.file, file.message) for file in manifest.files_quarantined]), lasting=True)
     for column in _never_learned(manifest):
         report(
             f'warning: no value of "{column}" is one that the model learned: are they spelled as in the training data?',

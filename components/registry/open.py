@@ -20,12 +20,24 @@ _ENTRY = re.compile(r"projects/[^/@]+/locations/[^/@]+/models/[A-Za-z0-9_-]+\Z")
 def registry_clock(name: str) -> Clock:
     """The clock of a registry's store, for times that several machines compare.
 
-    It is this machine's for a registry of Vertex AI, and for one that does not exist. The clock raises the errors of
-    `store_clock`.
+    For a registry of Vertex AI it is that of the folder that its versions name, and for one that does not exist this
+    machine's. The clock raises the errors of `store_clock`.
+
+    Raises:
+        UsageError: access to a registry of Vertex AI is denied.
+        DataError: a record of it is damaged.
+        PlatformError: the service failed.
     """
-    if not name or _ENTRY.match(name) or not storage.exists(storage.join(name, REGISTRY.state)):
+    folder = name
+    if _ENTRY.match(name):
+        from headrace.components.registry.vertex.registry import folder_of, uploaded
+
+        folder = folder_of(uploaded(name))
+    elif name and not storage.exists(storage.join(name, REGISTRY.state)):
+        folder = ""
+    if not folder:
         return utc_now
-    return lambda: datetime.fromtimestamp(store_clock(name), UTC)
+    return lambda: datetime.fromtimestamp(store_clock(folder), UTC)
 
 
 def open_registry(name: str, *, who: str = "", claim: Claim | None = None, new: bool = False) -> ModelRegistry:

@@ -185,18 +185,28 @@ def test_a_withdrawn_one_is_tried_again_on_request(on_kserve: Story) -> None:
     assert on_kserve.step(again=True).traffic == {A: 90, B: 10}
 
 
-def test_steps_of_several_machines_have_one_clock(on_kserve: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_of_several_machines_have_one_clock(told: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the registry's store: the machine of a step may be hours ahead, which would be over the deadline."""
     store = datetime(2026, 3, 1, tzinfo=UTC)
-    monkeypatch.setattr("headrace.components.registry.open.store_clock", lambda _: store.timestamp())
-    registry = on_kserve.case.registry.where
-    config = ServiceRolloutConfig(B, on_kserve.folder, SETTINGS, registry)
-    assert advance(on_kserve.case.open(), config).outcome == "under way"
-    rollout = on_kserve.case.open().state().rollout
+    asked = []
+    monkeypatch.setattr(
+        "headrace.components.registry.open.store_clock", lambda uri: asked.append(uri) or store.timestamp()
+    )
+    registry = told.case.registry.where
+    config = ServiceRolloutConfig(B, told.folder, SETTINGS, registry)
+    assert advance(told.case.open(), config).outcome == "under way"
+    rollout = told.case.open().state().rollout
     assert rollout is not None
     assert (rollout.canary.at, rollout.canary.deadline) == (store, store + timedelta(seconds=SETTINGS.deadline_s))
-    assert registry_clock(f"{registry}/none") is utc_now
-    assert registry_clock("projects/p/locations/l/models/m") is utc_now
+    # At Vertex AI the folder is the one that its versions name: a bucket that every step writes to.
+    assert {uri.partition(":")[0] for uri in asked} == {"gs"}
+    assert registry_clock(f"{registry}-none") is utc_now
+
+
+def test_a_registry_of_vertex_has_the_clock_of_its_bucket(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    told = story("vertex", request, tmp_path)
+    assert told.case.registry.where.startswith("projects/")
+    assert abs(registry_clock(told.case.registry.where)() - utc_now()) < timedelta(minutes=1)
 
 
 def test_a_canary_that_a_person_took_the_traffic_from_is_over(on_kserve: Story) -> None:

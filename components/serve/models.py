@@ -60,15 +60,23 @@ def locate(config: ServeConfig) -> ModelLocation:
     return ModelLocation(registry.path(version), version)
 
 
-def find(place: ModelLocation, config: ServeConfig, name: str | None = None) -> ServableModel:
+def find(
+    place: ModelLocation, config: ServeConfig, name: str | None = None, *, threads: int | None = None
+) -> ServableModel:
     """The Model at a place, after a check of all its files if it was registered; without TensorFlow.
+
+    Args:
+        place: from `locate`.
+        config: of the server.
+        name: of the model in URLs, unless the configuration names it.
+        threads: that read files for the check; as of `registered.verify`.
 
     Raises:
         UsageError: there is no model.
         DataError: the model is damaged.
         PlatformError: a file cannot be read.
     """
-    verify_source(place.uri)
+    verify_source(place.uri, threads=threads)
     return find_source(place.uri, name=name or config.name, rules=config.rules)
 
 
@@ -121,9 +129,12 @@ class ModelFollower(Follower[ModelLocation]):
             if (source.saved_model, source.version) == (previous.source.saved_model, previous.version):
                 self._current.back()
                 return previous.version
+        # Or it would outlive the switch, which frees it.
+        del previous
 
         def load_it() -> OnlineModel:
-            return load(find(found, self._config, self._current.model.name), self._config)
+            # Threads of their own would not rest.
+            return load(find(found, self._config, self._current.model.name, threads=1), self._config)
 
         with beside(self._busy):
             new = self._current.switch(load_it, check_golden)

@@ -76,17 +76,18 @@ def find_source(uri: str, *, name: str | None = None, rules: Mode = "enforce") -
     )
 
 
-def verify_source(uri: str) -> None:
+def verify_source(uri: str, *, threads: int | None = None) -> None:
     """Checks all files of a registered Model; a Model or a SavedModel that was never registered is not checked.
 
     Args:
         uri: as for `find_source`.
+        threads: that read files; as of `registered.verify`.
 
     Raises:
         DataError: a file is missing or damaged.
     """
     endpoint = storage.exists(storage.join(uri, "endpoint.json"))
-    registered.verify(_live(uri)[0] if endpoint else uri)
+    registered.verify(_live(uri)[0] if endpoint else uri, threads=threads)
 
 
 def _last_part(uri: str) -> str:

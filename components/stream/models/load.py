@@ -92,7 +92,8 @@ def _verify(event: ModelEvent) -> None:
                 expected=f"a folder with {registered.RECORD}",
             )
         registered.check_record(event.model, event.digest)
-        registered.verify(event.model)
+        # In this thread alone: others would not rest while records are scored.
+        registered.verify(event.model, threads=1)
     except UsageError as error:
         # Missing rights and expired credentials are not errors of the model, and may be corrected.
         raise ModelUnreachable(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 # By default a thread that computes keeps the interpreter for 5 ms against one that waits: longer than a call of a small
@@ -18,6 +21,11 @@ _REST_S = 0.0095
 # Calls and returns between two looks at the clock, some 10 microseconds: there are a million while a model of 1 MB
 # loads, and a look at each of them takes as long as the load.
 _EVENTS = 16
+# Collections of the middle generation between two full ones; 10 by default. A full one visits the loaded models, 20 to
+# 60 ms in which nobody is answered, and what requests leave behind is young.
+_FULL_COLLECTION = 1000
+# Modules whose functions hold locks that those who answer need, too: of all executors, and of a log's handler.
+_LOCKING = frozenset(function.__code__.co_filename for function in (ThreadPoolExecutor.submit, logging.Handler.handle))
 
 
 class _ShortInterval:
@@ -55,8 +63,8 @@ def beside(
     """Lets this thread work for a twentieth of the time while others are busy, in slices of half a millisecond.
 
     A lower priority would not do: where other processes use the cores too, a thread of low priority that holds the
-    interpreter's lock stops all others. Here it sleeps without the lock. TensorFlow's own calls are not cut, and
-    nothing is changed under a profiler.
+    interpreter's lock stops all others. Here it sleeps without the lock, and not in a function of an executor or a log,
+    which holds one. TensorFlow's own calls are not cut, and nothing is changed under a profiler.
 
     Args:
         busy: whether others are, at this moment.
@@ -69,13 +77,13 @@ def beside(
     resumed = clock()
     left = _EVENTS
 
-    def rest(_frame: Any, _event: str, _argument: Any) -> None:
+    def rest(frame: Any, _event: str, _argument: Any) -> None:
         nonlocal resumed, left
         left -= 1
         if left:
             return
         left = _EVENTS
-        if clock() - resumed > _WORK_S:
+        if clock() - resumed > _WORK_S and not _locks(frame):
             if busy():
                 sleep(_REST_S)
             resumed = clock()
@@ -87,6 +95,15 @@ def beside(
             yield
         finally:
             sys.setprofile(None)
+
+
+def _locks(frame: FrameType | None) -> bool:
+    """Whether a function that holds a shared lock is among the callers."""
+    while frame is not None:
+        if frame.f_code.co_filename in _LOCKING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def freeze_imports() -> None:
@@ -101,3 +118,5 @@ def freeze_imports() -> None:
     import_tensorflow()
     gc.collect()
     gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, _FULL_COLLECTION)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -30,6 +32,42 @@ def test_it_rests_nearly_all_of_the_time_while_others_are_busy(busy: bool) -> No
             step()
     worked = next(times)
     assert sum(slept) == pytest.approx(0.95 * (worked + sum(slept)), rel=0.05) if busy else not slept
+
+
+class Slow(logging.Handler):
+    """A handler that calls many functions for a record, and holds its lock meanwhile."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for _ in range(100):
+                step()
+
+
+@pytest.mark.parametrize("of", ["executor", "log"])
+def test_it_does_not_rest_with_a_lock_that_others_need(of: str) -> None:
+    """The lock of all executors, which a server needs for each batch, or that of a log's handler."""
+    log = logging.Logger("beside")
+    log.addHandler(Slow())
+    with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as others_pool:
+        act: dict[str, Callable[[ThreadPoolExecutor], object]] = {
+            "executor": lambda pool: pool.submit(step),
+            "log": lambda _: log.warning("loading"),
+        }
+        answered = []
+
+        def sleep(_: float) -> None:
+            other = threading.Thread(target=act[of], args=(others_pool,), daemon=True)
+            other.start()
+            other.join(10 if all(answered) else 0)
+            answered.append(not other.is_alive())
+
+        times = clock(0.001)
+        with beside(lambda: True, clock=lambda: next(times), sleep=sleep):
+            for _ in range(100):
+                act[of](pool)
+                step()
+    assert len(answered) > 10
+    assert all(answered)
 
 
 def test_others_wait_for_the_interpreter_for_half_a_millisecond_at_most() -> None:

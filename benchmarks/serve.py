@@ -67,15 +67,16 @@ function request()
 end
 function done(summary, latency, all)
   local e = summary.errors
-  local slow, from = {}, latency:percentile(99)
+  local slow, counted, from = {}, 0, latency:percentile(90)
   for i = 1, #latency do
     local value, count = latency(i)
+    counted = counted + count
     if value >= from and count > 0 then slow[#slow + 1] = string.format("[%f, %d]", value / 1e6, count) end
   end
   io.write(string.format('\\n{"requests": %d, "seconds": %f, "failed": %d, "p50": %f, "p99": %f, "p999": %f, '
-    .. '"slow": [%s]}\\n', summary.requests, summary.duration / 1e6,
-    e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50) / 1e6, from / 1e6,
-    latency:percentile(99.9) / 1e6, table.concat(slow, ", ")))
+    .. '"counted": %d, "slow": [%s]}\\n', summary.requests, summary.duration / 1e6,
+    e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
+    latency:percentile(99.9) / 1e6, counted, table.concat(slow, ", ")))
 end
 """
 
@@ -111,8 +112,8 @@ class Load:
         p50, p99, p999: latency in seconds.
         failed: number of requests without status 200.
         peak: greatest resident memory of all processes of the server so far, in bytes.
-        requests: number of requests.
-        slow: latencies from p99 on, in seconds and ascending, each with its number of requests.
+        counted: number of latencies: wrk adds those of requests that it would have sent during a long one.
+        slow: latencies from p90 on, in seconds, each with its number.
     """
 
     rate: float
@@ -122,7 +123,7 @@ class Load:
     p999: float
     failed: int
     peak: float
-    requests: int = 0
+    counted: int = 0
     slow: Sequence[tuple[float, int]] = field(default=(), repr=False)
 
 
@@ -373,14 +374,14 @@ def load(
         found["p999"],
         int(found["failed"]),
         peak_of(process),
-        int(found["requests"]),
+        int(found["counted"]),
         [(float(latency), int(count)) for latency, count in found["slow"]],
     )
 
 
 def pooled(loads: Sequence[Load], part: float) -> float:
-    """The latency in seconds that a part of all requests of several measurements have at most, 0.99 or more of them."""
-    left = (1 - part) * sum(one.requests for one in loads)
+    """The latency in seconds that a part of all requests of several measurements have at most: 0.99 or more of them."""
+    left = (1 - part) * sum(one.counted for one in loads)
     for latency, count in sorted((pair for one in loads for pair in one.slow), reverse=True):
         left -= count
         if left <= 0:

@@ -5,7 +5,7 @@ Usage: python benchmarks/serve_swaps.py [--quick]
 The model, the requests, the server's core and wrk are those of benchmarks/serve.py, with 64 connections. The server
 follows the champion of a registry, which three versions are in turn: each is loaded beside the one in use, checked on
 its golden rows, and switched to between two batches. With two, the other one would still be in memory. Loading is done
-on the server's own core. Latencies with swaps are those of all requests from the first swap to the last one.
+on the server's own core. Rounds with and without swaps alternate, and latencies are those of all requests of either.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 
 import psutil
 import serve
@@ -28,15 +29,18 @@ from headrace.components.registry.folder.registry import Registry
 WORK = serve.WORK / "swaps"
 SETTLED = 3
 SWAP_TIMEOUT_S = 120
+_WINDOW_S = 10
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="10 swaps, and 10 s without any")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 5 swaps each, and of 10 s without any")
     parser.add_argument("--swaps", type=int, default=100, help="number of swaps (default: 100)")
-    parser.add_argument("--seconds", type=int, default=60, help="seconds without a swap (default: 60)")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds without a swap in each round (default: 20)")
     arguments = parser.parse_args()
-    swaps, seconds = (10, 10) if arguments.quick else (arguments.swaps, arguments.seconds)
+    rounds, swaps, seconds = (2, 10, 10) if arguments.quick else (10, arguments.swaps, arguments.seconds)
+    if swaps % rounds:
+        parser.error(f"--swaps must be a multiple of {rounds}")
     shutil.rmtree(serve.WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     serve.DATA.mkdir(parents=True, exist_ok=True)
@@ -56,39 +60,34 @@ def main() -> int:
             return serve.load(wrk, url, server.path, bodies, process, serve.CONNECTIONS, duration)
 
         load(3)
-        quiet = load(seconds)
-        print(f"without swaps: {quiet}", flush=True)
-        begun = time.monotonic()
-        swap(registry, versions, url, process, sizes, 1)
-        each = time.monotonic() - begun
-        ends = threading.Event()
-        swapping = threading.Thread(target=lambda: (swap(registry, versions, url, process, sizes, swaps), ends.set()))
-        swapping.start()
-        during = []
-        while not ends.is_set():
-            during.append(load(max(10, round(10 * each))))
-            print(f"{len(sizes)} swaps: {during[-1]}", flush=True)
-        swapping.join()
+        quiet, during = [], []
+        for number in range(rounds):
+            quiet.append(load(seconds))
+            swapping = threading.Thread(target=swap, args=(registry, versions, url, process, sizes, swaps // rounds))
+            swapping.start()
+            while swapping.is_alive():
+                during.append(load(_WINDOW_S))
+            print(f"round {number + 1}, without swaps: {quiet[-1]}\n{len(sizes)} swaps: {during[-1]}", flush=True)
     failed = sum(one.failed for one in during)
-    prove(f"no request failed during {swaps} swaps", not failed and len(sizes) == swaps + 1)
-    p999 = serve.pooled(during, 0.999)
+    prove(f"no request failed during {swaps} swaps", not failed and len(sizes) == swaps)
     settled, last = sizes[min(SETTLED, len(sizes)) - 1], sizes[-1]
     lines = [
-        ("without", f"{quiet.rate:,.0f}", f"{1000 * quiet.p99:.1f}", f"{1000 * quiet.p999:.1f}", "-"),
-        (
-            f"{swaps} swaps",
-            f"{serve.median(during, lambda one: one.rate):,.0f}",
-            f"{1000 * serve.pooled(during, 0.99):.1f}",
-            f"{1000 * p999:.1f}",
-            f"{megabytes(settled)} -> {megabytes(last)}",
-        ),
+        (*line("without", quiet), "-"),
+        (*line(f"{swaps} swaps", during), f"{megabytes(settled)} -> {megabytes(last)}"),
     ]
     header = ("", "requests/s", "p99 ms", "p99.9 ms", f"resident MB after swap {SETTLED} -> after the last")
     ratios = {
-        "serve_swaps.p999_without_vs_with": Ratio(quiet.p999 / p999, 1 / 1.5, 1.0),
+        "serve_swaps.p999_without_vs_with": Ratio(
+            serve.pooled(quiet, 0.999) / serve.pooled(during, 0.999), 1 / 1.5, 1.0
+        ),
         "serve_swaps.memory": Ratio(settled / last, 1 / 1.05, 1.0),
     }
     return conclude("serve_swaps", [Rows("Hot swaps at 64 connections", header, lines)], ratios, {"resident": sizes})
+
+
+def line(name: str, loads: Sequence[serve.Load]) -> tuple[str, ...]:
+    latencies = (f"{1000 * serve.pooled(loads, part):.1f}" for part in (0.99, 0.999))
+    return (name, f"{serve.median(loads, lambda one: one.rate):,.0f}", *latencies)
 
 
 def registered() -> tuple[Registry, tuple[str, ...]]:

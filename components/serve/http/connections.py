@@ -123,6 +123,9 @@ class ServerConnection(HttpToolsProtocol):
     """
 
     parser: httptools.HttpRequestParser
+    # None once the connection is closed.
+    scope: Any
+    cycle: Any
 
     def __init__(self, shared: Connections, **options: Any) -> None:
         super().__init__(**options)
@@ -157,6 +160,11 @@ class ServerConnection(HttpToolsProtocol):
         """Forgets the connection."""
         super().connection_lost(exc)
         self._shared.closed(self)
+        self._unset_keepalive_if_required()
+        # They refer to it by its methods: in a circle it would stay in memory until a full garbage collection.
+        self._extensions = {}
+        self.pipeline.clear()
+        self.scope = self.cycle = None
 
     def data_received(self, data: bytes) -> None:
         """Parses what arrives, and notes what is still missing."""
@@ -275,6 +283,8 @@ class ServerConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Waits for the next request."""
+        if self.cycle is None:
+            return
         self.transport.flush()
         super().on_response_complete()
         if self._broken and self.cycle.response_complete:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support.http_server import Served
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from headrace.components.serve.http import server
-from headrace.components.serve.http.connections import Connections
+from headrace.components.serve.http.connections import Connections, ServerConnection
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
 from headrace.core.saved_model.json.columns import Interface
@@ -195,6 +197,53 @@ def test_a_client_that_does_not_read_its_response_is_cut() -> None:
         served.pass_time(2 * LONG_S)
         until(served.cut)
         assert served.cut() == ['headrace_cut_connections_total{reason="the response was not read"} 1']
+
+
+WHOLE = HEAD % len(BODY) + BODY
+
+
+@pytest.mark.parametrize(
+    ("sent", "late", "ends"),
+    [
+        (b"", False, False),
+        (b"POST /predict HTTP/1.1\r\nHos", False, False),
+        (b"POST /predict HTTP/1.1\r\nHos", True, True),
+        (HEAD % 100 + b"{", False, False),
+        (HEAD % 100 + b"{", True, True),
+        (b"hello\r\n\r\n", False, True),
+        (WHOLE, False, False),
+        (WHOLE + WHOLE[:30], False, False),
+        (WHOLE * 3, False, False),
+        (HEAD % 3 + b"{,}" + WHOLE, False, False),
+        (b"GET /none HTTP/1.1\r\nConnection: close\r\n\r\n", False, True),
+        (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 200, False, True),
+    ],
+)
+def test_a_closed_connection_is_freed_without_a_collection(sent: bytes, late: bool, ends: bool) -> None:
+    """Full collections stop all requests, so that they are rare: what they alone would free would pile up."""
+    kinds = (ServerConnection, RequestResponseCycle)
+
+    def left() -> list[object]:
+        return [one for one in gc.get_objects() if isinstance(one, kinds)]
+
+    with serving(arrival_time_s=LONG_S, max_pieces=100) as served:
+        gc.collect()
+        before = len(left())
+        gc.disable()
+        try:
+            for _ in range(3):
+                with closing(served.connect()) as client:
+                    client.sendall(sent)
+                    if late:
+                        until(lambda: sum(map(len, served.server._connections._waiting.values())) == 1)
+                        served.pass_time(2 * LONG_S)
+                    if ends:
+                        read_all(client)
+                    elif sent.startswith(WHOLE):
+                        assert client.recv(1) == b"H"
+            until(lambda: len(left()) == before)
+        finally:
+            gc.enable()
 
 
 def test_slow_clients_do_not_keep_others_out() -> None:

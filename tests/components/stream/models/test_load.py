@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_read_is_unreachable(
 ) -> None:
     event = stream_models.event("unread", 1)
 
-    def fail(folder: str) -> bool:
+    def fail(folder: str, **_: object) -> bool:
         raise PlatformError("the file cannot be read", where=folder)
 
     monkeypatch.setattr("headrace.core.artifacts.registered.verify", fail)

@@ -9,6 +9,7 @@ client, and its waiting counts. The last line is a JSON object.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import socket
@@ -20,29 +21,40 @@ from urllib.parse import urlsplit
 
 # Requests that are not answered so long after the last one was due have failed.
 _PATIENCE_S = 10.0
+_CLOSED = -1
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Connection:
     """One keep-alive connection with at most one request under way."""
 
-    __slots__ = ("buffer", "due", "socket")
+    __slots__ = ("address", "buffer", "busy", "due", "socket")
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address)
+        self.address, self.busy, self.due = address, False, 0.0
+        self.connect()
+
+    def connect(self) -> None:
+        """Connects, again where the server closed the connection."""
+        self.socket = socket.create_connection(self.address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.buffer = b""
-        self.due = 0.0
 
     def send(self, request: bytes, due: float) -> None:
-        """Sends a request, which is smaller than the socket's buffer."""
-        self.due, self.buffer = due, b""
-        self.socket.sendall(request)
+        """Sends a request, which is smaller than the socket's buffer; a closed connection is seen when it is read."""
+        self.due, self.busy, self.buffer = due, True, b""
+        with contextlib.suppress(ConnectionError):
+            self.socket.sendall(request)
 
     def receive(self) -> int:
-        """The status of the response once it is whole; 0 before."""
+        """The status of the response once it is whole; 0 before.
+
+        Raises:
+            ConnectionError: the server closed the connection.
+        """
         received = self.socket.recv(65536)
         if not received:
             raise ConnectionError("the server closed a connection")
@@ -51,7 +63,8 @@ class Connection:
         if not end:
             return 0
         length = head.lower().partition(_LENGTH)[2].partition(b"\r")[0]
-        return int(head[9:12]) if len(body) >= int(length) else 0
+        whole = len(body) >= int(length) if length else body.endswith(_LAST_CHUNK)
+        return int(head[9:12]) if whole else 0
 
 
 def run(url: str, bodies: list[bytes], rate: float, seconds: float, connections: int) -> dict[str, float]:
@@ -81,8 +94,17 @@ def run(url: str, bodies: list[bytes], rate: float, seconds: float, connections:
         ahead = begin + sent / rate - time.perf_counter() if sent < total and free else 0.05
         for key, _ in selector.select(max(0.0, ahead)):
             connection = key.data
-            status = connection.receive()
+            try:
+                status = connection.receive()
+            except ConnectionError:
+                # An idle connection may be closed at any time; a request that was sent has failed.
+                selector.unregister(connection.socket)
+                connection.socket.close()
+                connection.connect()
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
+                status = _CLOSED if connection.busy else 0
             if status:
+                connection.busy = False
                 answered += 1
                 failed += status != 200
                 latencies.append(time.perf_counter() - connection.due)

@@ -165,6 +165,7 @@ class ServerConnection(HttpToolsProtocol):
         self._extensions = {}
         self.pipeline.clear()
         self.scope = self.cycle = None
+        self.transport.free()
 
     def data_received(self, data: bytes) -> None:
         """Parses what arrives, and notes what is still missing."""

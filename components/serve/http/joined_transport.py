@@ -34,6 +34,10 @@ class JoinedTransport:
             self._transport.write(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
             self._parts.clear()
 
+    def free(self) -> None:
+        """Breaks the circle of a closed transport of asyncio, which would need a garbage collection."""
+        self._transport._read_ready_cb = None  # type: ignore[attr-defined]
+
     def close(self) -> None:
         """Sends what was collected, and closes the connection."""
         self.flush()

@@ -111,6 +111,9 @@ class Dynamic:
                 continue
             try:
                 parts.append(([place], self._columns_of(model, request)))
+            except HeadraceError as error:
+                # Its traceback holds this frame, and so itself: a circle per refused request would pile up.
+                outcomes[place] = error.with_traceback(None)
             except Exception as error:
                 outcomes[place] = error
         return parts

@@ -22,8 +22,8 @@ _REST_S = 0.0095
 # loads, and a look at each of them takes as long as the load.
 _EVENTS = 16
 # Collections of the middle generation between two full ones; 10 by default. A full one visits the loaded models, some
-# 20 ms in which nobody is answered. What it alone frees are closed connections, up to some 70 MB between two.
-_FULL_COLLECTION = 30
+# 20 ms in which nobody is answered. Neither requests nor connections leave behind what only a collection frees.
+_FULL_COLLECTION = 200
 # Modules whose functions hold locks that those who answer need, too: of all executors, and of a log's handler.
 _LOCKING = frozenset(function.__code__.co_filename for function in (ThreadPoolExecutor.submit, logging.Handler.handle))
 

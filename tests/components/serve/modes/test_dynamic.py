@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from support.serving import dynamic, load
 from support.tiny_model import NAN_AGE
 
 from headrace.components.serve.modes.answerer import Answer, RowsRequest, slices
-from headrace.core.errors import DataError, PlatformError
+from headrace.core.errors import DataError, HeadraceError, PlatformError
 from headrace.core.rules.counts import RuleCounts
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.rows import NotFinitePrediction
@@ -69,6 +70,27 @@ def test_a_bad_request_fails_alone_and_is_named_by_its_own_rows(model: Any) -> N
     assert plain[6].outputs["prediction"].tolist() == pytest.approx([6.5])
     # Rows of a batch that is read again are counted once.
     assert counts.refused == {"not_a_number": {"mother_age": 1}}
+
+
+@pytest.mark.parametrize("bad", [{**ROW, "mother_age": "old"}, 7, {**ROW, "gestation_weeks": 1e308}])
+def test_a_refused_request_is_freed_without_a_collection(model: Any, bad: Any) -> None:
+    """Full collections stop all requests, so that they are rare: what they alone would free would pile up."""
+    answerer = dynamic(model)
+
+    def left() -> int:
+        return sum(isinstance(one, RowsRequest) for one in gc.get_objects())
+
+    gc.collect()
+    before = left()
+    gc.disable()
+    try:
+        for _ in range(10):
+            (refused,) = answerer.answer([by_row(bad)])
+            assert isinstance(refused, HeadraceError)
+            del refused
+        assert left() == before
+    finally:
+        gc.enable()
 
 
 def test_a_row_on_which_the_model_fails_fails_its_request(tmp_path: Path) -> None:

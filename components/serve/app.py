@@ -180,11 +180,10 @@ class ServerApp:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         most = self.limits.max_body_bytes
-        too_big = RequestRefused(413, f"the body is too large. Expected at most {most} bytes.")
         compressed = False
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > most:
-                raise too_big
+                raise _too_big(most)
             if name == b"content-encoding" and value.lower() != b"identity":
                 if value.lower() not in (b"gzip", b"x-gzip"):
                     raise RequestRefused(
@@ -203,13 +202,17 @@ class ServerApp:
         if message["type"] == "http.disconnect":
             raise _Disconnected
         if len(body) > most:
-            raise too_big
+            raise _too_big(most)
         if not compressed:
             return body
         try:
             return gunzip(body, most) if len(body) < _SMALL else await asyncio.to_thread(gunzip, body, most)
         except BodyTooLarge as error:
-            raise too_big from error
+            raise _too_big(most) from error
+
+
+def _too_big(most: int) -> RequestRefused:
+    return RequestRefused(413, f"the body is too large. Expected at most {most} bytes.")
 
 
 def _version_in(response: CallResponse) -> str:

@@ -109,14 +109,15 @@ class Router:
         Raises:
             RequestRefused: the path, the model, the version or the method does not exist.
         """
-        handler = self._fixed.get(scope["path"]) or self._of_model(scope["path"])
+        path = scope["path"]
+        handler = self._fixed.get(path) or self._of_model(path)
         if scope["method"] not in handler.methods:
             allowed = ", ".join(handler.methods)
             raise RequestRefused(405, f"the method is not allowed here. Expected {allowed}.", allow=allowed)
         return handler
 
     @staticmethod
-    def _rows(forms: Sequence[str], most: int) -> Callable[[bytes, Headers, Description], PredictCall]:
+    def _rows(forms: tuple[str, ...], most: int) -> Callable[[bytes, Headers, Description], PredictCall]:
         return lambda body, _, description: rows.decode(body, description, forms=forms, max_instances=most)
 
     def _of_model(self, path: str) -> Handler:

@@ -134,6 +134,8 @@ class ServerConnection(HttpToolsProtocol):
         # What it is registered as waiting for.
         self._noted: Wait | None = None
         self._head_bytes = 0
+        # Of the headers that are parsed.
+        self._fields_bytes = 0
         self._pieces = 0
         # What came after the requests that are being answered is not HTTP.
         self._broken = False
@@ -228,11 +230,13 @@ class ServerConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keeps a header; those after a chunked body are read by nobody, and are bounded as the others are."""
+        size = len(name) + len(value) + len(b": \r\n")
         if self._phase != "body":
+            self._fields_bytes += size
             super().on_header(name, value)
             return
         before, most = self._head_bytes, self._shared.limits.max_head_bytes
-        self._head_bytes += len(name) + len(value) + len(b": \r\n")
+        self._head_bytes += size
         if before <= most < self._head_bytes:
             self._refuse_head()
 
@@ -240,6 +244,7 @@ class ServerConnection(HttpToolsProtocol):
         """Begins a request."""
         super().on_message_begin()
         self._phase = "head"
+        self._fields_bytes = 0
         self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
@@ -248,8 +253,7 @@ class ServerConnection(HttpToolsProtocol):
         Raises:
             ValueError: the request is refused; the parser stops.
         """
-        size = len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
-        if size > self._shared.limits.max_head_bytes:
+        if len(self.url) + self._fields_bytes > self._shared.limits.max_head_bytes:
             # It came with the end of the headers, before its size was counted.
             self._refusal = self._too_large()
             raise ValueError("the headers are too large")

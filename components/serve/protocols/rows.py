@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from typing import Any
 
 from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
@@ -14,11 +13,12 @@ from headrace.core.saved_model.interface import KEY, KEY_INPUT, RULES
 from headrace.core.saved_model.json.rows import columns_from_outputs, rows_from_outputs
 
 _FIELDS = ("instances", "inputs", "parameters", "signature_name")
-ROWS = ("instances",)
-ROWS_OR_COLUMNS = ("instances", "inputs")
+ROWS: tuple[str, ...] = ("instances",)
+ROWS_OR_COLUMNS: tuple[str, ...] = ("instances", "inputs")
+_SHAPES = {forms: " or ".join(f'{{"{form}": ...}}' for form in forms) for forms in (ROWS, ROWS_OR_COLUMNS)}
 
 
-def decode(body: bytes, description: Description, *, forms: Sequence[str], max_instances: int) -> PredictCall:
+def decode(body: bytes, description: Description, *, forms: tuple[str, ...], max_instances: int) -> PredictCall:
     """A predict request.
 
     Args:
@@ -89,8 +89,8 @@ def metadata(description: Description) -> bytes:
     )
 
 
-def _checked(body: bytes, forms: Sequence[str], signature: str) -> dict[str, Any]:
-    shape = " or ".join(f'{{"{form}": ...}}' for form in forms)
+def _checked(body: bytes, forms: tuple[str, ...], signature: str) -> dict[str, Any]:
+    shape = _SHAPES[forms]
     request = parse(body, shape)
     for field in request:
         if field not in _FIELDS:

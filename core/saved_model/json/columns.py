@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,13 @@ class Interface:
     key_name: str | None = None
     rules: ModelRules | None = None
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of fields that are read from an instance; others are ignored."""
         keys = ("key", *((self.key_name,) if self.key_name not in (None, "key") else ())) if self.takes_key else ()
         return (*(i.name for i in self.inputs), *(k for k in keys if k is not None))
 
-    @property
+    @cached_property
     def only(self) -> str | None:
         """The name of the model's only input, whose values TensorFlow Serving also takes without names; else None."""
         names = (*(i.name for i in self.inputs), *(("key",) if self.takes_key else ()))

@@ -21,9 +21,11 @@ _REST_S = 0.0095
 # Calls and returns between two looks at the clock, some 10 microseconds: there are a million while a model of 1 MB
 # loads, and a look at each of them takes as long as the load.
 _EVENTS = 16
-# Collections of the middle generation between two full ones; 10 by default. A full one visits the loaded models, some
-# 20 ms in which nobody is answered. Neither requests nor connections leave behind what only a collection frees.
-_FULL_COLLECTION = 200
+# Thresholds of garbage collections; Python's are 700, 10 and 10. The objects of some hundred requests under way, which
+# are freed without a collection, are fewer than the first one. A full collection visits the loaded models, some 20 ms
+# in which nobody is answered: one comes after 1.4 million objects that only a collection may free, and neither requests
+# nor connections leave such ones behind.
+_THRESHOLDS = 10_000, 10, 14
 # Modules whose functions hold locks that those who answer need, too: of all executors, and of a log's handler.
 _LOCKING = frozenset(function.__code__.co_filename for function in (ThreadPoolExecutor.submit, logging.Handler.handle))
 
@@ -118,5 +120,4 @@ def freeze_imports() -> None:
     import_tensorflow()
     gc.collect()
     gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, _FULL_COLLECTION)
+    gc.set_threshold(*_THRESHOLDS)

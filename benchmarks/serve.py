@@ -446,7 +446,8 @@ def table(measured: Mapping[str, Mapping[int, Sequence[Load]]], connections: int
         "peak MB",
         "failed",
     )
-    return Rows(f"{connections} connections, one worker on one core, equal predictions", header, lines)
+    plural = "" if connections == 1 else "s"
+    return Rows(f"{connections} connection{plural}, one worker on one core, equal predictions", header, lines)
 
 
 def _p50(one: Load) -> float:

@@ -123,7 +123,6 @@ class ServerConnection(HttpToolsProtocol):
     """
 
     parser: httptools.HttpRequestParser
-    # None once the connection is closed.
     scope: Any
     cycle: Any
 
@@ -133,10 +132,8 @@ class ServerConnection(HttpToolsProtocol):
         self._phase: Phase = "head"
         # What it is registered as waiting for.
         self._noted: Wait | None = None
-        self._head_bytes = 0
-        # Of the headers that are parsed.
-        self._fields_bytes = 0
-        self._pieces = 0
+        # Bytes of the head as they come, and of its headers that are parsed; pieces of the body.
+        self._head_bytes = self._fields_bytes = self._pieces = 0
         # What came after the requests that are being answered is not HTTP.
         self._broken = False
         # The status, the reason for metrics and the message of the response to what is refused.
@@ -164,9 +161,8 @@ class ServerConnection(HttpToolsProtocol):
         self._shared.closed(self)
         self._unset_keepalive_if_required()
         # They refer to it by its methods: in a circle it would stay in memory until a full garbage collection.
-        self._extensions = {}
+        self._extensions, self.scope, self.cycle = {}, None, None
         self.pipeline.clear()
-        self.scope = self.cycle = None
         self.transport.free()
 
     def data_received(self, data: bytes) -> None:
@@ -262,8 +258,7 @@ class ServerConnection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._phase = "body"
-        self._head_bytes = 0
-        self._pieces = 0
+        self._head_bytes = self._pieces = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

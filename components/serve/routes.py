@@ -109,8 +109,7 @@ class Router:
         Raises:
             RequestRefused: the path, the model, the version or the method does not exist.
         """
-        path = scope["path"]
-        handler = self._fixed.get(path) or self._of_model(path)
+        handler = self._fixed.get(scope["path"]) or self._of_model(scope["path"])
         if scope["method"] not in handler.methods:
             allowed = ", ".join(handler.methods)
             raise RequestRefused(405, f"the method is not allowed here. Expected {allowed}.", allow=allowed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -50,6 +51,7 @@ _OURS = frozenset(
 )
 _CONNECT_S = 20.0
 _BETWEEN_WARNINGS_S = 10.0
+CLOSE_S = 10.0
 
 
 def error_of(error: KafkaError, what: str, where: str) -> HeadraceError:
@@ -106,6 +108,24 @@ def whole_consumer(config: KafkaConnection, name: str) -> Consumer:
 def producer(config: KafkaConnection) -> Producer:
     """An idempotent producer: its retries create no duplicates."""
     return _made(Producer, config, {"enable.idempotence": True, "linger.ms": 5})
+
+
+def close_consumer(consumer: Consumer, *, within_s: float = CLOSE_S) -> bool:
+    """Closes a consumer, and leaves its group, in bounded time; returns whether it ended.
+
+    librdkafka waits for the result of an asynchronous commit while a consumer is closed, which may take minutes, or not
+    end, when the broker is unreachable. Nothing depends on it: the group removes the member after its session timeout.
+
+    Args:
+        consumer: the consumer, which no other thread uses; not usable any more afterwards.
+        within_s: maximum time to wait, in seconds. The process can end while the thread that closes still waits.
+    """
+    closing = threading.Thread(target=consumer.close, name="close-consumer", daemon=True)
+    closing.start()
+    closing.join(within_s)
+    if closing.is_alive():
+        _log.warning("the broker did not respond within %g s: the group removes this member later", within_s)
+    return not closing.is_alive()
 
 
 def _made(kind: type, config: KafkaConnection, own: Properties) -> Any:

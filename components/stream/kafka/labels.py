@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.components.stream.kafka.clients import error_of, is_users
+from headrace.components.stream.kafka.clients import close_consumer, error_of, is_users
 from headrace.components.stream.kafka.label_config import LabelConfig
 from headrace.components.stream.kafka.outbox import Outbox, Outgoing
 from headrace.components.stream.labels.join import MeasuredWindow, WindowedJoin
@@ -85,7 +85,7 @@ class LabelJoiner:
 
     def close(self) -> None:
         """Closes the consumer."""
-        self._consumer.close()
+        close_consumer(self._consumer)
 
     def turn(self) -> None:
         """One turn of the loop: reads available messages, and measures windows that are complete."""

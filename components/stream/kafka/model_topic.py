@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.components.stream.kafka.clients import error_of, is_users
+from headrace.components.stream.kafka.clients import close_consumer, error_of, is_users
 from headrace.core.errors import PlatformError, UsageError
 
 _log = logging.getLogger("headrace.stream")
@@ -94,7 +94,7 @@ class ModelTopic:
 
     def close(self) -> None:
         """Closes the consumer."""
-        self._consumer.close()
+        close_consumer(self._consumer)
 
     def _take(self, message: Message) -> int:
         error = message.error()

@@ -9,7 +9,7 @@ from itertools import chain
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.components.stream.kafka.clients import error_of, is_users
+from headrace.components.stream.kafka.clients import close_consumer, error_of, is_users
 from headrace.components.stream.kafka.commit import commit
 
 _log = logging.getLogger("headrace.stream")
@@ -72,8 +72,8 @@ class RecordReader:
         self._consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke)
 
     def close(self) -> None:
-        """Leaves the group."""
-        self._consumer.close()
+        """Leaves the group, in bounded time; see `clients.close_consumer`."""
+        close_consumer(self._consumer)
 
     def take(self, wait_s: float) -> list[Message]:
         """The available records, as one batch; empty if there are none.

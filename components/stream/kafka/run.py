@@ -81,7 +81,7 @@ def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> S
     consumer = clients.whole_consumer(config, f"{config.group}-models")
     clients.check_topics(consumer, config)
     if config.endpoint is not None:
-        consumer.close()
+        clients.close_consumer(consumer)
         return ByEndpoint(config.routes[0].app, HttpScorer(config.endpoint), metrics)
     report("loading TensorFlow")
     # TensorFlow reads this at import; it suppresses notes on CPU instructions.

@@ -386,7 +386,8 @@ def test_a_batch_that_cannot_be_delivered_in_time_is_not_committed(first: ModelE
         # A batch is under way, which cannot arrive any more.
         member.until(lambda: len(member.outbox._producer) > 0, "nothing is being sent")
         member.stop.set()
-        member.thread.join(600)
+        member.thread.join(120)
+        assert not member.thread.is_alive(), "the member hangs while the broker is unreachable"
         assert member.error is not None
         assert member.error.exit_status == 75
         assert "Nothing is lost" in member.error.paragraph

@@ -80,9 +80,9 @@ def find(
     return find_source(place.uri, name=name or config.name, rules=config.rules)
 
 
-def load(source: ServableModel, config: ServeConfig) -> OnlineModel:
-    """Loads a model; errors as of `OnlineModel`."""
-    return OnlineModel(source, signature=config.signature, constants=config.constants, engine=config.engine)
+def load(source: ServableModel, config: ServeConfig, like: OnlineModel | None = None) -> OnlineModel:
+    """Loads a model; `like` and errors as of `OnlineModel`."""
+    return OnlineModel(source, signature=config.signature, constants=config.constants, engine=config.engine, like=like)
 
 
 class ModelFollower(Follower[ModelLocation]):
@@ -134,7 +134,8 @@ class ModelFollower(Follower[ModelLocation]):
 
         def load_it() -> OnlineModel:
             # Threads of their own would not rest.
-            return load(find(found, self._config, self._current.model.name, threads=1), self._config)
+            present = self._current.model
+            return load(find(found, self._config, present.name, threads=1), self._config, present)
 
         with beside(self._busy):
             new = self._current.switch(load_it, check_golden)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -25,6 +28,8 @@ PLATFORM_ERRORS = (
 )
 # Fewer rows may still fit into memory.
 TOO_LARGE = tf.errors.ResourceExhaustedError
+# Functions of the graph that a message of a session begins with.
+_PLACES = re.compile(r"\A(\{\{[^{}]*\}\}\s*)+")
 
 
 class SavedModel:
@@ -36,39 +41,55 @@ class SavedModel:
         outputs: the signature's TensorSpecs by name; symbolic tensors where TensorFlow 1 wrote the SavedModel.
     """
 
-    def __init__(self, path: str, signature: str = SERVING_DEFAULT) -> None:
+    inputs: dict[str, tf.TensorSpec]
+    outputs: dict[str, tf.TensorSpec]
+    _arguments: Mapping[str, str]
+
+    def __init__(self, path: str, signature: str = SERVING_DEFAULT, *, like: SavedModel | None = None) -> None:
         """Loads the SavedModel.
+
+        Args:
+            path: its folder.
+            signature: of the SavedModel.
+            like: another version of the model. Where the signature takes and returns the same, the load waits until
+                the SavedModel is called, and may fail then.
 
         Raises:
             DataError: it cannot be loaded, or the signature does not exist.
         """
         self.path = path
         self.signature = signature
-        try:
+        with _load_errors(path):
             graph = self.graph
-            # The loaded object must live as long as its signature is used.
-            self._loaded = tf.saved_model.load(path, graph.tags)
-        except (OSError, ValueError, KeyError, RuntimeError, DecodeError, tf.errors.OpError) as error:
-            raise DataError(
-                "the SavedModel cannot be loaded",
-                where=path,
-                received=next(iter(str(error).splitlines()), type(error).__name__),
-            ) from error
-        signatures = getattr(self._loaded, "signatures", {})
-        if signature not in signatures:
-            raise DataError(
-                "the SavedModel does not have the signature",
-                where=path,
-                expected=f"a signature {signature}",
-                received=", ".join(sorted(signatures)) or "no signature",
-                fix="Choose one of them with --signature" if signatures else None,
-            )
-        self._call = signatures[signature]
+        self._interface = _interface_of(graph.definition)
+        if like is not None and self._interface and like._interface == self._interface:
+            self._arguments, self.inputs, self.outputs = like._arguments, like.inputs, like.outputs
+            return
         specs: dict[str, tf.TensorSpec] = self._call.structured_input_signature[1]
         names = names_of_arguments(graph, specs)
         self._arguments = {name: argument for argument, name in names.items()}
-        self.inputs: dict[str, tf.TensorSpec] = {name: specs[argument] for argument, name in names.items()}
-        self.outputs: dict[str, tf.TensorSpec] = self._call.structured_outputs
+        self.inputs = {name: specs[argument] for argument, name in names.items()}
+        self.outputs = self._call.structured_outputs
+
+    @cached_property
+    def _loaded(self) -> Any:
+        """The loaded object, which must live as long as its signature is used."""
+        with _load_errors(self.path):
+            return tf.saved_model.load(self.path, self.graph.tags)
+
+    @cached_property
+    def _call(self) -> Any:
+        """The signature."""
+        signatures = getattr(self._loaded, "signatures", {})
+        if self.signature not in signatures:
+            raise DataError(
+                "the SavedModel does not have the signature",
+                where=self.path,
+                expected=f"a signature {self.signature}",
+                received=", ".join(sorted(signatures)) or "no signature",
+                fix="Choose one of them with --signature" if signatures else None,
+            )
+        return signatures[self.signature]
 
     def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Calls the signature.
@@ -84,6 +105,10 @@ class SavedModel:
         """
         outputs: dict[str, Any] = self._call(**{self._arguments[name]: each for name, each in tensors.items()})
         return outputs
+
+    def load(self) -> None:
+        """Loads what a call needs; raises DataError where that fails."""
+        _ = self._call
 
     @property
     def graph(self) -> SignatureGraph:
@@ -114,6 +139,29 @@ class SavedModel:
         return takes_of(where, self.graph, self.inputs, self.outputs, self._arguments.values(), any_outputs=any_outputs)
 
 
+@contextmanager
+def _load_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, DecodeError, tf.errors.OpError) as error:
+        raise DataError(
+            "the SavedModel cannot be loaded",
+            where=path,
+            received=next(iter(str(error).splitlines()), type(error).__name__),
+        ) from error
+
+
+def _interface_of(definition: Any) -> tuple[Any, ...]:
+    """What a SignatureDef takes and returns: names, types and shapes."""
+    if definition is None:
+        return ()
+    both = definition.inputs, definition.outputs
+    return tuple(
+        sorted((name, info.dtype, info.tensor_shape.SerializeToString()) for name, info in tensors.items())
+        for tensors in both
+    )
+
+
 def constant_tensors(constants: Iterable[Constant]) -> dict[str, Any]:
     """The tensors of inputs that are one value for a whole call, by name."""
     return {c.name: tf.constant(c.value, c.dtype) for c in constants}
@@ -134,7 +182,7 @@ def check_answers(outputs: Mapping[str, Any], rows: int) -> None:
 
 def cause(error: tf.errors.OpError) -> str:
     """The line of TensorFlow's message that states the error: the last one before the place in the graph."""
-    lines = [line.strip() for line in str(error.message).splitlines()]
+    lines = [_PLACES.sub("", line.strip()) for line in str(error.message).splitlines()]
     said = [line for line in lines if line and not line.startswith("[[")]
     return said[-1] if said else type(error).__name__
 

@@ -75,6 +75,8 @@ class BatchPredictions:
     model_version: str
 
 
+# The signature's outputs by name for arrays by input, in place of an eager call.
+ArrayCall = Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]]
 # Outputs by name for rows of columns, from the first up to the second number; None where the model is to answer.
 Engine = Callable[[Mapping[str, Any], int, int], Mapping[str, npt.NDArray[Any]] | None]
 
@@ -91,7 +93,9 @@ class Predictor:
         whole: whether rows depend on each other: a call then has exactly the rows of `predict`, without padding.
 
     Attributes:
+        outputs: names of the requested outputs.
         engine: answers rows instead of the model, where it can; None for the model alone.
+        session: calls the model's signature instead of an eager call; None for the eager call.
     """
 
     def __init__(
@@ -106,11 +110,12 @@ class Predictor:
     ) -> None:
         self.model_version = model_version
         self._model = model
-        self._outputs = tuple(sorted(model.outputs) if outputs is None else outputs)
+        self.outputs = tuple(sorted(model.outputs) if outputs is None else outputs)
         self._constants = dict(constants or {})
         self._batch = batch
         self._whole = whole
         self.engine: Engine | None = None
+        self.session: ArrayCall | None = None
 
     def predict(self, columns: Mapping[str, InputColumn]) -> BatchPredictions:
         """Predictions for rows.
@@ -158,13 +163,17 @@ class Predictor:
 
             def piece(begin: int, end: int, first: int = first) -> dict[str, npt.NDArray[Any]]:
                 def run(filled: int) -> Mapping[str, Any]:
+                    if self.session is not None:
+                        return self.session(
+                            {n: _rows(c, first + begin, first + end, filled) for n, c in columns.items()}
+                        )
                     tensors = {n: _tensor(c, first + begin, first + end, filled) for n, c in columns.items()}
                     return self._model({**tensors, **self._constants})
 
                 if self.engine is not None:
                     found = self.engine(columns, first + begin, first + end)
                     if found is not None:
-                        return {name: found[name] for name in self._outputs}
+                        return {name: found[name] for name in self.outputs}
                 count = end - begin
                 exact = count if self._whole else self._batch
                 # A slice by TensorFlow would take as long as a small model.
@@ -177,7 +186,7 @@ class Predictor:
         return pieces, failed
 
     def _joined(self, pieces: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
-        return {name: concatenated([one[name] for one in pieces]) if pieces else _none() for name in self._outputs}
+        return {name: concatenated([one[name] for one in pieces]) if pieces else _none() for name in self.outputs}
 
     def call(self, run: Callable[[int], Mapping[str, Any]], rows: int, filled: int | None = None) -> dict[str, Any]:
         """One call of the model.
@@ -214,7 +223,7 @@ class Predictor:
         except loaded.OpError as error:
             raise RowsFailed(loaded.cause(error)) from error
         loaded.check_answers(outputs, filled)
-        return {name: outputs[name] for name in self._outputs}
+        return {name: outputs[name] for name in self.outputs}
 
 
 def _at_once(call: Callable[[int, int], Answer], rows: int) -> tuple[list[Answer], dict[int, str]]:
@@ -262,14 +271,22 @@ def _tensor(column: InputColumn, begin: int, end: int, filled: int) -> Any:
     return tf.constant(values) if values.size or values.dtype != object else tf.fill(values.shape, "")
 
 
+def _rows(column: InputColumn, begin: int, end: int, filled: int) -> npt.NDArray[Any]:
+    """As `_tensor`, as an array."""
+    if isinstance(column, Texts):
+        texts: npt.NDArray[Any] = np.array(column.values, object).take(_filled(column.codes[begin:end], filled))
+        return texts
+    return _filled(column[begin:end], filled)
+
+
 def _filled(values: npt.NDArray[Any], filled: int) -> npt.NDArray[Any]:
     more = filled - len(values)
     return np.concatenate([values, np.repeat(values[-1:], more, axis=0)]) if more else values
 
 
 def _array(tensor: Any) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = tensor.numpy()
-    return values.astype(np.float32) if tensor.dtype.name == "bfloat16" else values
+    values: npt.NDArray[Any] = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+    return values.astype(np.float32) if values.dtype.name == "bfloat16" else values
 
 
 def _first(columns: Mapping[str, InputColumn]) -> npt.NDArray[Any]:

@@ -71,7 +71,7 @@ def load_model(event: ModelEvent, *, rules: Mode = "enforce", roots: Sequence[st
                 "the Model of the event cannot be read", where=event.model, received=reason
             ) from error
         # No warm-up: the golden check makes the first predictions, and distinguishes bad rows from platform errors.
-        model = OnlineModel(replace(source, saved_model=str(folder), warm_up=()), signature=event.signature)
+        model = OnlineModel(replace(source, saved_model=str(folder)), signature=event.signature, warm_up=False)
     model.source = source
     if model.whole:
         raise DataError(

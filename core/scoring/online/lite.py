@@ -26,24 +26,17 @@ from headrace.core.saved_model.signatures import (
     number_input,
     texts_input,
 )
-from headrace.core.scoring.predictor import BatchPredictions, filled_rows
+from headrace.core.scoring.online.engine import UNKNOWN, Arrays, Unsuitable
+from headrace.core.scoring.predictor import filled_rows
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
 
-Arrays = Mapping[str, npt.NDArray[Any]]
-# Within which predictions of both engines must agree: |a - b| <= ABSOLUTE + RELATIVE * |b|.
-RELATIVE, ABSOLUTE = 1e-5, 1e-6
 # Combinations of texts that are cached per group, and characters of a text: they bound the memory of the cache.
 _MAX_CACHED = 1 << 16
 _MAX_LENGTH = 256
-_UNKNOWN = "\ufffd a text that no vocabulary has"
 # Distinct primes tell from a table's size which texts are combined in it.
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
-
-
-class Unsuitable(Exception):
-    """LiteRT does not serve a model; the message is the reason, as a clause."""
 
 
 class LiteModel:
@@ -118,7 +111,7 @@ class LiteModel:
         """The tables that no text changes, and those of each group of columns."""
         one = self._tables([[""]] * len(self._texts))
         sizes = _PRIMES[: len(self._texts)]
-        several = self._tables([[f"{_UNKNOWN} {word}" for word in range(size)] for size in sizes])
+        several = self._tables([[f"{UNKNOWN} {word}" for word in range(size)] for size in sizes])
         constant, groups = {}, dict[Group, _Group]()
         for name, table in one.items():
             if len(several[name]) == len(table):
@@ -203,38 +196,6 @@ class _Group:
         """The tables of rows, one combination per row, padded to `filled` rows."""
         places = _filled(np.array([self._places[each] for each in zip(*texts, strict=True)]), filled)
         return {name: values[places].reshape(-1) for name, values in self.stored.items()}
-
-
-def trial_columns(columns: Arrays) -> dict[str, npt.NDArray[Any]]:
-    """Rows to compare engines with: those given, the same with unknown texts, and the same without numbers."""
-    rows = len(next(iter(columns.values())))
-    tried = {}
-    for name, column in columns.items():
-        if name == KEY:
-            others = [column, column]
-        elif column.dtype == object:
-            others = [np.full(rows, _UNKNOWN, object), column]
-        else:
-            others = [column, np.full(rows, np.nan, column.dtype)]
-        tried[name] = np.concatenate([column, *others])
-    return tried
-
-
-def worst_difference(ours: BatchPredictions, theirs: BatchPredictions) -> str:
-    """Where predictions of both engines are not equal within the tolerance, as a clause; "" where they are."""
-    if ours.at.tolist() != theirs.at.tolist() or set(ours.faults) != set(theirs.faults):
-        return "it has predictions for other rows"
-    for name, values in theirs.outputs.items():
-        mine = ours.outputs[name]
-        if mine.dtype != values.dtype or mine.shape != values.shape:
-            return f"{name} is {mine.dtype} of shape {mine.shape}, TensorFlow's {values.dtype} of shape {values.shape}"
-        if values.dtype.kind != "f":
-            if not np.array_equal(mine, values):
-                return f"{name} is not equal"
-        elif not np.allclose(mine, values, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
-            worst = float(np.nanmax(np.abs(mine.astype(np.float64) - values)))
-            return f"{name} differs by {worst:.2g}, more than {RELATIVE:g} of it"
-    return ""
 
 
 def _converted(model: SavedModel, by_code: Any) -> Any:

@@ -6,6 +6,7 @@ for bit, in a request, in a batch of requests and in batch scoring.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.core import storage
-from headrace.core.errors import DataError, PlatformError
+from headrace.core.errors import DataError, HeadraceError, PlatformError
 from headrace.core.saved_model.binding import with_key_input
 from headrace.core.saved_model.constants import with_constants
 from headrace.core.saved_model.find import ServableModel
@@ -22,6 +23,8 @@ from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelBindi
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.tensors import TensorInput
+from headrace.core.scoring.online.engine import Unsuitable, prove, trial_columns, worst_difference
+from headrace.core.scoring.online.session import SessionModel
 from headrace.core.scoring.online.trial import DependentRows, Trial
 from headrace.core.scoring.predictor import BatchPredictions, Predictor
 from headrace.core.serving_mode import Engine
@@ -29,6 +32,8 @@ from headrace.core.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from headrace.core.saved_model.loaded import SavedModel
+
+_log = logging.getLogger("headrace.serve")
 
 Columns = Mapping[str, npt.NDArray[Any]]
 _KINDS = {"float32": "numeric", "float64": "numeric", "string": "categorical"}
@@ -56,6 +61,8 @@ class OnlineModel:
         signature: str = SERVING_DEFAULT,
         constants: Mapping[str, Any] | None = None,
         engine: Engine = "tensorflow",
+        like: OnlineModel | None = None,
+        warm_up: bool = True,
     ) -> None:
         """Loads the SavedModel of `source` and makes a first prediction, which is slower than later ones.
 
@@ -65,6 +72,8 @@ class OnlineModel:
             constants: a value for each input of shape [], which is one for all rows.
             engine: litert lets LiteRT compute a Model behind its text features, if its predictions are TensorFlow's
                 within a relative tolerance of 1e-5.
+            like: a model whose session was proven equal, as is that of a model with the same operations.
+            warm_up: whether the golden rows are predicted first, which must succeed.
 
         Raises:
             DataError: it cannot be loaded, or JSON rows cannot hold an input or an output.
@@ -76,20 +85,30 @@ class OnlineModel:
         import_tensorflow()
         from headrace.core.saved_model import loaded
 
-        self.source = source
-        self.name = source.name
-        self.version = source.version
-        self.signature = signature
+        self.source, self.signature = source, signature
+        self.name, self.version = source.name, source.version
         # A loaded model is in memory, with its vocabularies: a local copy of its files is removed.
         with storage.at_hand(source.saved_model) as folder:
-            model = loaded.SavedModel(str(folder), signature)
-            self._load(model, constants or {})
-            self._warm_up()
+            # A model with a proven session is not loaded for eager calls, too.
+            known = like._model if like is not None and like.operations else None
+            model = loaded.SavedModel(str(folder), signature, like=known)
+            self._model: SavedModel = model
+            fixed, synthetic = self._load(model, constants or {})
+            session = self._session(model, fixed)
+            if session is not None and like is not None and session.operations == like.operations:
+                self._predictor.session = session
+            if warm_up:
+                self._warm_up()
+            if session is not None and self._predictor.session is None:
+                self._prove(session, synthetic)
+            if self._predictor.session is None:
+                model.load()
             self.engine = "TensorFlow (--engine litert tries LiteRT)"
             if engine == "litert":
                 self.engine = self._engine(model)
 
-    def _load(self, model: SavedModel, constants: Mapping[str, Any]) -> None:
+    def _load(self, model: SavedModel, constants: Mapping[str, Any]) -> tuple[Mapping[str, Any], Columns]:
+        """Binds the signature; returns its constants' tensors, and rows to try a model without golden rows with."""
         from headrace.core.saved_model import loaded
 
         source, inputs, signature = self.source, model.inputs, self.signature
@@ -120,6 +139,7 @@ class OnlineModel:
             "outputs": {name: _tensor_info(spec) for name, spec in sorted(model.outputs.items())},
             "method_name": "tensorflow/serving/predict",
         }
+        return fixed, _synthetic(takes) if takes.inputs and not self.whole else {}
 
     def predict(self, columns: Columns) -> BatchPredictions:
         """Predictions for rows.
@@ -195,15 +215,48 @@ class OnlineModel:
             self.whole, self._predictor, self._trial = True, self._whole_predictor, None
             raise
 
+    def _proof_rows(self) -> Columns:
+        """Rows that prove an engine equal: golden rows, and variants; none for a model that is not a Model."""
+        if self.source.interface is None or not self.source.warm_up or self.signature != SERVING_DEFAULT:
+            return {}
+        columns = columns_from_instances(self.source.warm_up, self.interface)
+        return trial_columns({name: _typed(columns[name], dtype) for name, dtype in self._dtypes.items()})
+
+    @property
+    def operations(self) -> str:
+        """Digest of the operations that a session calls; "" for eager calls."""
+        session = self._predictor.session
+        return session.operations if isinstance(session, SessionModel) else ""
+
+    def _session(self, model: SavedModel, fixed: Mapping[str, Any]) -> SessionModel | None:
+        """A session that may call the model, which is not proven yet."""
+        try:
+            if self.whole:
+                raise Unsuitable("its rows depend on each other")
+            return SessionModel(model, tuple(self._dtypes), self._predictor.outputs, fixed)
+        except Unsuitable as error:
+            self._without_session(error)
+            return None
+
+    def _prove(self, session: SessionModel, synthetic: Columns) -> None:
+        """Calls the model in a session from now on, if that is equal, bit for bit, and faster."""
+        try:
+            prove(self._predictor, session, self._proof_rows() or synthetic)
+        except (Unsuitable, HeadraceError) as error:
+            self._predictor.session = None
+            self._without_session(error)
+
+    def _without_session(self, why: Exception) -> None:
+        _log.info("%s is called without a session: %s", self.name, why)
+
     def _engine(self, model: SavedModel) -> str:
         """Uses LiteRT if it is proven equal, and returns what is used, and why."""
-        from headrace.core.scoring.online.lite import LiteModel, Unsuitable, trial_columns, worst_difference
+        from headrace.core.scoring.online.lite import LiteModel
 
         try:
-            if self.source.interface is None or not self.source.warm_up:
+            tried = self._proof_rows()
+            if not tried:
                 raise Unsuitable("it is not a Model with golden rows, which parity is proven with")
-            columns = columns_from_instances(self.source.warm_up, self.interface)
-            tried = trial_columns({name: _typed(columns[name], dtype) for name, dtype in self._dtypes.items()})
             theirs = self._predictor.predict(tried)
             self._predictor.engine = LiteModel(model)
             ours = self._predictor.predict(tried)
@@ -226,6 +279,14 @@ class OnlineModel:
             raise PlatformError(error.what, where=where, received=error.received) from error
         for fault in predicted.faults.values():
             raise PlatformError("the model fails on its own golden rows", where=where, received=fault.message)
+
+
+def _synthetic(takes: ModelBinding) -> Columns:
+    """Rows for a model of which no rows are known."""
+    from headrace.core.saved_model.independence import trial_rows
+
+    some, others = trial_rows(takes), trial_rows(takes, companions=True)
+    return {name: np.concatenate([rows.numpy(), others[name].numpy()]) for name, rows in some.items()}
 
 
 def _declared(source: ServableModel, declared: Interface, inputs: Mapping[str, Any]) -> Interface:

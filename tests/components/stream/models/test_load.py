@@ -111,7 +111,7 @@ def test_a_model_whose_rows_depend_on_each_other_is_refused(
 ) -> None:
     event = stream_models.event("depends", 1)
     monkeypatch.setattr(
-        "headrace.core.scoring.online.model.OnlineModel._warm_up", lambda self: setattr(self, "whole", True)
+        "headrace.core.scoring.online.model.OnlineModel._prove", lambda self, *_: setattr(self, "whole", True)
     )
     with pytest.raises(DataError, match="depend on the other rows of a batch"):
         load_model(event)

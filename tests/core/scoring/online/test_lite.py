@@ -13,7 +13,7 @@ from support.tiny_model import PROBLEM
 from headrace.components.serve.config import ServeConfig, config_from_environment
 from headrace.core.errors import UsageError
 from headrace.core.saved_model.json.columns import columns_from_instances
-from headrace.core.scoring.online import lite
+from headrace.core.scoring.online import engine, lite
 from headrace.core.scoring.online.golden import check_golden
 from headrace.core.scoring.online.lite import LiteModel
 from headrace.core.scoring.online.model import OnlineModel
@@ -61,7 +61,7 @@ def test_predictions_are_tensorflows_and_each_row_is_alone(
     columns = rows_of(fast, [("true", "1", "never seen", "")[number % 4] for number in range(rows)])
     ours, theirs = fast.predict(columns), slow.predict(columns)
     assert calls == [True]
-    assert lite.worst_difference(ours, theirs) == ""
+    assert engine.worst_difference(ours, theirs) == ""
     assert ours.model_version == theirs.model_version
     last = fast.predict({name: column[-1:] for name, column in columns.items()})
     for name, values in last.outputs.items():
@@ -115,7 +115,7 @@ def test_a_long_text_is_left_to_tensorflow_and_not_cached(
 ) -> None:
     slow, fast = models
     columns = rows_of(fast, ["true", "x" * 257])
-    assert lite.worst_difference(fast.predict(columns), slow.predict(columns)) == ""
+    assert engine.worst_difference(fast.predict(columns), slow.predict(columns)) == ""
     fast.predict(rows_of(fast, ["true", "x" * 256]))
     assert calls == [False, True]
 

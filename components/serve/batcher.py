@@ -1,9 +1,10 @@
-"""Adaptive batching: all requests that have arrived when the event loop turns are one batch; there is no timer.
+"""Adaptive batching: requests that arrive while the event loop turns are one batch; there is no timer.
 
-While a batch is in a worker thread, later requests wait and form the next one, so batches grow with the load and a lone
-request waits for nothing. The loop itself never calls a model: it goes on reading, and answers health checks. Calls in
-the loop were measured, too: at 64 connections they took half as much CPU again per request, because batches stay small,
-and at one connection a tenth less.
+A batch is whole when a turn of the loop brings no further request, when it fills a block of rows, or when gathering has
+taken as long as a call. While it is in a worker thread, later requests wait and form the next one, so batches grow with
+the load, and a lone request waits for one empty turn. The loop itself never calls a model: it goes on reading, and
+answers health checks. Calls in the loop were measured, too: at 64 connections they took half as much CPU again per
+request, because batches stay small, and at one connection a tenth less.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Answerer, RowsRequest
+from headrace.core.scoring.predictor import BLOCK_ROWS
 
 # A second call beside a running one starts once that one has taken this many times as long as calls usually take: a
 # batch of a thousand rows must not hold up single rows, but calls side by side compete for the same cores.
@@ -85,13 +87,16 @@ class RequestBatcher:
         self._observe = observe
         self._pool = ThreadPoolExecutor(limits.max_running, thread_name_prefix="predict")
         self._queue: deque[_Waiting] = deque()
-        self._bytes = 0
+        self._bytes = self._rows = 0
         self._running: dict[int, Sequence[_Waiting]] = {}
         self._calls = 0
         self._usual_s = 0.0
         self._last_start = 0.0
         self._turning = False
         self._sweeping = False
+        # Requests so far, and at the last turn; and the time until which further turns gather.
+        self._arrived = self._gathered = 0
+        self._gather_until = 0.0
 
     @property
     def waiting(self) -> int:
@@ -128,9 +133,10 @@ class RequestBatcher:
         waiting = _Waiting(request, size, loop.create_future(), loop.time() + self.limits.time_limit_s, connected)
         self._queue.append(waiting)
         self._bytes += size
+        self._rows += request.rows
+        self._arrived += 1
         if not self._turning:
-            self._turning = True
-            loop.call_soon(self._turn)
+            self._begin_turns()
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(self._sweep_s, self._sweep)
@@ -154,11 +160,33 @@ class RequestBatcher:
         kept = [waiting for waiting in self._queue if waiting.wanted]
         self._queue = deque(kept)
         self._bytes = sum(waiting.size for waiting in kept)
+        self._rows = sum(waiting.request.rows for waiting in kept)
+
+    def _begin_turns(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._turning = True
+        self._gathered = -1
+        self._gather_until = loop.time() + self._usual_s
+        loop.call_soon(self._turn)
+
+    def _gathers(self, answerer: Answerer) -> bool:
+        """Whether another turn of the loop may bring more requests for a batch that is not full."""
+        more = self._arrived != self._gathered
+        self._gathered = self._arrived
+        return (
+            more
+            and answerer.together
+            and self._rows < BLOCK_ROWS
+            and asyncio.get_running_loop().time() < self._gather_until
+        )
 
     def _turn(self) -> None:
         """Starts calls for the requests that have arrived, as far as threads are free."""
-        self._turning = False
         loop = asyncio.get_running_loop()
+        if self._queue and not self._running and self._gathers(self._answerer()):
+            loop.call_soon(self._turn)
+            return
+        self._turning = False
         while self._queue and len(self._running) < self.limits.max_running:
             patience = max(_MINIMUM_PATIENCE_S, _PATIENCE * self._usual_s)
             if self._running and (wait := self._last_start + patience - loop.time()) > 0:
@@ -179,6 +207,7 @@ class RequestBatcher:
                 break
             self._queue.popleft()
             self._bytes -= first.size
+            self._rows -= first.request.rows
             if first.wanted:
                 batch.append(first)
                 rows += first.request.rows
@@ -213,8 +242,8 @@ class RequestBatcher:
             else:
                 waiting.future.set_result(outcome)
         self._observe(len(batch), sum(waiting.request.rows for waiting in batch), seconds)
-        if self._queue:
-            self._turn()
+        if self._queue and not self._turning:
+            self._begin_turns()
 
     @property
     def _sweep_s(self) -> float:

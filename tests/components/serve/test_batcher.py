@@ -72,6 +72,71 @@ def test_all_that_has_arrived_is_one_batch_up_to_the_bound() -> None:
     assert seen == [(3, 6), (2, 8), (1, 4), (1, 20), (1, 1)]
 
 
+async def one_per_turn(batcher: RequestBatcher, count: int) -> None:
+    """Submits requests of one row in turns of the loop that follow each other, and waits for their answers."""
+    futures = []
+    for _ in range(count):
+        futures.append(batcher.submit(RowsRequest(1)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*futures)
+
+
+def test_a_batch_is_whole_when_a_turn_brings_no_request() -> None:
+    answerer = Recorder()
+
+    async def scene(batcher: RequestBatcher) -> None:
+        batcher._usual_s = 600.0
+        await one_per_turn(batcher, 5)
+        await one_per_turn(batcher, 1)
+
+    run(answerer, scene)
+    assert answerer.batches == [[1] * 5, [1]]
+
+
+def test_a_batch_that_fills_a_block_begins() -> None:
+    answerer = Recorder()
+
+    async def scene(batcher: RequestBatcher) -> None:
+        batcher._usual_s = 600.0
+        await one_per_turn(batcher, 200)
+
+    run(answerer, scene, max_running=1)
+    assert answerer.batches[0] == [1] * 48
+    assert sum(map(len, answerer.batches)) == 200
+
+
+def test_a_batch_is_not_gathered_for_longer_than_a_call_takes() -> None:
+    answerer = Recorder()
+
+    async def scene(batcher: RequestBatcher) -> None:
+        batcher._usual_s = 0.0
+        await one_per_turn(batcher, 20)
+
+    run(answerer, scene, max_running=1)
+    assert answerer.batches[0] == [1]
+
+
+def test_what_waited_during_a_call_gathers_too() -> None:
+    answerer = Recorder(held=9)
+
+    async def scene(batcher: RequestBatcher) -> None:
+        long = batcher.submit(RowsRequest(9))
+        await asyncio.to_thread(answerer.begun.acquire)
+        waiting = batcher.submit(RowsRequest(1))
+
+        async def again() -> None:
+            await long
+            await batcher.submit(RowsRequest(2))
+
+        asked = asyncio.ensure_future(again())
+        batcher._usual_s = 600.0
+        answerer.go_on.set()
+        await asyncio.gather(waiting, asked)
+
+    run(answerer, scene, max_running=1)
+    assert answerer.batches == [[9], [1, 2]]
+
+
 def test_an_error_is_of_its_request_alone() -> None:
     async def scene(batcher: RequestBatcher) -> None:
         futures = [batcher.submit(RowsRequest(rows)) for rows in (1, 13, 2)]

@@ -59,11 +59,13 @@ def serve(config: ServeConfig, report: Progress = silent) -> None:
     try:
         # TensorFlow reads this at import; its notes on CPU instructions are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import uvloop
+
         from headrace.components.serve import start
 
         found = start.find(config)
         with listen(config.host, config.port) as listener:
-            asyncio.run(_serve(found.config, found, listener, report))
+            uvloop.run(_serve(found.config, found, listener, report))
     finally:
         if config.ready_file is not None:
             storage.local_path(config.ready_file).unlink(missing_ok=True)

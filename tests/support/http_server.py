@@ -10,6 +10,8 @@ import time
 from contextlib import closing
 from typing import Any
 
+import uvloop
+
 from headrace.components.serve.app import ServerApp
 from headrace.components.serve.http.server import HttpServer
 from headrace.components.serve.limits import Limits
@@ -29,15 +31,23 @@ class Served:
         self.app.use(answerer)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=self._run)
         self._started = threading.Event()
         self._ahead = 0.0
         self._thread.start()
         assert self._started.wait(600)
 
+    def _run(self) -> None:
+        served = self
+
+        class Loop(uvloop.Loop):
+            def time(self) -> float:
+                return time.monotonic() + served._ahead
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(self._serve())
+
     async def _serve(self) -> None:
-        # asyncio asks its loop for the time of every timer.
-        asyncio.get_running_loop().time = lambda: time.monotonic() + self._ahead  # type: ignore[method-assign]
         self.server = HttpServer(self.app)
         self._started.set()
         await self.server.serve(sockets=[self._listener])

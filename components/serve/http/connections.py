@@ -163,7 +163,6 @@ class ServerConnection(HttpToolsProtocol):
         # They refer to it by its methods: in a circle it would stay in memory until a full garbage collection.
         self._extensions, self.scope, self.cycle = {}, None, None
         self.pipeline.clear()
-        self.transport.free()
 
     def data_received(self, data: bytes) -> None:
         """Parses what arrives, and notes what is still missing."""

@@ -10,6 +10,8 @@ _CONTINUE = b"HTTP/1.1 100 "
 class JoinedTransport:
     """A transport that sends the head and the body of a response in one call of the system, when it is whole.
 
+    What is sent to a connection that has ended is dropped, as asyncio drops it; uvloop's transport raises an error.
+
     Args:
         transport: of the connection.
     """
@@ -30,13 +32,9 @@ class JoinedTransport:
 
     def flush(self) -> None:
         """Sends what was collected."""
-        if self._parts:
+        if self._parts and not self.is_closing():
             self._transport.write(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
-            self._parts.clear()
-
-    def free(self) -> None:
-        """Breaks the circle of a closed transport of asyncio, which would need a garbage collection."""
-        self._transport._read_ready_cb = None  # type: ignore[attr-defined]
+        self._parts.clear()
 
     def close(self) -> None:
         """Sends what was collected, and closes the connection."""

@@ -20,12 +20,10 @@ from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
 
 _log = logging.getLogger("headrace.serve")
-# The event loop accepts up to this many connections per turn, and counts each some turns later.
-_ACCEPTED = 8
-_TURNS = 4
+# Connections that may wait in the kernel. The event loop accepts all of them at once, and counts each a turn later.
 _BACKLOG = 2048
-# Descriptors for files, sockets to stores and the accepted connections that are not counted yet.
-_RESERVED = 32 + _TURNS * _ACCEPTED
+# Descriptors for files and sockets to stores.
+_FILES = 64
 _MINIMUM = 16
 # While clients of idle connections learn of the shutdown by the response to one more request.
 _GRACE_S = 0.5
@@ -59,10 +57,12 @@ class HttpServer(uvicorn.Server):
     def __init__(self, app: Application) -> None:
         limits = app.limits
         self._app = app
-        most = min(limits.max_connections, _descriptors() - _RESERVED)
+        descriptors = max(2 * _MINIMUM, _descriptors() - _FILES)
+        backlog = min(_BACKLOG, descriptors // 4)
+        most = min(limits.max_connections, descriptors - backlog)
         about = "Connections that were refused or cut, by reason."
         self._connections = Connections(
-            replace(limits, max_connections=max(_MINIMUM, most)),
+            replace(limits, max_connections=most),
             lambda reason: app.metrics.count("cut_connections", about, {"reason": reason}),
         )
         app.metrics.gauges[("open_connections", "Open connections.")] = lambda: self._connections.open
@@ -78,7 +78,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=_ACCEPTED,
+                backlog=backlog,
                 timeout_keep_alive=int(limits.keep_alive_s),
                 timeout_graceful_shutdown=int(limits.time_limit_s) + 1,
             )
@@ -88,9 +88,6 @@ class HttpServer(uvicorn.Server):
         """Begins to listen."""
         asyncio.get_running_loop().set_exception_handler(_Quiet())
         await super().startup(sockets)
-        for listener in sockets or ():
-            # Connections may wait in the kernel; only the number that is accepted at a time is small.
-            listener.listen(_BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Notes a signal."""

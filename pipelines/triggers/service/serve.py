@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 from collections.abc import Callable
+
+import uvloop
 
 from headrace.components.serve.http.listen import listen, url_of
 from headrace.components.serve.http.server import HttpServer
@@ -27,7 +28,7 @@ def serve(config: TriggerServiceConfig, host: str, port: int, report: Callable[[
     app = TriggerApp(config)
     try:
         with listen(host, port) as listener:
-            asyncio.run(_serve(app, listener, report))
+            uvloop.run(_serve(app, listener, report))
     finally:
         app.close()
 

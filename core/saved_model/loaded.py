@@ -110,6 +110,11 @@ class SavedModel:
         """Loads what a call needs; raises DataError where that fails."""
         _ = self._call
 
+    def unload(self) -> None:
+        """Frees what only a call needs; the next one loads it again."""
+        for name in ("_call", "_loaded"):
+            self.__dict__.pop(name, None)
+
     @property
     def graph(self) -> SignatureGraph:
         """The signature's graph, read from the file each time: a graph that contains its weights may be large."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.saved_model.interface import KEY
+from headrace.core.saved_model.interface import KEY, ModelBinding
 from headrace.core.scoring.predictor import ArrayCall, BatchPredictions, Predictor
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -54,6 +54,14 @@ def worst_difference(ours: BatchPredictions, theirs: BatchPredictions) -> str:
             worst = float(np.nanmax(np.abs(mine.astype(np.float64) - values)))
             return f"{name} differs by {worst:.2g}, more than {RELATIVE:g} of it"
     return ""
+
+
+def synthetic_rows(takes: ModelBinding) -> Arrays:
+    """Rows for a model of which no rows are known."""
+    from headrace.core.saved_model.independence import trial_rows
+
+    some, others = trial_rows(takes), trial_rows(takes, companions=True)
+    return {name: np.concatenate([rows.numpy(), others[name].numpy()]) for name, rows in some.items()}
 
 
 def prove(predictor: Predictor, session: ArrayCall, tried: Arrays) -> None:

@@ -23,7 +23,7 @@ from headrace.core.saved_model.interface import KEY, SERVING_DEFAULT, ModelBindi
 from headrace.core.saved_model.json.columns import Interface, columns_from_instances
 from headrace.core.saved_model.json.refused_rows import RowsRefused
 from headrace.core.saved_model.json.tensors import TensorInput
-from headrace.core.scoring.online.engine import Unsuitable, prove, trial_columns, worst_difference
+from headrace.core.scoring.online.engine import Unsuitable, prove, synthetic_rows, trial_columns, worst_difference
 from headrace.core.scoring.online.session import SessionModel
 from headrace.core.scoring.online.trial import DependentRows, Trial
 from headrace.core.scoring.predictor import BatchPredictions, Predictor
@@ -101,11 +101,14 @@ class OnlineModel:
                 self._warm_up()
             if session is not None and self._predictor.session is None:
                 self._prove(session, synthetic)
-            if self._predictor.session is None:
-                model.load()
             self.engine = "TensorFlow (--engine litert tries LiteRT)"
             if engine == "litert":
                 self.engine = self._engine(model)
+            elif self.operations and self._trial is None:
+                # No call is eager any more, so that its variables are not in memory twice.
+                model.unload()
+            if not self.operations:
+                model.load()
 
     def _load(self, model: SavedModel, constants: Mapping[str, Any]) -> tuple[Mapping[str, Any], Columns]:
         """Binds the signature; returns its constants' tensors, and rows to try a model without golden rows with."""
@@ -139,7 +142,7 @@ class OnlineModel:
             "outputs": {name: _tensor_info(spec) for name, spec in sorted(model.outputs.items())},
             "method_name": "tensorflow/serving/predict",
         }
-        return fixed, _synthetic(takes) if takes.inputs and not self.whole else {}
+        return fixed, synthetic_rows(takes) if takes.inputs and not self.whole else {}
 
     def predict(self, columns: Columns) -> BatchPredictions:
         """Predictions for rows.
@@ -279,14 +282,6 @@ class OnlineModel:
             raise PlatformError(error.what, where=where, received=error.received) from error
         for fault in predicted.faults.values():
             raise PlatformError("the model fails on its own golden rows", where=where, received=fault.message)
-
-
-def _synthetic(takes: ModelBinding) -> Columns:
-    """Rows for a model of which no rows are known."""
-    from headrace.core.saved_model.independence import trial_rows
-
-    some, others = trial_rows(takes), trial_rows(takes, companions=True)
-    return {name: np.concatenate([rows.numpy(), others[name].numpy()]) for name, rows in some.items()}
 
 
 def _declared(source: ServableModel, declared: Interface, inputs: Mapping[str, Any]) -> Interface:

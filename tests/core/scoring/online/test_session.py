@@ -235,6 +235,18 @@ def test_a_model_with_the_same_operations_needs_no_proof(
     assert len(eager) == 1
 
 
+def test_variables_are_in_memory_once(natality_model: str) -> None:
+    model = load(natality_model)
+    assert "_loaded" not in vars(model._model)
+    rows = columns_from_instances(list(model.source.warm_up), model.interface)
+    before = model.predict(rows)
+    # LiteRT calls the text features of the SavedModel eagerly.
+    assert "_loaded" in vars(load(natality_model, engine="litert")._model)
+    ours, theirs = both(model, rows)
+    assert equal(ours, theirs)
+    assert equal(ours, before)
+
+
 def test_a_session_is_freed_with_its_model(natality_model: str) -> None:
     model = load(natality_model)
     called = weakref.ref(model._predictor.session)  # type: ignore[arg-type]

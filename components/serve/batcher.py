@@ -93,6 +93,8 @@ class RequestBatcher:
         self._usual_s = 0.0
         self._last_start = 0.0
         self._turning = False
+        # The turn that starts a second call beside a long one.
+        self._later: asyncio.TimerHandle | None = None
         self._sweeping = False
         # Requests so far, and at the last turn; and the time until which further turns gather.
         self._arrived = self._gathered = 0
@@ -135,7 +137,7 @@ class RequestBatcher:
         self._bytes += size
         self._rows += request.rows
         self._arrived += 1
-        if not self._turning:
+        if not self._turning and self._later is None:
             self._begin_turns()
         if not self._sweeping:
             self._sweeping = True
@@ -186,12 +188,11 @@ class RequestBatcher:
         if self._queue and not self._running and self._gathers(self._answerer()):
             loop.call_soon(self._turn)
             return
-        self._turning = False
+        self._turning, self._later = False, None
         while self._queue and len(self._running) < self.limits.max_running:
             patience = max(_MINIMUM_PATIENCE_S, _PATIENCE * self._usual_s)
             if self._running and (wait := self._last_start + patience - loop.time()) > 0:
-                self._turning = True
-                loop.call_later(wait, self._turn)
+                self._later = loop.call_later(wait, self._turn)
                 return
             answerer = self._answerer()
             batch = self._batch(together=answerer.together)
@@ -242,6 +243,10 @@ class RequestBatcher:
             else:
                 waiting.future.set_result(outcome)
         self._observe(len(batch), sum(waiting.request.rows for waiting in batch), seconds)
+        if self._later is not None:
+            # A thread is free before that.
+            self._later.cancel()
+            self._later = None
         if self._queue and not self._turning:
             self._begin_turns()
 

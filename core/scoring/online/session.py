@@ -75,15 +75,15 @@ class SessionModel:
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
         options.run_options.inter_op_thread_pool = _IN_CALLERS_THREAD
-        steps = _steps(meta, Path(model.path))
-        ends = [*feeds, *fetches, *(name for target, files in steps for name in (target, *files))]
-        needed = _needed(meta.graph_def, ends)
-        self.operations = _digest(needed)
-        for node in _nodes(needed):
-            if "config_proto" in node.attr:
-                # A function of the graph is otherwise optimized when it is first called, for as long as a load takes.
-                node.attr["config_proto"].s = config.SerializeToString()
         try:
+            steps = _steps(meta, Path(model.path))
+            ends = [*feeds, *fetches, *(name for target, files in steps for name in (target, *files))]
+            needed = _needed(meta.graph_def, ends)
+            self.operations = _digest(needed)
+            for node in _nodes(needed):
+                if "config_proto" in node.attr:
+                    # Else a function of the graph is optimized when it is first called, for as long as a load takes.
+                    node.attr["config_proto"].s = config.SerializeToString()
             with tf.Graph().as_default() as graph:
                 tf.graph_util.import_graph_def(needed, name="")
                 session = tf.compat.v1.Session(graph=graph, config=config)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.components.serve import batcher as batcher_module
 from headrace.components.serve.batcher import ClientGone, QueueFull, RequestBatcher
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
@@ -135,6 +136,23 @@ def test_what_waited_during_a_call_gathers_too() -> None:
 
     run(answerer, scene, max_running=1)
     assert answerer.batches == [[9], [1, 2]]
+
+
+def test_what_waits_begins_when_a_call_ends_before_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "_MINIMUM_PATIENCE_S", 6000.0)
+    answerer = Recorder(held=9)
+
+    async def scene(batcher: RequestBatcher) -> None:
+        long = batcher.submit(RowsRequest(9))
+        await asyncio.to_thread(answerer.begun.acquire)
+        waiting = batcher.submit(RowsRequest(1))
+        while batcher._later is None:
+            await asyncio.sleep(0)
+        answerer.go_on.set()
+        await asyncio.gather(long, waiting)
+
+    run(answerer, scene, max_running=2)
+    assert answerer.batches == [[9], [1]]
 
 
 def test_an_error_is_of_its_request_alone() -> None:

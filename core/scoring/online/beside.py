@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 # By default a thread that computes keeps the interpreter for 5 ms against one that waits: longer than a call of a small
 # model, for which a request needs the interpreter several times.
 _SWITCH_S = 0.0005
 _WORK_S = 0.0005
 _REST_S = 0.0095
+# A twentieth of the time, too, of a core that a thread of the usual priority wants.
+_NICE = 13
 # Calls and returns between two looks at the clock, some 10 microseconds: there are a million while a model of 1 MB
 # loads, and a look at each of them takes as long as the load.
 _EVENTS = 16
@@ -66,7 +71,7 @@ def beside(
 
     A lower priority would not do: where other processes use the cores too, a thread of low priority that holds the
     interpreter's lock stops all others. Here it sleeps without the lock, and not in a function of an executor or a log,
-    which holds one. TensorFlow's own calls are not cut, and nothing is changed under a profiler.
+    which holds one. C code is not cut: see `at_low_priority`. Nothing is changed under a profiler.
 
     Args:
         busy: whether others are, at this moment.
@@ -97,6 +102,27 @@ def beside(
             yield
         finally:
             sys.setprofile(None)
+
+
+def at_low_priority(call: Callable[[], Result]) -> Result:
+    """Returns what `call` returns, in a thread of low priority, where there are such threads.
+
+    For long calls of C code that do not hold the interpreter's lock, and cannot be cut: see `beside`.
+    """
+    done: Future[Result] = Future()
+
+    def work() -> None:
+        if sys.platform == "linux":
+            # The priority of a thread; elsewhere it is that of a process.
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        try:
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="load-beside", daemon=True).start()
+    return done.result()
 
 
 def _locks(frame: FrameType | None) -> bool:

@@ -72,7 +72,8 @@ class OnlineModel:
             constants: a value for each input of shape [], which is one for all rows.
             engine: litert lets LiteRT compute a Model behind its text features, if its predictions are TensorFlow's
                 within a relative tolerance of 1e-5.
-            like: a model whose session was proven equal, as is that of a model with the same operations.
+            like: the model in use, which answers meanwhile; if its session was proven equal, so is that of a model
+                with the same operations.
             warm_up: whether the golden rows are predicted first, which must succeed.
 
         Raises:
@@ -94,7 +95,7 @@ class OnlineModel:
             model = loaded.SavedModel(str(folder), signature, like=known)
             self._model: SavedModel = model
             fixed, synthetic = self._load(model, constants or {})
-            session = self._session(model, fixed)
+            session = self._session(model, fixed, beside=like is not None)
             if session is not None and like is not None and session.operations == like.operations:
                 self._predictor.session = session
             if warm_up:
@@ -231,12 +232,12 @@ class OnlineModel:
         session = self._predictor.session
         return session.operations if isinstance(session, SessionModel) else ""
 
-    def _session(self, model: SavedModel, fixed: Mapping[str, Any]) -> SessionModel | None:
+    def _session(self, model: SavedModel, fixed: Mapping[str, Any], *, beside: bool) -> SessionModel | None:
         """A session that may call the model, which is not proven yet."""
         try:
             if self.whole:
                 raise Unsuitable("its rows depend on each other")
-            return SessionModel(model, tuple(self._dtypes), self._predictor.outputs, fixed)
+            return SessionModel(model, tuple(self._dtypes), self._predictor.outputs, fixed, beside=beside)
         except Unsuitable as error:
             self._without_session(error)
             return None

@@ -9,13 +9,14 @@ way, too. The graph is not optimized: fused operations would round otherwise tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headrace.core.scoring.online.beside import at_low_priority
 from headrace.core.scoring.online.engine import Unsuitable
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class SessionModel:
         inputs: names of the inputs that a call passes.
         outputs: names of the outputs.
         constants: the tensors of further inputs, by name.
+        beside: whether another model answers meanwhile, which loading and the first call give way to.
 
     Attributes:
         operations: digest of the operations, in their order and with their attributes, but not of constants.
@@ -47,7 +49,13 @@ class SessionModel:
     """
 
     def __init__(
-        self, model: SavedModel, inputs: Sequence[str], outputs: Sequence[str], constants: Mapping[str, Any]
+        self,
+        model: SavedModel,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        constants: Mapping[str, Any],
+        *,
+        beside: bool = False,
     ) -> None:
         import tensorflow as tf
         from tensorflow.core.protobuf import config_pb2
@@ -61,6 +69,7 @@ class SessionModel:
         meta, signature = source.meta_graph, source.definition
         if signature is None or _INIT not in meta.signature_def:
             raise Unsuitable("TensorFlow 1 wrote it")
+        self._first = beside
         self._inputs, self._outputs = tuple(inputs), tuple(outputs)
         self._constants = tuple(tensor.numpy() for tensor in constants.values())
         feeds = [signature.inputs[name].name for name in (*inputs, *constants)]
@@ -87,11 +96,16 @@ class SessionModel:
             with tf.Graph().as_default() as graph:
                 tf.graph_util.import_graph_def(needed, name="")
                 session = tf.compat.v1.Session(graph=graph, config=config)
+
+            def prepare() -> Callable[..., Sequence[Any]]:
                 for target, files in steps:
                     session.run(target, files)
                 # The public `make_callable` compares names and shapes of all inputs in each call, for 0.4 ms. Without
                 # this method, a model is called as before.
-                self._call = session._make_callable_from_options(options)
+                made: Callable[..., Sequence[Any]] = session._make_callable_from_options(options)
+                return made
+
+            self._call = at_low_priority(prepare) if beside else prepare()
         except (tf.errors.OpError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise Unsuitable(f"a session cannot load it: {reason}") from error
@@ -108,7 +122,13 @@ class SessionModel:
         Raises:
             OpError: the model failed.
         """
-        found = self._call(*(columns[name] for name in self._inputs), *self._constants)
+        arrays = [*(columns[name] for name in self._inputs), *self._constants]
+        if self._first:
+            # It makes the kernels, for as long as hundreds of calls take.
+            self._first = False
+            found = at_low_priority(lambda: self._call(*arrays))
+        else:
+            found = self._call(*arrays)
         return dict(zip(self._outputs, map(np.asarray, found), strict=True))
 
 

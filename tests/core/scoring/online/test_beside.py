@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from itertools import count
 
 import pytest
 
-from headrace.core.scoring.online.beside import beside
+from headrace.core.scoring.online.beside import at_low_priority, beside
 
 
 def step() -> None:
@@ -110,3 +111,18 @@ def test_a_profiler_stays() -> None:
             assert sys.getprofile() is profiler
     finally:
         sys.setprofile(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_a_call_at_low_priority_is_in_a_thread_of_its_own() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    assert at_low_priority(priority) == max(before, 13)
+    assert priority() == before
+
+
+def test_a_call_at_low_priority_fails_as_any_other() -> None:
+    with pytest.raises(ZeroDivisionError):
+        at_low_priority(lambda: 1 // 0)

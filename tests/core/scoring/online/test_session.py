@@ -14,7 +14,7 @@ import pytest
 from support.serving import load
 
 from headrace.core.saved_model.json.columns import columns_from_instances
-from headrace.core.scoring.online import engine, session
+from headrace.core.scoring.online import beside, engine, session
 from headrace.core.scoring.online import model as online
 from headrace.core.scoring.online.engine import equal
 from headrace.core.scoring.online.golden import check_golden
@@ -217,10 +217,18 @@ def test_a_model_with_the_same_operations_needs_no_proof(
     assert proven.operations not in ("", first.operations)
     asked: list[bool] = []
     monkeypatch.setattr(online, "prove", lambda *_: asked.append(True))
-    eager = load_eagerly(monkeypatch)
+    eager, gently = load_eagerly(monkeypatch), list[str]()
+
+    def at_low_priority(call: Callable[[], Any]) -> Any:
+        gently.append(call.__qualname__)
+        return beside.at_low_priority(call)
+
+    monkeypatch.setattr(session, "at_low_priority", at_low_priority)
     newer = load(natality_model, like=proven)
     assert newer.operations == proven.operations
     assert not asked
+    # What cannot be cut gives way to the model that answers: the variables, and the first call.
+    assert [name.partition(".<locals>")[0] for name in gently] == ["SessionModel.__init__", "SessionModel.__call__"]
     assert not eager
     rows = columns_from_instances(list(newer.source.warm_up), newer.interface)
     assert equal(newer.predict(rows), proven.predict(rows))

@@ -32,9 +32,11 @@ _TIMED: tuple[Wait, ...] = ("arrival", "writing")
 _CHECK_S = 0.02
 # Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
 _CUTS = 32
+# Bytes of a body that are handed over before its end.
+_AWAITED_BYTES = 16 << 10
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
-_VERSIONS = ("1.1", "1.0")
+_VERSIONS = "1.1", "1.0"
 _NOT_HTTP = 400, "not HTTP", "the request is not valid HTTP"
 
 
@@ -96,11 +98,9 @@ class Connections:
         connection.cut(status, message or why, at_once=at_once)
 
     def _check(self) -> None:
-        limits = self.limits
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        cuts = 0
-        seconds = limits.arrival_time_s
+        now, cuts = loop.time(), 0
+        seconds = self.limits.arrival_time_s
         for kind in _TIMED:
             for connection, since in list(islice(self._waiting[kind].items(), _CUTS + 1)):
                 if since + seconds > now:
@@ -261,14 +261,16 @@ class ServerConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Counts the pieces of the body."""
+        """Collects the pieces of the body: the application is not woken for each byte of a slow client."""
         self._pieces += 1
-        if self._pieces > self._shared.limits.max_pieces:
-            if self._pieces == self._shared.limits.max_pieces + 1:
-                self._shared.refused("too many chunks")
-                self.cut(413, f"the body has too many pieces. Expected at most {self._pieces - 1} chunks.")
-            return
-        super().on_body(body)
+        most = self._shared.limits.max_pieces
+        if self._pieces <= most and len(self.cycle.body) <= _AWAITED_BYTES:
+            self.cycle.body += body
+        elif self._pieces <= most:
+            super().on_body(body)
+        elif self._pieces == most + 1:
+            self._shared.refused("too many chunks")
+            self.cut(413, f"the body has too many pieces. Expected at most {most} chunks.")
 
     def on_message_complete(self) -> None:
         """Ends the request, for which the client now waits."""
@@ -324,8 +326,7 @@ class ServerConnection(HttpToolsProtocol):
             message: its error.
             at_once: whether bytes that wait to be sent are dropped, and no response is sent.
         """
-        cycle = self.cycle
-        free = not self.pipeline
+        cycle, free = self.cycle, not self.pipeline
         if self._phase == "body" and cycle is not None:
             # A response that began before the body's end, such as a 413, is the only one of its request.
             free = free and not cycle.response_started

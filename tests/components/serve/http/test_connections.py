@@ -171,6 +171,36 @@ def test_headers_and_body_have_one_deadline() -> None:
         assert b"the body did not arrive within 3600 s" in read_all(client)
 
 
+def test_a_body_that_comes_byte_by_byte_wakes_the_application_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+    receive = RequestResponseCycle.receive
+
+    async def counted(cycle: RequestResponseCycle) -> Any:
+        message = await receive(cycle)
+        pieces.append(len(message["body"]))
+        return message
+
+    monkeypatch.setattr(RequestResponseCycle, "receive", counted)
+    with serving() as served:
+        with closing(served.connect()) as client:
+            client.sendall(HEAD % len(BODY))
+            for byte in BODY:
+                client.sendall(bytes([byte]))
+                time.sleep(0.001)
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert pieces == [len(BODY)]
+        # A large one is handed over in parts, so that one that is too large is refused before its end.
+        with closing(served.connect()) as client:
+            client.sendall(HEAD % (1 << 20) + BODY + b" " * (1 << 15))
+            sent = len(BODY) + (1 << 15)
+            while len(pieces) == 1:
+                client.sendall(b" ")
+                sent += 1
+            client.sendall(b" " * ((1 << 20) - sent))
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert sum(pieces[1:]) == 1 << 20
+
+
 def test_each_request_of_a_connection_has_a_deadline_of_its_own() -> None:
     with serving(arrival_time_s=LONG_S) as served, closing(served.connect()) as client:
         request = HEAD % len(BODY) + BODY

@@ -23,12 +23,11 @@ from headrace.components.stream.kafka.scorer import KafkaScorer
 from headrace.components.stream.kafka.scoring import Scoring
 from headrace.components.stream.metrics import StreamMetrics
 from headrace.components.stream.models.fold import StreamModels as Folded
-from headrace.components.stream.models.load import load_model
+from headrace.components.stream.models.load import Load, load_model
 from headrace.components.stream.records.by_http import HttpScorer
 from headrace.components.stream.records.codec import codec_of
 from headrace.core.errors import HeadraceError
 from headrace.core.model_events.event import ModelEvent
-from headrace.core.scoring.online.model import OnlineModel
 
 
 def encoded(row: Any) -> bytes:
@@ -64,7 +63,7 @@ class Member:
         error: that its loop ended with.
     """
 
-    def __init__(self, config: KafkaConfig, load: Callable[[ModelEvent], OnlineModel], name: str) -> None:
+    def __init__(self, config: KafkaConfig, load: Load, name: str) -> None:
         self.stop = threading.Event()
         self.ready = threading.Event()
         self.error: HeadraceError | None = None
@@ -168,7 +167,7 @@ class Stage:
         }
         return KafkaConfig(**made)
 
-    def member(self, load: Callable[[ModelEvent], OnlineModel] = load_model, **options: Any) -> Member:
+    def member(self, load: Load = load_model, **options: Any) -> Member:
         member = Member(self.config(**options), load, f"{self.name}-{len(self.members)}")
         self.members.append(member)
         assert member.ready.wait(600)

@@ -88,8 +88,8 @@ def _scoring(config: KafkaConfig, metrics: StreamMetrics, report: Progress) -> S
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     freeze_imports()
 
-    def load(event: ModelEvent) -> OnlineModel:
-        return load_model(event, rules=config.rules, roots=config.model_roots)
+    def load(event: ModelEvent, present: OnlineModel | None) -> OnlineModel:
+        return load_model(event, present, rules=config.rules, roots=config.model_roots)
 
     models = StreamModels((route.app for route in config.routes), load)
     return InProcessScoring(codec, models, ModelTopic(consumer, config.model_topic, models.read), metrics)

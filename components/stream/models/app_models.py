@@ -14,14 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from headrace.components.stream.models.load import LoadedModel, ModelUnreachable
+from headrace.components.stream.models.load import Load, LoadedModel, ModelUnreachable
 from headrace.components.stream.models.outcome import ModelOutcome, Tell
 from headrace.core.errors import HeadraceError, PlatformError
 from headrace.core.model_events.candidates import Added, Candidates
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.retry import backoff_seconds
 from headrace.core.scoring.online.current import CurrentModel
-from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")
 
@@ -48,7 +47,7 @@ class AppModels:
     def __init__(
         self,
         app: str,
-        load: Callable[[ModelEvent], OnlineModel],
+        load: Load,
         tell: Tell = lambda _: None,
         *,
         beside: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -112,7 +111,7 @@ class AppModels:
         begin = time.monotonic()
         try:
             with self._beside():
-                loaded = self._reused(event) or LoadedModel(event, self._load(event))
+                loaded = self._reused(event) or self._loaded(event)
                 with self._lock:
                     if self._candidates.overtaken(event):
                         return
@@ -131,6 +130,10 @@ class AppModels:
             self._refuse(event, f"unexpected internal error: {type(error).__name__}: {error}"[:1000])
         else:
             self._report("switched", event, seconds=time.monotonic() - begin)
+
+    def _loaded(self, event: ModelEvent) -> LoadedModel:
+        present = self._current.model
+        return LoadedModel(event, self._load(event, None if present is None else present.model))
 
     def _reused(self, event: ModelEvent) -> LoadedModel | None:
         """The Model of an event if it is in memory, for a repeated event with a newer epoch, or for a rollback."""

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from headrace.components.stream.models.app_models import AppModels
+from headrace.components.stream.models.load import Load
 from headrace.components.stream.models.outcome import ModelOutcome
 from headrace.components.stream.models.used import UsedModel
 from headrace.core.errors import DataError
 from headrace.core.model_events.event import ModelEvent
 from headrace.core.scoring.online.beside import beside
-from headrace.core.scoring.online.model import OnlineModel
 
 _log = logging.getLogger("headrace.stream")
 
@@ -34,7 +34,7 @@ class StreamModels:
     def __init__(
         self,
         apps: Iterable[str],
-        load: Callable[[ModelEvent], OnlineModel],
+        load: Load,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

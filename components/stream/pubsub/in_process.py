@@ -89,8 +89,8 @@ class FollowedModels:
         self._looked = -float("inf")
         self._begun = False
 
-    def _load(self, event: ModelEvent) -> OnlineModel:
-        return load_model(event, rules=self._options.rules, roots=self._options.model_roots)
+    def _load(self, event: ModelEvent, present: OnlineModel | None) -> OnlineModel:
+        return load_model(event, present, rules=self._options.rules, roots=self._options.model_roots)
 
     def look(self) -> None:
         """Reads the pointer. It waits for the first model, and loads newer models in a thread.

@@ -170,9 +170,9 @@ def test_a_model_that_is_not_there_yet_is_tried_again(
     event = stream_models.event("late", 2, bias=2.0)
     there = threading.Event()
 
-    def load(event: ModelEvent) -> OnlineModel:
+    def load(event: ModelEvent, present: OnlineModel | None) -> OnlineModel:
         late = event.version == "late" and not there.is_set()
-        return load_model(replace(event, model=f"{event.model}-absent") if late else event)
+        return load_model(replace(event, model=f"{event.model}-absent") if late else event, present)
 
     stage.announce(first, event)
     member = stage.member(load)

@@ -40,11 +40,13 @@ class Loader:
     def __init__(self) -> None:
         self.results: dict[str, list[Exception]] = {}
         self.loaded: list[str] = []
+        self.beside: list[Any] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, event: ModelEvent) -> Any:
+    def __call__(self, event: ModelEvent, present: Any) -> Any:
         self.loaded.append(event.version)
+        self.beside.append(present and id(present))
         assert self.gate.wait(600)
         errors = self.results.get(event.version, [])
         if errors:
@@ -87,6 +89,11 @@ def test_a_new_model_is_used_and_an_older_one_is_not_loaded(scene: Scene) -> Non
     scene.models.add(of(1))
     scene.turn()
     assert (scene.version, scene.load.loaded, scene.kinds) == ("v2", ["v2"], [("switched", "v2")])
+    used = scene.models.model
+    assert used is not None
+    scene.models.add(of(3))
+    scene.turn()
+    assert scene.load.beside == [None, id(used.model)]
 
 
 def test_tend_does_not_wait_for_a_model_that_loads(scene: Scene) -> None:

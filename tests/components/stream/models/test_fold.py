@@ -15,7 +15,6 @@ from headrace.components.stream.models.app_models import AppModels
 from headrace.components.stream.models.fold import StreamModels
 from headrace.components.stream.models.load import LoadedModel
 from headrace.components.stream.records.codec import JsonCodec
-from headrace.core.model_events.event import ModelEvent
 from headrace.core.scoring.online.model import OnlineModel
 
 Rest = tuple[Callable[[], bool], Callable[[float], object]]
@@ -36,7 +35,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[Rest]:
 
 
 def settled(loaded: LoadedModel) -> StreamModels:
-    models = StreamModels([loaded.event.app], lambda _: loaded.model)
+    models = StreamModels([loaded.event.app], lambda *_: loaded.model)
     models.read(loaded.event.encode(), "the test")
     assert models.settle(600)
     return models
@@ -52,7 +51,7 @@ def test_a_model_is_loaded_and_switched_to_while_others_are_left_the_cpu(loaded:
         # What it replaces is freed by the switch.
         at.append("end" if models.model is not None else "not switched")
 
-    def load(_: ModelEvent) -> OnlineModel:
+    def load(*_: object) -> OnlineModel:
         at.append("load")
         return loaded.model
 

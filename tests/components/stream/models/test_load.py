@@ -12,6 +12,8 @@ from support.tiny_model import INSTANCES, expected_weight
 from headrace.components.stream.models.load import ModelUnreachable, load_model
 from headrace.core.errors import DataError, HeadraceError, PlatformError, UsageError
 from headrace.core.saved_model.json.columns import columns_from_instances
+from headrace.core.scoring.online import engine
+from headrace.core.scoring.online import model as online
 
 
 def test_a_good_model_predicts(stream_models: StreamModels) -> None:
@@ -19,6 +21,22 @@ def test_a_good_model_predicts(stream_models: StreamModels) -> None:
     predicted = model.predict(columns_from_instances(INSTANCES, model.interface))
     assert predicted.outputs["prediction"].tolist() == pytest.approx([expected_weight(row, 3.0) for row in INSTANCES])
     assert predicted.model_version == "good"
+
+
+def test_a_newer_model_is_loaded_like_the_one_in_use(
+    stream_models: StreamModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A session is faster, however busy this machine is.
+    monkeypatch.setattr(engine, "_timed", lambda p, rows: (p.predict(rows), 2.0 if p.session is None else 1.0))
+    present = load_model(stream_models.event("in-use", 1, bias=3.0))
+    assert present.operations
+    proofs: list[object] = []
+    monkeypatch.setattr(online, "prove", lambda *given: proofs.append(given))
+    newer = load_model(stream_models.event("newer", 2, bias=4.0), present)
+    assert newer.operations == present.operations
+    assert not proofs
+    predicted = newer.predict(columns_from_instances(INSTANCES, newer.interface))
+    assert predicted.outputs["prediction"].tolist() == pytest.approx([expected_weight(row, 4.0) for row in INSTANCES])
 
 
 def test_wrong_answers_are_refused(stream_models: StreamModels) -> None:

@@ -28,8 +28,7 @@ _NEWEST = 0.1
 # Turns without a request after which a batch is whole: what a turn reads is decoded in the next one, after its batch.
 _EMPTY_TURNS = 2
 # Gathering ends after as long as so many calls take, or so long. The answers of the call before are written meanwhile,
-# which takes longer than a call of a small model, and their clients' next requests fill the batch: measured, a fifth of
-# the CPU time per request, and a shorter p99.
+# which takes longer than a call of a small model, and their clients' next requests fill the batch.
 _GATHER_CALLS = 4
 _MAX_GATHER_S = 0.01
 _SWEEPS_PER_LIMIT = 4

@@ -36,7 +36,7 @@ _CUTS = 32
 _AWAITED_BYTES = 16 << 10
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
-_VERSIONS = "1.1", "1.0"
+_VERSIONS = ("1.1", "1.0")
 _NOT_HTTP = 400, "not HTTP", "the request is not valid HTTP"
 
 

@@ -73,6 +73,12 @@ def test_all_that_has_arrived_is_one_batch_up_to_the_bound() -> None:
     assert seen == [(3, 6), (2, 8), (1, 4), (1, 20), (1, 1)]
 
 
+@pytest.fixture(autouse=True)
+def no_limit_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gathering ends by what the tests say, however slow this machine is."""
+    monkeypatch.setattr(batcher_module, "_MAX_GATHER_S", 6000.0)
+
+
 async def one_per_turn(batcher: RequestBatcher, count: int) -> None:
     """Submits requests of one row in turns of the loop that follow each other, and waits for their answers."""
     futures = []
@@ -80,6 +86,34 @@ async def one_per_turn(batcher: RequestBatcher, count: int) -> None:
         futures.append(batcher.submit(RowsRequest(1)))
         await asyncio.sleep(0)
     await asyncio.gather(*futures)
+
+
+@pytest.mark.parametrize(("turns", "batches"), [(2, [[1, 2]]), (3, [[1], [2]])])
+def test_a_batch_waits_for_what_a_turn_has_read_but_not_decoded(turns: int, batches: list[list[int]]) -> None:
+    answerer = Recorder()
+
+    async def scene(batcher: RequestBatcher) -> None:
+        batcher._usual_s = 600.0
+        first = batcher.submit(RowsRequest(1))
+        # The first of these turns follows a request, the others do not.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.gather(first, batcher.submit(RowsRequest(2)))
+
+    run(answerer, scene)
+    assert answerer.batches == batches
+
+
+def test_a_batch_of_a_slow_model_is_not_gathered_for_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "_MAX_GATHER_S", 0.0)
+    answerer = Recorder()
+
+    async def scene(batcher: RequestBatcher) -> None:
+        batcher._usual_s = 600.0
+        await one_per_turn(batcher, 20)
+
+    run(answerer, scene, max_running=1)
+    assert answerer.batches[0] == [1]
 
 
 def test_a_batch_is_whole_when_a_turn_brings_no_request() -> None:

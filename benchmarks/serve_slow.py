@@ -6,8 +6,8 @@ The model, the requests, the server's core and wrk are those of benchmarks/serve
 sends a byte per second: a third of them of headers, a third of a body, and a third of headers for half of the time and
 then of a body. It connects again when it is cut.
 
-The same slow clients at a listener elsewhere are the control: what sends their bytes is on the machine too, and takes
-some 5 % from a server that has nothing to do with it. Each round measures the control, twice the server, and the
+The same slow clients at a listener elsewhere are the control: what sends their bytes is on the machine too, and slows a
+server that has nothing to do with it. Each round measures the control, twice the server, and the
 control again, because a shared machine is slower for minutes; the ratio is the median of those of the rounds.
 """
 
@@ -135,9 +135,10 @@ class Elsewhere:
     def _run(self) -> None:
         os.sched_setaffinity(threading.get_native_id(), sorted(os.sched_getaffinity(0))[-1:])
         held: deque[tuple[float, socket.socket]] = deque()
+        seconds = Limits().arrival_time_s
         while not self._end.is_set():
             with contextlib.suppress(TimeoutError):
-                held.append((time.monotonic() + Limits().arrival_time_s, self._listener.accept()[0]))
+                held.append((time.monotonic() + seconds, self._listener.accept()[0]))
             while held and held[0][0] < time.monotonic():
                 held.popleft()[1].close()
         for _, one in held:

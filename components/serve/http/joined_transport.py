@@ -16,13 +16,14 @@ class JoinedTransport:
         transport: of the connection.
     """
 
-    __slots__ = ("_parts", "_transport", "abort", "is_closing")
+    __slots__ = ("_parts", "_transport", "abort", "get_extra_info", "is_closing")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._parts: list[bytes] = []
         self.is_closing = transport.is_closing
         self.abort = transport.abort
+        self.get_extra_info = transport.get_extra_info
 
     def write(self, data: bytes) -> None:
         """Collects a part of a response; an interim response is sent at once."""

@@ -10,11 +10,13 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
 
+from headrace.components.serve.http.connection import ServerConnection
 from headrace.components.serve.http.connections import Connections
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.metrics import Metrics
@@ -70,7 +72,7 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 # uvicorn calls it as it would call a class.
-                http=self._connections.protocol,
+                http=partial(ServerConnection, self._connections),
                 loop="none",
                 lifespan="off",
                 ws="none",

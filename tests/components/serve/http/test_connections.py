@@ -20,7 +20,8 @@ from support.http_server import Served
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from headrace.components.serve.http import server
-from headrace.components.serve.http.connections import Connections, ServerConnection
+from headrace.components.serve.http.connection import ServerConnection
+from headrace.components.serve.http.connections import Connections
 from headrace.components.serve.limits import Limits
 from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest
 from headrace.core.saved_model.json.columns import Interface
@@ -227,6 +228,60 @@ def test_a_client_that_does_not_read_its_response_is_cut() -> None:
         served.pass_time(2 * LONG_S)
         until(served.cut)
         assert served.cut() == ['headrace_cut_connections_total{reason="the response was not read"} 1']
+
+
+EXPECT = b"POST /predict HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", HEAD % len(BODY) + BODY])
+def test_a_request_begins_when_it_is_whole_or_may_be_refused_before(before: bytes) -> None:
+    with serving() as served, ExitStack() as clients:
+        slow, large, asks = (clients.enter_context(closing(served.connect())) for _ in range(3))
+        tasks = served.server.server_state.tasks
+
+        def answer(client: socket.socket, whole: Callable[[bytes], bool]) -> bytes:
+            """What comes after the response to the request before."""
+            got = b""
+            while before and not got.endswith(b"[1.0]}"):
+                got += client.recv(1)
+            got = b""
+            while not whole(got):
+                got += client.recv(1 << 16)
+            return got
+
+        slow.sendall(before + HEAD % len(BODY) + BODY[:-1])
+        until(lambda: served.waiting("body") == 1)
+        until(lambda: not tasks)
+        slow.sendall(BODY[-1:])
+        assert answer(slow, lambda got: got.endswith(b"[1.0]}")).startswith(b"HTTP/1.1 200")
+        # Its body never comes.
+        large.sendall(before + HEAD % (1 << 30))
+        assert answer(large, lambda got: got.endswith(b"}")).startswith(b"HTTP/1.1 413")
+        asks.sendall(before + EXPECT % len(BODY))
+        assert answer(asks, bool) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        asks.sendall(BODY)
+        assert asks.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+def test_a_closed_connection_whose_client_reads_nothing_is_given_up() -> None:
+    with (
+        serving(arrival_time_s=LONG_S, keep_alive_s=LONG_S, max_instances=2_000_000) as served,
+        closing(served.connect()) as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        body = b'{"instances":[' + b"1," * 1_400_000 + b"1]}"
+        client.sendall(HEAD % len(body) + body)
+        until(lambda: served.waiting("writing") == 1)
+        (connection,) = served.server.server_state.connections
+        until(lambda: connection._phase == "idle")  # type: ignore[union-attr]
+        served.pass_time(2 * LONG_S / 3)
+        # Its idle time ends.
+        connection.loop.call_soon_threadsafe(connection.timeout_keep_alive_handler)  # type: ignore[union-attr]
+        until(lambda: served.waiting("closing") == 1)
+        assert served.server._connections.open == 1
+        served.pass_time(6)
+        until(lambda: served.server._connections.open == 0)
+        assert served.cut() == []
 
 
 WHOLE = HEAD % len(BODY) + BODY

@@ -147,9 +147,9 @@ class Elsewhere:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two rounds instead of six")
+    parser.add_argument("--quick", action="store_true", help="two rounds instead of ten")
     arguments = parser.parse_args()
-    rounds = 2 if arguments.quick else 6
+    rounds = 2 if arguments.quick else 10
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     shutil.rmtree(serve.WORK, ignore_errors=True)
     serve.WORK.mkdir(parents=True)

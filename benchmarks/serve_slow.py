@@ -117,11 +117,12 @@ class SlowClients:
 
 
 class Elsewhere:
-    """A listener on the load generator's core, which cuts its clients after as long as the server does."""
+    """A listener on the load generator's core, which cuts its clients as the server does."""
 
     def __enter__(self) -> str:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=SLOW)
-        self._listener.settimeout(0.05)
+        self._half = Limits().arrival_time_s / 2
+        self._listener.settimeout(self._half / SLOW)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -135,11 +136,13 @@ class Elsewhere:
     def _run(self) -> None:
         os.sched_setaffinity(threading.get_native_id(), sorted(os.sched_getaffinity(0))[-1:])
         held: deque[tuple[float, socket.socket]] = deque()
-        seconds = Limits().arrival_time_s
+        half, due = self._half, 0.0
         while not self._end.is_set():
             with contextlib.suppress(TimeoutError):
-                held.append((time.monotonic() + seconds, self._listener.accept()[0]))
-            while held and held[0][0] < time.monotonic():
+                held.append((time.monotonic(), self._listener.accept()[0]))
+            now = time.monotonic()
+            if held and held[0][0] + half < now and due < now:
+                due = max(due, now - half / SLOW) + half / SLOW
                 held.popleft()[1].close()
         for _, one in held:
             one.close()

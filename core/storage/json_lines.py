@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+# Made once: `json.dumps` makes an encoder for each call with an option.
+_encode = json.JSONEncoder(allow_nan=False).encode
+
 
 def json_lines(value: Any, newline: str = "\n") -> Iterator[str]:
     """The pieces of a JSON value's text, with one line per key; NaN and infinity are refused.
@@ -15,15 +18,15 @@ def json_lines(value: Any, newline: str = "\n") -> Iterator[str]:
     inner = newline + " "
     if isinstance(value, dict) and value:
         for number, (key, item) in enumerate(value.items()):
-            yield ("," if number else "{") + inner + json.dumps({key: None}, allow_nan=False)[1:-5]
+            yield ("," if number else "{") + inner + _encode({key: None})[1:-5]
             yield from json_lines(item, inner)
         yield newline + "}"
     elif isinstance(value, list | tuple) and value and isinstance(value[0], dict | list | tuple):
         for number, item in enumerate(value):
-            yield ("," if number else "[") + inner + json.dumps(item, allow_nan=False)
+            yield ("," if number else "[") + inner + _encode(item)
         yield newline + "]"
     else:
-        yield json.dumps(value, allow_nan=False)
+        yield _encode(value)
 
 
 def json_bytes(value: Any) -> bytes:

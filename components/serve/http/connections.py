@@ -2,15 +2,16 @@
 
 uvicorn's protocol bounds neither the time nor the size of headers, nor the time or the number of pieces of a body. Here
 a connection without a whole request has one deadline for headers and body together, which arriving bytes do not extend;
-a client that does not read its response has one, too. One timer checks them all. At the maximum number of connections
-the one that has waited longest without a whole request is closed for a new one, so descriptors never run out.
+a client that does not read its response has one, too. One timer checks them all. Many without a
+whole request are cut evenly from half of their time on. At the maximum number of connections the one that has waited
+longest without a whole request is closed for a new one, so descriptors never run out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Literal, Protocol, get_args
 
 from headrace.components.serve.limits import Limits
@@ -24,6 +25,9 @@ _TIMED: tuple[Wait, ...] = ("arrival", "writing", "closing")
 _CHECK_S = 0.02
 # Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
 _CUTS = 32
+# More connections than this without a whole request are cut evenly in the second half of their time. A thousand that
+# came in one second would be late in one, and most come again: that would be a quarter of a core, for a second.
+_MANY = 250
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0
 
@@ -65,6 +69,8 @@ class Connections:
         # Each maps connections to the time since when they wait, oldest first.
         self._waiting: dict[Wait, dict[Connection, float]] = {wait: {} for wait in get_args(Wait)}
         self._timer: asyncio.TimerHandle | None = None
+        # When connections were last cut early, and how many may be since then.
+        self._checked = self._allowed = 0.0
 
     def opened(self, connection: Connection) -> None:
         """Counts a new connection, and closes another one if there are too many."""
@@ -72,7 +78,7 @@ class Connections:
         if self._timer is None:
             self._timer = connection.loop.call_later(_CHECK_S, self._check)
         if self.open > self.limits.max_connections:
-            victim = next((c for c in (*self._waiting["arrival"], *self._waiting["idle"])), connection)
+            victim = next(chain(self._waiting["arrival"], self._waiting["idle"]), connection)
             self._cut(victim, 503, "too many connections")
         if not connection.transport.is_closing():
             self.wait(connection, "arrival")
@@ -100,23 +106,39 @@ class Connections:
 
     def _check(self) -> None:
         loop = asyncio.get_running_loop()
-        now, cuts = loop.time(), 0
+        found = list(islice(self._late(loop.time()), _CUTS))
+        for connection, kind, seconds in found:
+            if kind == "closing":
+                self.proceed(connection, kind)
+                connection.transport.abort()
+                continue
+            what = "the response was not read" if kind == "writing" else f"the {connection.missing} did not arrive"
+            self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
+        self._timer = loop.call_later(_CHECK_S if len(found) < _CUTS else 0, self._check) if self.open else None
+
+    def _late(self, now: float) -> Iterator[tuple[Connection, Wait, float]]:
+        """The connections to be cut, what they wait for, and the seconds that they had."""
         for kind in _TIMED:
             seconds = _LINGER_S if kind == "closing" else self.limits.arrival_time_s
-            for connection, since in list(islice(self._waiting[kind].items(), _CUTS + 1)):
+            for connection, since in self._waiting[kind].items():
                 if since + seconds > now:
                     break
-                if cuts == _CUTS:
-                    self._timer = loop.call_later(0, self._check)
-                    return
-                cuts += 1
-                self._late(connection, kind, seconds)
-        self._timer = loop.call_later(_CHECK_S, self._check) if self.open else None
+                yield connection, kind, seconds
+        yield from self._early(now)
 
-    def _late(self, connection: Connection, kind: Wait, seconds: float) -> None:
-        if kind == "closing":
-            self.proceed(connection, kind)
-            connection.transport.abort()
+    def _early(self, now: float) -> Iterator[tuple[Connection, Wait, float]]:
+        """Of many connections without a whole request the oldest, at an even rate until the first would be late."""
+        arriving, seconds = self._waiting["arrival"], self.limits.arrival_time_s
+        since_last, self._checked = now - self._checked, now
+        oldest = next(iter(arriving.values()), now)
+        if len(arriving) <= _MANY or oldest + seconds / 2 > now:
+            self._allowed = 0.0
             return
-        what = "the response was not read" if kind == "writing" else f"the {connection.missing} did not arrive"
-        self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
+        left = max(oldest + seconds - now, _CHECK_S)
+        self._allowed = min(self._allowed + since_last * len(arriving) / left, _CUTS)
+        for connection, since in arriving.items():
+            if self._allowed < 1 or since + seconds / 2 > now:
+                return
+            if since + seconds > now:
+                self._allowed -= 1
+                yield connection, "arrival", seconds / 2

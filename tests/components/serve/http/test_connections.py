@@ -9,8 +9,10 @@ import logging
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -383,6 +385,35 @@ def test_a_thousand_that_are_late_at_once_are_cut_over_several_turns() -> None:
     cuts: list[tuple[int, str, bool]] = []
     asyncio.run(asyncio.wait_for(run(), 600))
     assert set(cuts) == {(408, "the headers did not arrive within 1 s", False)}
+
+
+def test_many_that_came_at_once_are_cut_evenly_in_the_second_half_of_their_time() -> None:
+    def cut(number: int) -> list[float]:
+        """The times at which so many connections, which came at 0 and have 10 s, are cut; looked at every 20 ms."""
+        connections = Connections(Limits(arrival_time_s=10.0))
+        arriving: dict[Any, float] = connections._waiting["arrival"]  # type: ignore[assignment]
+        arriving.update({object(): 0.0 for _ in range(number)})
+        times = []
+        for look in range(600):
+            found = list(islice(connections._late(look / 50), 32))
+            assert all(seconds == (10.0 if look >= 500 else 5.0) for _, _, seconds in found)
+            for connection, kind, _ in found:
+                assert kind == "arrival"
+                del arriving[connection]
+                times.append(look / 50)
+        assert not arriving
+        return times
+
+    times = cut(1000)
+    early = [time for time in times if time < 10.0]
+    assert 750 <= len(early) < 755
+    by_half_second = Counter(int(2 * time) for time in early)
+    assert min(early) == 5.0
+    assert all(95 <= by_half_second[half_second] <= 105 for half_second in range(10, 17))
+    assert max(Counter(early).values()) <= 5
+    # Few are not cut early.
+    assert min(cut(250)) == 10.0
+    assert sorted(cut(251))[:2] == [5.0, 10.0]
 
 
 def test_requests_of_one_connection_are_answered_in_order() -> None:

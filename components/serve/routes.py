@@ -127,7 +127,7 @@ class Router:
             raise RequestRefused(404, f"the path does not exist. Expected one of {', '.join(known)}, {models}.")
         if match["name"] != app.name:
             raise RequestRefused(404, f'the model does not exist. Expected "{app.name}".')
-        if match["version"] not in (None, app.version):
+        if match["version"] is not None and match["version"] != app.version:
             raise RequestRefused(404, f'the version of {app.name} does not exist. Expected "{app.version}".')
         handler = self._verb(match["api"], match["verb"])
         if handler is None:
@@ -157,7 +157,7 @@ class Router:
     def _health(self) -> CallResponse:
         found = self._answerer().description
         return CallResponse(
-            encode({"status": "ok", "model": found.name, "model_version": found.version, **found.facts})
+            encode({"status": "ok", "model": found.name, "model_version": found.version, **found.facts()})
         )
 
     def _ready(self, content: Mapping[str, Any]) -> CallResponse:

@@ -16,8 +16,8 @@ begun ends with the answerer that it began with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -120,7 +120,7 @@ class Description:
         interface: its inputs.
         signature: of the SavedModel.
         signature_def: inputs and outputs in the form of TensorFlow Serving's metadata.
-        facts: further facts for readiness and metadata, such as the version and age of a table.
+        facts: returns further facts for readiness and metadata, such as the version and age of a table.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Description:
     interface: Interface
     signature: str
     signature_def: Mapping[str, Any]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, Any]] = dict
 
 
 @runtime_checkable

@@ -63,6 +63,7 @@ class Hybrid:
         self._cache = cache
         self._same = same
         self._count = count
+        self._described: tuple[Description, ServedTable, Description] | None = None
         self._check(follows)
 
     @property
@@ -82,9 +83,13 @@ class Hybrid:
     @property
     def description(self) -> Description:
         """The model, whose requests may also hold a key, and the table."""
-        found, table = self._model.description, self._table
-        interface = replace(found.interface, takes_key=True, key_name=table.table.about.key)
-        return replace(found, mode="hybrid", interface=interface, facts={**found.facts, **table.facts})
+        found, table, known = self._model.description, self._table, self._described
+        if known is None or known[0] is not found or known[1] is not table:
+            interface = replace(found.interface, takes_key=True, key_name=table.table.about.key)
+            facts = lambda: {**found.facts(), **table.facts()}  # noqa: E731
+            known = found, table, replace(found, mode="hybrid", interface=interface, facts=facts)
+            self._described = known
+        return known[2]
 
     def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Looks up all keys in one call, and gives the rows without an answer to the model as one batch."""

@@ -39,6 +39,7 @@ class Static:
         self._name = name
         self._count = count
         self._version = version
+        self._described: tuple[ServedTable, Description] | None = None
 
     @property
     def table(self) -> ServedTable:
@@ -53,15 +54,18 @@ class Static:
     def description(self) -> Description:
         """The table in use."""
         table = self._table
-        return Description(
-            self._name,
-            self._version or table.model_version,
-            "static",
-            table.interface,
-            table.signature,
-            table.signature_def,
-            table.facts,
-        )
+        if self._described is None or self._described[0] is not table:
+            made = Description(
+                self._name,
+                self._version or table.model_version,
+                "static",
+                table.interface,
+                table.signature,
+                table.signature_def,
+                table.facts,
+            )
+            self._described = table, made
+        return self._described[1]
 
     def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Looks up the keys of all requests in one call; see `Answerer.answer`."""

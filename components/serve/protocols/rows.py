@@ -84,7 +84,7 @@ def metadata(description: Description) -> bytes:
         {
             "model_spec": {"name": description.name, "signature_name": "", "version": description.version},
             "metadata": {"signature_def": definition, **more},
-            **description.facts,
+            **description.facts(),
         }
     )
 

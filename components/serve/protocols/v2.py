@@ -287,6 +287,7 @@ def metadata(description: Description) -> bytes:
     """The response to `GET /v2/models/NAME`."""
     signature = description.signature_def
     names = set(description.interface.names)
+    facts = description.facts()
     return encode(
         {
             "name": description.name,
@@ -294,7 +295,7 @@ def metadata(description: Description) -> bytes:
             "platform": "tensorflow_savedmodel",
             "inputs": [_tensor(n, info) for n, info in sorted(signature["inputs"].items()) if n in names or n == KEY],
             "outputs": [_tensor(name, info) for name, info in sorted(signature["outputs"].items())],
-            **({"parameters": dict(description.facts)} if description.facts else {}),
+            **({"parameters": dict(facts)} if facts else {}),
         }
     )
 

@@ -50,7 +50,6 @@ class ServedTable:
             return None
         return max(0.0, (datetime.datetime.now(datetime.UTC) - self.published).total_seconds())
 
-    @property
     def facts(self) -> dict[str, Any]:
         """The table in metadata and health."""
         age = self.age_s

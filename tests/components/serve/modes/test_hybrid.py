@@ -189,13 +189,18 @@ def test_a_table_of_another_version_is_not_looked_up(
     assert not Hybrid(open_table(table), dynamic(newer), follows=True).in_use
     inner = dynamic(load(path))
     hybrid = Hybrid(open_table(table), inner)
+    assert hybrid.description is hybrid.description
+    assert (hybrid.description.version, hybrid.description.mode) == ("v1", "hybrid")
     inner._current.switch(lambda: newer)
+    assert hybrid.description.version == "v2"
     (found,) = hybrid.answer([RowsRequest(1, [BODY[0]])])
     assert isinstance(found, Answer)
     assert (found.version, list(found.source), hybrid.in_use) == ("v2", ["model"], False)
     assert found.outputs["prediction"].tolist() == predictions(newer, [BODY[0]])
     # The table of the new version follows.
+    before = hybrid.description.facts()["table"]
     hybrid.use(open_table(table_of_model(str(tmp_path / "newer"), KNOWN, tmp_path / "table")))
+    assert hybrid.description.facts()["table"] != before
     (found,) = hybrid.answer([RowsRequest(1, [BODY[0]])])
     assert isinstance(found, Answer)
     assert (list(found.source), hybrid.in_use) == (["table"], True)

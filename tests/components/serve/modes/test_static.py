@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -88,6 +89,19 @@ def test_the_table_stands_in_each_answer_in_health_and_in_metrics(app: ServerApp
     assert any(line.startswith("headrace_table_age_seconds ") for line in metrics)
     facts = post(app, "/health", None, method="GET").json()["table"]
     assert (facts["version"], facts["model_version"], facts["keys"]) == (version, "v1", len(ROWS))
+
+
+def test_the_description_is_made_once_for_a_table_and_tells_its_age_at_any_time(table: str) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    older = replace(open_table(table), published=now - datetime.timedelta(days=1))
+    static = Static(older, "natality")
+    found = static.description
+    assert static.description is found
+    assert found.facts()["table"]["age_s"] >= 86_400
+    static.use(replace(older, version="newer", published=now))
+    assert static.description is not found
+    assert static.description.facts()["table"]["version"] == "newer"
+    assert static.description.facts()["table"]["age_s"] < 86_400
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from headrace.components.preprocess.duplicates import find_earlier, find_marks
 from headrace.components.preprocess.limits import check_drift, read_baseline
 from headrace.components.preprocess.output_guard import check_place
 from headrace.components.preprocess.spellings import check_spellings
-from headrace.components.preprocess.stage_context import Addition, PreprocessContext
+from headrace.components.preprocess.stage_context import Addition, PreprocessContext, rows_per_batch
 from headrace.components.preprocess.time_boundaries import measured_splits
 from headrace.core import storage
 from headrace.core.artifacts import set_aside
@@ -78,7 +78,7 @@ class PreprocessConfig:
         output: the folder of the Examples artifact; an existing one is replaced.
         identity: cache key of the artifact, 16 hexadecimal digits.
         data_version: fingerprint of the data; measured if empty.
-        batch_rows: maximum rows per batch, 1 to 1,048,576. It changes no byte of the TFRecords.
+        batch_rows: maximum rows per batch, 1 to 1,048,576; None for `rows_per_batch`. No byte of the TFRecords changes.
         shard_rows: approximate number of rows per shard, 1 or more.
         runner: the Beam runner and its options; by default Beam's in-memory runner, in this process.
         baseline: an earlier statistics.json, or the Examples with it, for the Problem's `drift`.
@@ -96,7 +96,7 @@ class PreprocessConfig:
     output: str
     identity: str
     data_version: str = ""
-    batch_rows: int = 32_768
+    batch_rows: int | None = None
     shard_rows: int = 100_000
     runner: RunnerOptions = field(default_factory=DirectRunner)
     baseline: str = ""
@@ -107,7 +107,7 @@ class PreprocessConfig:
     quarantine_next_to: str = ""
 
     def __post_init__(self) -> None:
-        check_count(self.batch_rows, "batch_rows", maximum=1 << 20)
+        check_count(1 if self.batch_rows is None else self.batch_rows, "batch_rows", maximum=1 << 20)
         check_count(self.shard_rows, "shard_rows")
         if not self.identity:
             raise UsageError("the identity is empty", expected="16 hexadecimal digits", received=repr(self.identity))
@@ -172,6 +172,7 @@ def preprocess(
     baseline = read_baseline(config.baseline)
     whole = next(path for path in files if path not in damaged)
     columns = table_columns(problem, Part(0, whole, csv=config.csv, prepare=prepare))
+    batch_rows = config.batch_rows or rows_per_batch(len(columns))
     parts = list_parts(config.data, csv=config.csv, columns=columns)
     if prepare is not None:
         parts = [dataclasses.replace(part, prepare=prepare) for part in parts]
@@ -200,16 +201,16 @@ def preprocess(
         def pass_over(problem: Problem, readable: list[Part]) -> PassResult:
             if problem.splits.is_measured:
                 report(f"reading {problem.splits.time}")
-                splits = measured_splits(problem, config.data, readable, config.batch_rows)
+                splits = measured_splits(problem, config.data, readable, batch_rows)
                 problem = dataclasses.replace(problem, splits=splits)
             context = PreprocessContext(
                 problem=problem,
                 sharding=Sharding.plan(problem.splits, expected, config.shard_rows, keyed=problem.key is not None),
                 output=folder,
-                batch_rows=config.batch_rows,
+                batch_rows=batch_rows,
                 spills=config.runner.local,
-                marks=find_marks(problem, readable, config.existing, config.batch_rows),
-                earlier=find_earlier(problem, readable, config.existing, config.batch_rows),
+                marks=find_marks(problem, readable, config.existing, batch_rows),
+                earlier=find_earlier(problem, readable, config.existing, batch_rows),
                 addition=config.addition,
             )
             clear(context)

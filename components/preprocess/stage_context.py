@@ -16,6 +16,15 @@ from headrace.core.rows.splits import Sharding
 
 Addition = Literal["", "span", "append"]
 
+# Values of a batch, as a rule, and the fewest and the most rows: calls take time, and wide batches memory.
+_BATCH_VALUES = 1 << 20
+_FEWEST_ROWS, _MOST_ROWS = 1 << 15, 1 << 16
+
+
+def rows_per_batch(columns: int) -> int:
+    """The maximum rows of a batch of so many columns: 65,536 of up to 16 columns, and 32,768 of 32 or more."""
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, _BATCH_VALUES // max(columns, 1)))
+
 
 @dataclass(frozen=True)
 class PreprocessContext:

@@ -29,15 +29,18 @@ from headrace.core.errors import HeadraceError
 from headrace.core.rows.derive import with_derived
 from headrace.core.rows.numbering import number
 from headrace.core.rows.read import read_rows
-from headrace.core.rows.splits import fingerprint
+from headrace.core.rows.splits import Fingerprints, fingerprint
 from headrace.core.rows.validate import ValidatedRows, validate
 from headrace.core.sources.source import Part, Rows
 from headrace.core.tfrecord.framing import TFRecordWriter
 
-# Rows of a shard that are encoded and written at once.
-_WRITE_ROWS = 8192
+# Values of a shard that are encoded and written at once, as a rule, and the fewest and the most rows.
+_WRITE_VALUES = 1 << 19
+_FEWEST_ROWS, _MOST_ROWS = 1 << 13, 1 << 15
 # The column of a piece with each row's split; no column of Examples can have the name.
 _SPLIT = "row split"
+# The column of a piece with the fingerprint of each row's key, where a shard may have duplicates.
+_PRINT = "row fingerprint"
 # Faults of a batch that go along with its account, to be shown where the budget is spent.
 _EXAMPLES = 5
 
@@ -83,14 +86,17 @@ def split_batch(context: PreprocessContext, rows: Rows | Refusal) -> Iterator[tu
 def _cut(context: PreprocessContext, checked: ValidatedRows) -> list[tuple[int, pa.RecordBatch]]:
     """The rows of each shard or group with rows, in order.
 
-    The first column is the row's number, and the last one its split if the key does not decide it.
+    The first column is the row's number; after those of the row come its split, if the key does not decide it, and the
+    fingerprint of its key, if it has one and the rows stay on this machine.
     """
     columns = {"row number": pa.array(checked.numbers, pa.int64())}
     columns |= dict(zip(checked.batch.schema.names, checked.batch.columns, strict=True))
+    prints = fingerprint(checked.batch.column(0))
     if checked.splits is not None:
         columns[_SPLIT] = pa.array(checked.splits, pa.int64())
+    if context.spills and context.problem.key is not None:
+        columns[_PRINT] = pa.array(prints)
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    prints = fingerprint(batch.column(1))
     by_key = context.problem.key is not None and checked.splits is None
     assigned = context.sharding.shard_of(prints) if by_key else context.sharding.group_of(prints)
     # NumPy sorts 16-bit integers by radix, ten times faster.
@@ -167,7 +173,8 @@ def _by_split(context: PreprocessContext, group: int, table: pa.Table) -> list[t
 def _written(context: PreprocessContext, shard: int, table: pa.Table, duplicates: int) -> ShardAccount:
     split, file = context.sharding.name(shard)
     table = table.combine_chunks()
-    written = write_records(context, file, table.to_batches(_WRITE_ROWS))
+    rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _WRITE_VALUES // table.num_columns))
+    written = write_records(context, file, table.to_batches(rows))
     if context.addition:
         for name, prints in fingerprints(context.problem, table.to_batches()).items():
             context.put_aside(f"{name}-{shard:05d}.u64", prints.tobytes())
@@ -212,6 +219,12 @@ def _without_duplicates(
     context: PreprocessContext, shard: int, table: pa.Table, pieces: list[Piece], rows: list[int]
 ) -> tuple[pa.Table, int]:
     """The rows with a new key, and the number of duplicates, which are recorded."""
+    if _PRINT in table.schema.names:
+        # Comparing them takes a third of the time of comparing the keys, and equal keys have equal ones.
+        prints = table.column(_PRINT).to_numpy()
+        table = table.drop_columns([_PRINT])
+        if not _any_equal(prints):
+            return table, 0
     keys = table.column(1).combine_chunks().dictionary_encode().indices.to_numpy()
     # Keys are numbered as they come, so one that comes for the first time is above all before it.
     seen = np.maximum.accumulate(keys) if len(keys) else keys
@@ -237,3 +250,16 @@ def _without_duplicates(
         file.write_table(found)
     context.put_aside(f"duplicates-{shard:05d}.arrow", sink.getvalue().to_pybytes())
     return table.filter(pa.array(~again)), int(again.sum())
+
+
+def _any_equal(prints: Fingerprints) -> bool:
+    """Whether two fingerprints are equal: only those that share some of their bits are sorted."""
+    # Neither those by which a row's shard is chosen, nor those that choose its split.
+    bits = min((8 * len(prints)).bit_length(), 24)
+    places = ((prints >> np.uint64(32)) & np.uint64((1 << bits) - 1)).astype(np.intp)
+    rows = np.arange(len(prints), dtype=np.int32)
+    last = np.empty(1 << bits, np.int32)
+    last[places] = rows
+    shared = np.flatnonzero(last[places] != rows)
+    near = np.sort(prints[np.concatenate([shared, np.unique(last[places[shared]])])])
+    return bool((near[1:] == near[:-1]).any())

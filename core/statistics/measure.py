@@ -55,8 +55,8 @@ class NumericStatistics:
     @classmethod
     def measure(cls, column: pa.Array | pa.ChunkedArray, exponent: int = 0) -> Self:
         """Measures a numeric column as it is stored, whose nulls are missing values."""
-        present = pc.drop_null(column).cast(pa.float64())
-        values = present.to_numpy(zero_copy_only=False)
+        present = pc.drop_null(column)
+        values = present.cast(pa.float64()).to_numpy(zero_copy_only=False)
         mean = float(values.mean()) if len(values) else 0.0
         return cls(
             count=len(values),
@@ -127,7 +127,8 @@ def _quantiles(column: pa.Array | pa.ChunkedArray, values: npt.NDArray[np.float6
     if len(sample) == _SAMPLE and len(np.unique(sample)) <= _SAMPLE // 2:
         counted = pc.value_counts(column)
         counts = counted.field("counts").to_numpy(zero_copy_only=False)
-        sketch = Quantiles.of_counts(counted.field("values").to_numpy(zero_copy_only=False), counts)
+        numbers = counted.field("values").cast(pa.float64()).to_numpy(zero_copy_only=False)
+        sketch = Quantiles.of_counts(numbers, counts)
         if sketch is not None:
             return sketch
     return Quantiles.of(values)

@@ -13,6 +13,7 @@ from headrace.components.preprocess.append.corrections import new_rows, origins,
 from headrace.components.preprocess.append_index import STATISTICS, complete, keep, kept_statistics, merge_kept
 from headrace.components.preprocess.complete import check_splits
 from headrace.components.preprocess.pipeline import PreprocessConfig
+from headrace.components.preprocess.stage_context import rows_per_batch
 from headrace.core import storage
 from headrace.core.artifacts.budget import budget_table
 from headrace.core.artifacts.examples import (
@@ -141,7 +142,8 @@ def merge_appended(
     """
     name = place_of(base)
     place = folder / name
-    files, removed, corrected = take_out(folder, base, origins(config.data, config.batch_rows, config.csv))
+    known = origins(config.data, config.batch_rows or rows_per_batch(1), config.csv)
+    files, removed, corrected = take_out(folder, base, known)
     reasons = Counter(base.quarantine.reasons) + Counter(added.quarantine.reasons)
     reasons.subtract(removed)
     rows_in = base.rows_in + added.rows_in - sum(corrected.values())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.components.preprocess import stages
 from headrace.components.preprocess.accounts import (
@@ -17,7 +21,7 @@ from headrace.components.preprocess.accounts import (
     read_summary,
     write_summary,
 )
-from headrace.components.preprocess.stage_context import PreprocessContext
+from headrace.components.preprocess.stage_context import PreprocessContext, rows_per_batch
 from headrace.core.problem.file import load_problem
 from headrace.core.rows.splits import Sharding
 from headrace.core.sources.open import list_parts
@@ -87,9 +91,17 @@ def test_a_work_folder_that_is_gone_is_an_error_and_no_crash(tmp_path: Path) -> 
     assert isinstance(missing, Refusal)
 
 
-@pytest.mark.parametrize("rows", [1, 1449])
-def test_a_key_keeps_its_first_row(tmp_path: Path, rows: int) -> None:
+@pytest.mark.parametrize("rows", [0, 1, 1449])
+@pytest.mark.parametrize("fingerprints", ["of their keys", "all equal", "not kept"])
+def test_a_key_keeps_its_first_row(
+    tmp_path: Path, rows: int, fingerprints: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = make_job(tmp_path / "job")
+    if fingerprints == "all equal":
+        monkeypatch.setattr(stages, "fingerprint", lambda keys: np.zeros(len(keys), np.uint64))
+    elif fingerprints == "not kept":
+        # The rows go through the runner.
+        context = dataclasses.replace(context, spills=False)
     header, *lines = (EXAMPLE / "births.csv").read_text().splitlines()
     (tmp_path / "twice.csv").write_text("\n".join([header, *lines, *lines[:rows]]))
     pieces: dict[int, list[Piece]] = {}
@@ -104,3 +116,19 @@ def test_a_key_keeps_its_first_row(tmp_path: Path, rows: int) -> None:
     good = [number for number in range(1, rows + 1) if number != 1118]
     assert found["row"].to_pylist() == [1450 + number for number in good]
     assert found["first_row"].to_pylist() == good
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(1, 63), st.booleans())
+def test_equal_fingerprints_are_found(numbers: list[int], kept: int, low: bool) -> None:
+    # Few bits of them differ, so that many share a place.
+    mask = (1 << kept) - 1
+    prints = np.array([number & (mask if low else mask << (64 - kept)) for number in numbers], np.uint64)
+    assert stages._any_equal(prints) == (len(set(prints.tolist())) < len(prints))
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"), [(0, 65_536), (1, 65_536), (16, 65_536), (17, 61_680), (32, 32_768), (5000, 32_768)]
+)
+def test_a_batch_has_about_a_million_values(columns: int, rows: int) -> None:
+    assert rows_per_batch(columns) == rows

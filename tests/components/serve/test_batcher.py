@@ -73,6 +73,43 @@ def test_all_that_has_arrived_is_one_batch_up_to_the_bound() -> None:
     assert seen == [(3, 6), (2, 8), (1, 4), (1, 20), (1, 1)]
 
 
+def test_few_rows_of_a_table_are_looked_up_in_the_loop_with_a_turn_between_batches() -> None:
+    class Table(Recorder):
+        description = Description("m", "v1", "static", Interface(()), "serving_default", {})
+
+        def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
+            threads.append((sum(request.rows for request in requests), threading.get_ident(), turns[0]))
+            return super().answer(requests)
+
+    threads: list[tuple[int, int, int]] = []
+    turns = [0]
+    answerer = Table()
+
+    async def scene(batcher: RequestBatcher) -> None:
+        def turn() -> None:
+            turns[0] += 1
+            asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        outcomes = await asyncio.gather(
+            *(batcher.submit(RowsRequest(rows)) for rows in (100, 100, 13, 56, 257, 200)), return_exceptions=True
+        )
+        assert [isinstance(outcome, ValueError) for outcome in outcomes] == [False, False, True, False, False, False]
+        assert batcher.waiting == batcher.running == 0
+
+    seen = run(answerer, scene, max_batch_rows=257)
+    here = threading.get_ident()
+    assert [(rows, thread == here) for rows, thread, _ in threads] == [
+        (213, True),
+        (56, True),
+        (257, False),
+        (200, True),
+    ]
+    assert seen == [(3, 213), (1, 56), (1, 257), (1, 200)]
+    at = [turn for _, thread, turn in threads if thread == here]
+    assert at[0] < at[1] < at[2]
+
+
 @pytest.fixture(autouse=True)
 def no_limit_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gathering ends by what the tests say, however slow this machine is."""

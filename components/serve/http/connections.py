@@ -32,7 +32,7 @@ _MANY = 250
 _LINGER_S = 5.0
 
 
-class Connection(Protocol):
+class BoundedConnection(Protocol):
     """What is registered.
 
     Attributes:
@@ -67,12 +67,12 @@ class Connections:
         self.open = 0
         self.refused = refused
         # Each maps connections to the time since when they wait, oldest first.
-        self._waiting: dict[Wait, dict[Connection, float]] = {wait: {} for wait in get_args(Wait)}
+        self._waiting: dict[Wait, dict[BoundedConnection, float]] = {wait: {} for wait in get_args(Wait)}
         self._timer: asyncio.TimerHandle | None = None
         # When connections were last cut early, and how many may be since then.
         self._checked = self._allowed = 0.0
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: BoundedConnection) -> None:
         """Counts a new connection, and closes another one if there are too many."""
         self.open += 1
         if self._timer is None:
@@ -83,21 +83,23 @@ class Connections:
         if not connection.transport.is_closing():
             self.wait(connection, "arrival")
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: BoundedConnection) -> None:
         """Forgets a connection."""
         self.open -= 1
         for waiting in self._waiting.values():
             waiting.pop(connection, None)
 
-    def wait(self, connection: Connection, kind: Wait) -> None:
+    def wait(self, connection: BoundedConnection, kind: Wait) -> None:
         """Notes that a connection begins to wait for the rest of a request, for the next one, or for its client."""
         self._waiting[kind][connection] = connection.loop.time()
 
-    def proceed(self, connection: Connection, kind: Wait) -> None:
+    def proceed(self, connection: BoundedConnection, kind: Wait) -> None:
         """Notes that it does not wait any more."""
         self._waiting[kind].pop(connection, None)
 
-    def _cut(self, connection: Connection, status: int, why: str, message: str = "", *, at_once: bool = False) -> None:
+    def _cut(
+        self, connection: BoundedConnection, status: int, why: str, message: str = "", *, at_once: bool = False
+    ) -> None:
         # It is closed in a later turn, and must not be chosen again until then.
         for waiting in self._waiting.values():
             waiting.pop(connection, None)
@@ -116,7 +118,7 @@ class Connections:
             self._cut(connection, 408, what, f"{what} within {seconds:g} s", at_once=kind == "writing")
         self._timer = loop.call_later(_CHECK_S if len(found) < _CUTS else 0, self._check) if self.open else None
 
-    def _late(self, now: float) -> Iterator[tuple[Connection, Wait, float]]:
+    def _late(self, now: float) -> Iterator[tuple[BoundedConnection, Wait, float]]:
         """The connections to be cut, what they wait for, and the seconds that they had."""
         for kind in _TIMED:
             seconds = _LINGER_S if kind == "closing" else self.limits.arrival_time_s
@@ -126,7 +128,7 @@ class Connections:
                 yield connection, kind, seconds
         yield from self._early(now)
 
-    def _early(self, now: float) -> Iterator[tuple[Connection, Wait, float]]:
+    def _early(self, now: float) -> Iterator[tuple[BoundedConnection, Wait, float]]:
         """Of many connections without a whole request the oldest, at an even rate until the first would be late."""
         arriving, seconds = self._waiting["arrival"], self.limits.arrival_time_s
         since_last, self._checked = now - self._checked, now

@@ -78,7 +78,7 @@ class PreprocessConfig:
         output: the folder of the Examples artifact; an existing one is replaced.
         identity: cache key of the artifact, 16 hexadecimal digits.
         data_version: fingerprint of the data; measured if empty.
-        batch_rows: maximum rows per batch, 1 to 1,048,576; None for `rows_per_batch`. No byte of the TFRecords changes.
+        batch_rows: maximum rows per batch, 1 to 1,048,576; None for `rows_per_batch`. It changes no TFRecord.
         shard_rows: approximate number of rows per shard, 1 or more.
         runner: the Beam runner and its options; by default Beam's in-memory runner, in this process.
         baseline: an earlier statistics.json, or the Examples with it, for the Problem's `drift`.
@@ -107,7 +107,8 @@ class PreprocessConfig:
     quarantine_next_to: str = ""
 
     def __post_init__(self) -> None:
-        check_count(1 if self.batch_rows is None else self.batch_rows, "batch_rows", maximum=1 << 20)
+        if self.batch_rows is not None:
+            check_count(self.batch_rows, "batch_rows", maximum=1 << 20)
         check_count(self.shard_rows, "shard_rows")
         if not self.identity:
             raise UsageError("the identity is empty", expected="16 hexadecimal digits", received=repr(self.identity))

@@ -23,7 +23,12 @@ _FEWEST_ROWS, _MOST_ROWS = 1 << 15, 1 << 16
 
 def rows_per_batch(columns: int) -> int:
     """The maximum rows of a batch of so many columns: 65,536 of up to 16 columns, and 32,768 of 32 or more."""
-    return max(_FEWEST_ROWS, min(_MOST_ROWS, _BATCH_VALUES // max(columns, 1)))
+    return rows_of(_BATCH_VALUES, columns, _FEWEST_ROWS, _MOST_ROWS)
+
+
+def rows_of(values: int, columns: int, fewest: int, most: int) -> int:
+    """As many rows of so many columns as hold about `values` values, from `fewest` to `most`."""
+    return max(fewest, min(most, values // max(columns, 1)))
 
 
 @dataclass(frozen=True)

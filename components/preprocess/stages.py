@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from headrace.components.preprocess.accounts import Account, BatchAccount, Piece, Refusal, ShardAccount
 from headrace.components.preprocess.append_index import fingerprints, measure
-from headrace.components.preprocess.stage_context import PreprocessContext
+from headrace.components.preprocess.stage_context import PreprocessContext, rows_of
 from headrace.core import storage
 from headrace.core.artifacts.examples import Shard
 from headrace.core.artifacts.quarantine import to_lines
@@ -39,7 +39,7 @@ _WRITE_VALUES = 1 << 19
 _FEWEST_ROWS, _MOST_ROWS = 1 << 13, 1 << 15
 # The column of a piece with each row's split; no column of Examples can have the name.
 _SPLIT = "row split"
-# The column of a piece with the fingerprint of each row's key, where a shard may have duplicates.
+# The column of a piece with the fingerprint of each row's key: a shard whose fingerprints differ has no duplicates.
 _PRINT = "row fingerprint"
 # Faults of a batch that go along with its account, to be shown where the budget is spent.
 _EXAMPLES = 5
@@ -173,7 +173,7 @@ def _by_split(context: PreprocessContext, group: int, table: pa.Table) -> list[t
 def _written(context: PreprocessContext, shard: int, table: pa.Table, duplicates: int) -> ShardAccount:
     split, file = context.sharding.name(shard)
     table = table.combine_chunks()
-    rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _WRITE_VALUES // table.num_columns))
+    rows = rows_of(_WRITE_VALUES, table.num_columns, _FEWEST_ROWS, _MOST_ROWS)
     written = write_records(context, file, table.to_batches(rows))
     if context.addition:
         for name, prints in fingerprints(context.problem, table.to_batches()).items():
@@ -220,7 +220,7 @@ def _without_duplicates(
 ) -> tuple[pa.Table, int]:
     """The rows with a new key, and the number of duplicates, which are recorded."""
     if _PRINT in table.schema.names:
-        # Comparing them takes a third of the time of comparing the keys, and equal keys have equal ones.
+        # They are compared in less time than the keys, and equal keys have equal ones.
         prints = table.column(_PRINT).to_numpy()
         table = table.drop_columns([_PRINT])
         if not _any_equal(prints):

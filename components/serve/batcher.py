@@ -32,7 +32,7 @@ _EMPTY_TURNS = 2
 # which takes longer than a call of a small model, and their clients' next requests fill the batch.
 _GATHER_CALLS = 4
 _MAX_GATHER_S = 0.01
-# Rows of a table that are looked up in the loop, in a millisecond; more are looked up in a thread.
+# Rows of a table that are looked up in the loop; more are looked up in a thread, so that the loop goes on.
 _LOOKED_UP_ROWS = 256
 _SWEEPS_PER_LIMIT = 4
 _MAX_SWEEP_S = 0.5

@@ -20,8 +20,9 @@ class Limits:
         max_instances: maximum rows per request.
         max_batch_rows: maximum rows of several requests in one call of the model.
         time_limit_s: maximum time from a whole request to its response, in seconds.
-        arrival_time_s: maximum time from a request's first byte, or from the connection, to its last byte; also the
-            maximum time for which a client reads nothing of its response.
+        arrival_time_s: maximum time from a request's first byte, or from the connection, to its last byte; half of it
+            for the oldest of more than 250 that arrive. Also the maximum time for which a client reads nothing of its
+            response.
         keep_alive_s: maximum idle time of a connection between two requests.
         max_connections: maximum open connections; beyond it, one without a whole request is closed for a new one.
         max_running: maximum calls of the model at a time; each uses TensorFlow's own threads.

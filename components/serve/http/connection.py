@@ -120,7 +120,8 @@ class ServerConnection(HttpToolsProtocol):
     def _begin(self, cycle: Any = None) -> None:
         if self.client is None:
             with contextlib.suppress(OSError):
-                self.client = self.transport.get_extra_info("peername")[:2]
+                # asyncio has None for a client that has left; of IPv6 there are four items.
+                self.client = (self.transport.get_extra_info("peername") or ())[:2] or None
         cycle = cycle or self.cycle
         cycle.scope["client"] = self.client
         app, self._awaited = self._awaited, None

@@ -26,7 +26,7 @@ _CHECK_S = 0.02
 # Connections that are cut per turn of the event loop, so that a thousand that are late at once delay no request.
 _CUTS = 32
 # More connections than this without a whole request are cut evenly in the second half of their time. A thousand that
-# came in one second would be late in one, and most come again: that would be a quarter of a core, for a second.
+# came in one second would be late in one, and most come again in one, which would delay the others' requests.
 _MANY = 250
 # A closed connection whose client reads nothing is given up after this time.
 _LINGER_S = 5.0

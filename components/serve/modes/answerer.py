@@ -132,6 +132,20 @@ class Description:
     facts: Callable[[], Mapping[str, Any]] = dict
 
 
+class DescribedOnce:
+    """Makes a description once for what it describes: each request reads it."""
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[object, ...], Description] | None = None
+
+    def of(self, *parts: object, make: Callable[[], Description]) -> Description:
+        """The description of these parts; made again when one of them is another object."""
+        known = self._known
+        if known is None or any(old is not new for old, new in zip(known[0], parts, strict=True)):
+            known = self._known = parts, make()
+        return known[1]
+
+
 @runtime_checkable
 class Answerer(Protocol):
     """Answers rows; called from the event loop or from worker threads, possibly several at a time."""

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from headrace.components.serve.modes.answerer import Answer, Description, RowsRequest, slices
+from headrace.components.serve.modes.answerer import Answer, DescribedOnce, Description, RowsRequest, slices
 from headrace.components.serve.request_log import RequestLog
 from headrace.core.errors import DataError, HeadraceError
 from headrace.core.rules.counts import RuleCounts
@@ -45,18 +45,18 @@ class Dynamic:
         self._current = current
         self._tell = tell
         self._log = log
-        self._described: tuple[OnlineModel, Description] | None = None
+        self._described = DescribedOnce()
 
     @property
     def description(self) -> Description:
         """The model in use."""
         model = self._current.model
-        if self._described is None or self._described[0] is not model:
-            made = Description(
+        return self._described.of(
+            model,
+            make=lambda: Description(
                 model.name, model.version, "dynamic", model.interface, model.signature, model.signature_def
-            )
-            self._described = model, made
-        return self._described[1]
+            ),
+        )
 
     @property
     def together(self) -> bool:

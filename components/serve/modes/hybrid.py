@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.components.serve.modes.answer_cache import AnswerCache, Row
-from headrace.components.serve.modes.answerer import Answer, Answerer, Description, RowsRequest
+from headrace.components.serve.modes.answerer import Answer, Answerer, DescribedOnce, Description, RowsRequest
 from headrace.components.serve.modes.keys import keys_of
 from headrace.components.serve.modes.static import Count, as_bytes, ignore
 from headrace.components.serve.tables.place import ServedTable
@@ -63,7 +63,7 @@ class Hybrid:
         self._cache = cache
         self._same = same
         self._count = count
-        self._described: tuple[Description, ServedTable, Description] | None = None
+        self._described = DescribedOnce()
         self._check(follows)
 
     @property
@@ -83,13 +83,13 @@ class Hybrid:
     @property
     def description(self) -> Description:
         """The model, whose requests may also hold a key, and the table."""
-        found, table, known = self._model.description, self._table, self._described
-        if known is None or known[0] is not found or known[1] is not table:
+        found, table = self._model.description, self._table
+
+        def made() -> Description:
             interface = replace(found.interface, takes_key=True, key_name=table.table.about.key)
-            facts = lambda: {**found.facts(), **table.facts()}  # noqa: E731
-            known = found, table, replace(found, mode="hybrid", interface=interface, facts=facts)
-            self._described = known
-        return known[2]
+            return replace(found, mode="hybrid", interface=interface, facts=lambda: {**found.facts(), **table.facts()})
+
+        return self._described.of(found, table, make=made)
 
     def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Looks up all keys in one call, and gives the rows without an answer to the model as one batch."""

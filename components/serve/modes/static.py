@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headrace.components.serve.modes.answerer import Answer, Description, KeysNotFound, RowsRequest
+from headrace.components.serve.modes.answerer import Answer, DescribedOnce, Description, KeysNotFound, RowsRequest
 from headrace.components.serve.modes.keys import keys_of
 from headrace.components.serve.tables.place import ServedTable
 from headrace.core.errors import DataError
@@ -39,7 +39,7 @@ class Static:
         self._name = name
         self._count = count
         self._version = version
-        self._described: tuple[ServedTable, Description] | None = None
+        self._described = DescribedOnce()
 
     @property
     def table(self) -> ServedTable:
@@ -54,8 +54,9 @@ class Static:
     def description(self) -> Description:
         """The table in use."""
         table = self._table
-        if self._described is None or self._described[0] is not table:
-            made = Description(
+        return self._described.of(
+            table,
+            make=lambda: Description(
                 self._name,
                 self._version or table.model_version,
                 "static",
@@ -63,9 +64,8 @@ class Static:
                 table.signature,
                 table.signature_def,
                 table.facts,
-            )
-            self._described = table, made
-        return self._described[1]
+            ),
+        )
 
     def answer(self, requests: Sequence[RowsRequest]) -> Sequence[Answer | Exception]:
         """Looks up the keys of all requests in one call; see `Answerer.answer`."""
